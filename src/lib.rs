@@ -1,0 +1,30 @@
+//! Keyward: a PKCS#11 provider over an encrypted slot file.
+//!
+//! The floors stand here from top to bottom. A module names only modules below it; `scripts/layers` reads this order
+//! and fails CI on an upward `use`. docs/ARCHITECTURE.md says what each room is for.
+
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented
+    )
+)]
+
+pub mod config;
+pub mod crypto;
+pub mod error;
+pub mod mechanism;
+pub mod module;
+pub mod object;
+pub mod os;
+pub mod secret;
+pub mod soft;
+pub mod store;
+pub mod token;

@@ -1,0 +1,13 @@
+//! The mechanisms: one table, one file per family. A family's file holds its rows and the operations they begin; the
+//! algorithms are in `crypto`.
+
+pub mod aes;
+pub mod digest;
+pub mod ec;
+pub mod generic;
+pub mod kdf;
+pub mod key;
+pub mod mac;
+pub mod rsa;
+pub mod secret_key;
+pub mod table;

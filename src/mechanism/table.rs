@@ -1,0 +1,147 @@
+//! One row per mechanism: `C_GetMechanismList`, `C_GetMechanismInfo`, every `*Init` check, the program, the docs and the
+//! policy read it.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+
+use super::key::Key;
+use crate::error::{Code, Result};
+use crate::object::Attributes;
+use crate::secret::SecretBytes;
+use crate::token::{Attribute, Operation, Params, Use};
+
+/// Which `CK_*_PARAMS` a mechanism takes: `abi/params.rs` decodes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ParamKind {
+    /// No parameter; a non-empty one is `CKR_MECHANISM_PARAM_INVALID`.
+    None,
+    /// An IV or nonce of exactly this many bytes.
+    Iv(usize),
+    /// An IV of this many bytes, or no parameter: the standard's default value.
+    OptionalIv(usize),
+    Ctr,
+    Gcm,
+    MacLength,
+    Pss,
+    Oaep,
+    Ecdh,
+    /// `CK_EDDSA_PARAMS`, or none.
+    Eddsa,
+    RsaAesWrap,
+    EcdhAesWrap,
+    Object,
+    Data,
+    CbcData,
+    Number,
+}
+
+/// Whether a mechanism is offered without being asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    On,
+    /// Compiled in; off unless the configuration asks for it.
+    Legacy,
+}
+
+/// Generates, derives, begins: what a row can do. Wrapping is `begin(Use::Encrypt)` in one call, unwrapping
+/// `begin(Use::Decrypt)`, whether or not the row also offers encryption to applications.
+pub struct Does {
+    pub begin: Option<Begin>,
+    /// The key's own attributes (`CKA_VALUE`, ...); the template says the length and parameters wanted.
+    pub generate: Option<Generate>,
+    /// Those of the public key and of the private key.
+    pub generate_pair: Option<GeneratePair>,
+    pub derive: Option<Derive>,
+}
+
+pub type Begin = fn(&'static Row, Use, &Params, Option<&Arc<Key>>) -> Result<Box<dyn Operation>>;
+pub type Generate = fn(&'static Row, &Params, &Attributes) -> Result<Vec<Attribute>>;
+pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> Result<Pair>;
+pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
+
+pub const NOTHING: Does = Does { begin: None, generate: None, generate_pair: None, derive: None };
+
+pub struct Pair {
+    pub public: Vec<Attribute>,
+    pub private: Vec<Attribute>,
+}
+
+/// What a derivation works from.
+pub struct Derivation<'a> {
+    pub row: &'static Row,
+    pub params: &'a Params,
+    pub base: &'a Arc<Key>,
+    /// The key that [`Params::Object`] names.
+    pub other: Option<&'a Arc<Key>>,
+    /// Length in bytes of the key wanted, where the template or its key type says it; the row's own rule otherwise.
+    pub length: Option<usize>,
+}
+
+/// A mechanism.
+pub struct Row {
+    pub ty: CK_MECHANISM_TYPE,
+    /// As in the specification: `CKM_AES_CBC`.
+    pub name: &'static str,
+    /// Key types (`CKK_`) that it works on, generates, or derives from; empty for digests.
+    pub keys: &'static [CK_KEY_TYPE],
+    /// `ulMinKeySize`, `ulMaxKeySize`, in the unit that the specification gives for the mechanism.
+    pub size: (u64, u64),
+    /// `CKF_` of `CK_MECHANISM_INFO`: uses, and the EC flags.
+    pub flags: CK_FLAGS,
+    pub params: ParamKind,
+    pub offer: Offer,
+    /// Approved by FIPS 140-3 (SP 800-140C/D), at the sizes that the row's family checks.
+    pub approved: bool,
+    /// `CKM_` of the digest in a hash-then-sign, HMAC or KDF row.
+    pub hash: Option<CK_MECHANISM_TYPE>,
+    pub does: Does,
+}
+
+impl Row {
+    /// Whether this row's flags allow `what`.
+    pub fn allows(&self, what: Use) -> bool {
+        self.flags & flag_of(what) != 0
+    }
+}
+
+/// `CKF_` of `CK_MECHANISM_INFO` for a use; 0 where there is none.
+pub const fn flag_of(what: Use) -> CK_FLAGS {
+    match what {
+        Use::Encrypt => CKF_ENCRYPT,
+        Use::Decrypt => CKF_DECRYPT,
+        Use::Digest => CKF_DIGEST,
+        Use::Sign => CKF_SIGN,
+        Use::SignRecover => CKF_SIGN_RECOVER,
+        Use::Verify | Use::VerifySignature => CKF_VERIFY,
+        Use::VerifyRecover => CKF_VERIFY_RECOVER,
+        Use::MessageEncrypt => CKF_MESSAGE_ENCRYPT,
+        Use::MessageDecrypt => CKF_MESSAGE_DECRYPT,
+        Use::MessageSign => CKF_MESSAGE_SIGN,
+        Use::MessageVerify => CKF_MESSAGE_VERIFY,
+        Use::Random => 0,
+    }
+}
+
+/// The families' rows; the order is that of `C_GetMechanismList`.
+const FAMILIES: &[&[Row]] = &[
+    super::rsa::ROWS,
+    super::ec::ROWS,
+    super::aes::ROWS,
+    super::digest::ROWS,
+    super::mac::ROWS,
+    super::kdf::ROWS,
+    super::generic::ROWS,
+];
+
+/// Every row, legacy ones too.
+pub fn all() -> impl Iterator<Item = &'static Row> {
+    FAMILIES.iter().flat_map(|rows| rows.iter())
+}
+
+/// The row of `ty`; `CKR_MECHANISM_INVALID`.
+pub fn row(ty: CK_MECHANISM_TYPE) -> Result<&'static Row> {
+    static BY_TYPE: once_cell::sync::Lazy<std::collections::HashMap<CK_MECHANISM_TYPE, &'static Row>> =
+        once_cell::sync::Lazy::new(|| all().map(|row| (row.ty, row)).collect());
+    Ok(BY_TYPE.get(&ty).copied().ok_or(Code::MechanismInvalid)?)
+}

@@ -1,0 +1,1 @@
+//! The process-wide module: initialise, finalise, slots, handle maps.

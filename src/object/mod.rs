@@ -1,0 +1,81 @@
+//! The object model: which attributes each class has (`schema`), and the one interpreter of those rows (`build`).
+
+use cryptoki_sys::*;
+
+use crate::token::{Attribute, Value};
+
+/// An object's attributes, sorted by type, each type once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(Vec<Attribute>);
+
+impl Attributes {
+    pub fn new() -> Attributes {
+        Attributes::default()
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Attribute> {
+        self.0.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, ty: CK_ATTRIBUTE_TYPE) -> Option<&Value> {
+        let at = self.0.binary_search_by_key(&ty, |a| a.ty).ok()?;
+        self.0.get(at).map(|a| &a.value)
+    }
+
+    pub fn bytes(&self, ty: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
+        match self.get(ty)? {
+            Value::Bytes(bytes) => Some(bytes),
+            Value::Template(_) => None,
+        }
+    }
+
+    /// `None` also where the value is not one `CK_ULONG` long.
+    pub fn ulong(&self, ty: CK_ATTRIBUTE_TYPE) -> Option<CK_ULONG> {
+        Some(CK_ULONG::from_ne_bytes(self.bytes(ty)?.try_into().ok()?))
+    }
+
+    /// `None` also where the value is not one `CK_BBOOL`.
+    pub fn bool(&self, ty: CK_ATTRIBUTE_TYPE) -> Option<bool> {
+        match self.bytes(ty)? {
+            [value] => Some(*value != CK_FALSE),
+            _ => None,
+        }
+    }
+
+    pub fn is_true(&self, ty: CK_ATTRIBUTE_TYPE) -> bool {
+        self.bool(ty) == Some(true)
+    }
+
+    /// Sets or replaces.
+    pub fn put(&mut self, attribute: Attribute) {
+        match self.0.binary_search_by_key(&attribute.ty, |a| a.ty) {
+            Ok(at) => {
+                if let Some(slot) = self.0.get_mut(at) {
+                    *slot = attribute;
+                }
+            }
+            Err(at) => self.0.insert(at, attribute),
+        }
+    }
+
+    pub fn remove(&mut self, ty: CK_ATTRIBUTE_TYPE) -> Option<Attribute> {
+        let at = self.0.binary_search_by_key(&ty, |a| a.ty).ok()?;
+        Some(self.0.remove(at))
+    }
+}
+
+impl FromIterator<Attribute> for Attributes {
+    fn from_iter<I: IntoIterator<Item = Attribute>>(iter: I) -> Self {
+        let mut all = Attributes::new();
+        iter.into_iter().for_each(|attribute| all.put(attribute));
+        all
+    }
+}

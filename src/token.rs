@@ -1,0 +1,419 @@
+//! The one joint: what the C boundary asks of a token, whatever stands behind it.
+//!
+//! Nothing crosses it that could not be sent to another process: owned parameters, bytes in, bytes out. No C pointer, no
+//! callback. `soft` and `forward` implement [`Token`]; `guard` decorates it; `module` and `session` are its only callers.
+
+use cryptoki_sys::*;
+use smallvec::SmallVec;
+use zeroize::Zeroizing;
+
+use crate::error::{Code, Result};
+
+/// Short bytes (IVs, labels, points) that usually need no allocation.
+pub type Bytes = SmallVec<[u8; 64]>;
+
+/// An object as its token names it: at most [`ObjectId::BITS`] bits, never 0, never given to another object of the
+/// same token within this process. `module` adds the slot to make a `CK_OBJECT_HANDLE` of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId(pub u64);
+
+impl ObjectId {
+    pub const BITS: u32 = 52;
+}
+
+/// A session as `module` numbers it; never reused within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// Who asks: the session, and whether it may write token objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub session: SessionId,
+    pub read_write: bool,
+}
+
+/// `CKU_`. Context-specific login is [`Token::reauthenticate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum User {
+    SecurityOfficer,
+    User,
+}
+
+/// What a key is asked to do, one per `C_*Init` family (and `Random`, which needs no key and lasts as long as its session).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Use {
+    Encrypt,
+    Decrypt,
+    Digest,
+    Sign,
+    SignRecover,
+    Verify,
+    VerifyRecover,
+    MessageEncrypt,
+    MessageDecrypt,
+    MessageSign,
+    MessageVerify,
+    VerifySignature,
+    Random,
+}
+
+impl Use {
+    pub const COUNT: usize = 13;
+}
+
+/// `CK_MECHANISM`, owned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mechanism {
+    pub ty: CK_MECHANISM_TYPE,
+    pub params: Params,
+}
+
+/// A mechanism's parameters, owned and checked for form (lengths, known enumerators of the structure itself), not for
+/// meaning: that is the mechanism row's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Params {
+    None,
+    /// A bare IV, nonce or block: CBC, CFB, OFB, key wrap.
+    Iv(Bytes),
+    /// `CK_AES_CTR_PARAMS` and its kin.
+    Ctr {
+        counter_bits: u64,
+        block: [u8; 16],
+    },
+    /// `CK_GCM_PARAMS`, in both layouts.
+    Gcm {
+        iv: Bytes,
+        aad: Bytes,
+        tag_bits: u64,
+    },
+    /// `CK_MAC_GENERAL_PARAMS`: length of the MAC in bytes.
+    MacLength(u64),
+    /// `CK_RSA_PKCS_PSS_PARAMS`.
+    Pss(PssParams),
+    /// `CK_RSA_PKCS_OAEP_PARAMS`.
+    Oaep(OaepParams),
+    /// `CK_ECDH1_DERIVE_PARAMS`.
+    Ecdh {
+        kdf: u64,
+        shared: Bytes,
+        public: Bytes,
+    },
+    /// `CK_EDDSA_PARAMS`; without parameters the plain scheme is meant and [`Params::None`] stands.
+    Eddsa {
+        prehash: bool,
+        context: Bytes,
+    },
+    /// `CK_RSA_AES_KEY_WRAP_PARAMS`.
+    RsaAesWrap {
+        aes_bits: u64,
+        oaep: OaepParams,
+    },
+    /// `CK_ECDH_AES_KEY_WRAP_PARAMS`.
+    EcdhAesWrap {
+        aes_bits: u64,
+        kdf: u64,
+        shared: Bytes,
+    },
+    /// A bare `CK_OBJECT_HANDLE`, e.g. of `CKM_CONCATENATE_BASE_AND_KEY`.
+    Object(ObjectId),
+    /// `CK_KEY_DERIVATION_STRING_DATA`: bytes to mix in.
+    Data(Bytes),
+    /// `CK_AES_CBC_ENCRYPT_DATA_PARAMS` and its kin.
+    CbcData {
+        iv: [u8; 16],
+        data: Bytes,
+    },
+    /// A bare `CK_ULONG` that is no length of a MAC, e.g. `CK_EXTRACT_PARAMS`.
+    Number(u64),
+    /// A vendor mechanism that only a forwarded module understands.
+    Opaque(Bytes),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PssParams {
+    pub hash: CK_MECHANISM_TYPE,
+    pub mgf: CK_RSA_PKCS_MGF_TYPE,
+    pub salt_len: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OaepParams {
+    pub hash: CK_MECHANISM_TYPE,
+    pub mgf: CK_RSA_PKCS_MGF_TYPE,
+    pub label: Bytes,
+}
+
+/// One attribute of a template. The value may be a key's: it is wiped on drop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    pub ty: CK_ATTRIBUTE_TYPE,
+    pub value: Value,
+}
+
+/// An attribute's value in the form of the C ABI (`CK_BBOOL` one byte, `CK_ULONG` native), but for arrays of attributes.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    Bytes(Zeroizing<Vec<u8>>),
+    /// `CKA_WRAP_TEMPLATE` and its kin.
+    Template(Vec<Attribute>),
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Bytes(bytes) => write!(f, "[{} bytes]", bytes.len()),
+            Value::Template(template) => f.debug_list().entries(template).finish(),
+        }
+    }
+}
+
+impl Attribute {
+    pub fn bytes(ty: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute {
+        Attribute { ty, value: Value::Bytes(Zeroizing::new(value.to_vec())) }
+    }
+
+    pub fn bool(ty: CK_ATTRIBUTE_TYPE, value: bool) -> Attribute {
+        Attribute::bytes(ty, &[if value { CK_TRUE } else { CK_FALSE }])
+    }
+
+    pub fn ulong(ty: CK_ATTRIBUTE_TYPE, value: CK_ULONG) -> Attribute {
+        Attribute::bytes(ty, &value.to_ne_bytes())
+    }
+}
+
+/// The answer for one attribute of `C_GetAttributeValue`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Value(Value),
+    /// The object has it, and it may not leave in clear: `CKR_ATTRIBUTE_SENSITIVE`.
+    Sensitive,
+    /// The object has no such attribute: `CKR_ATTRIBUTE_TYPE_INVALID`.
+    Absent,
+}
+
+/// `CK_TOKEN_INFO` but for what the process itself counts (sessions), and the slot's own name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenInfo {
+    pub label: String,
+    pub manufacturer: String,
+    pub model: String,
+    pub serial: String,
+    pub flags: CK_FLAGS,
+    /// 0: no limit.
+    pub max_sessions: u64,
+    pub pin_len: std::ops::RangeInclusive<u64>,
+    pub hardware: (u8, u8),
+    pub firmware: (u8, u8),
+}
+
+/// `CK_MECHANISM_INFO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MechanismInfo {
+    pub min_key: u64,
+    pub max_key: u64,
+    pub flags: CK_FLAGS,
+}
+
+/// Which call is about to be made of an [`Operation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The one-call function: `C_Encrypt`, `C_Sign`, `C_Digest` ...
+    Whole,
+    /// `C_*Update`.
+    Update,
+    /// `C_*Final`.
+    Finish,
+}
+
+/// How many bytes a step will write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    Exactly(usize),
+    /// The true length is known only once the step is done (padding, decryption).
+    AtMost(usize),
+}
+
+impl Size {
+    pub fn bound(self) -> usize {
+        match self {
+            Size::Exactly(n) | Size::AtMost(n) => n,
+        }
+    }
+}
+
+/// One running cryptographic operation. `session` keeps the rule of when it ends; an operation only works.
+///
+/// The caller gives `out` at least as long as [`Operation::size`] said for the same step and input; the operation
+/// returns how much it wrote. After an error other than from `size` the operation is not used again.
+pub trait Operation: Send {
+    /// What `step` will write for `input` further bytes. Changes nothing.
+    fn size(&mut self, step: Step, input: usize) -> Result<Size>;
+
+    /// Whether `C_*Update` and `C_*Final` are offered.
+    fn multi_part(&self) -> bool {
+        true
+    }
+
+    /// Takes further input; ciphers write what is ready.
+    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize>;
+
+    /// Ends a multi-part operation: the last block, the digest, the signature.
+    fn finish(&mut self, out: &mut [u8]) -> Result<usize>;
+
+    /// The whole operation in one call.
+    fn whole(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        let done = self.update(input, out)?;
+        let rest = out.get_mut(done..).ok_or(Code::GeneralError)?;
+        Ok(done.saturating_add(self.finish(rest)?))
+    }
+
+    /// Ends a verification. `input` is the whole message for `C_Verify`, `None` after updates for `C_VerifyFinal`.
+    /// `CKR_SIGNATURE_INVALID`, or `CKR_SIGNATURE_LEN_RANGE` where the length alone shows it.
+    fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+        let _ = (input, signature);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Makes an operation that has ended ready for new parameters under the same key, without allocating.
+    /// `false`: it cannot, build a new one.
+    fn restart(&mut self, params: &Params) -> bool {
+        let _ = params;
+        false
+    }
+
+    /// The state for `C_GetOperationState`.
+    fn save(&self) -> Result<Vec<u8>> {
+        Err(Code::StateUnsaveable.into())
+    }
+}
+
+/// An operation together with what its session must know of its key.
+pub struct Begun {
+    pub operation: Box<dyn Operation>,
+    /// `CKA_ALWAYS_AUTHENTICATE`: a context-specific login must come before the result.
+    pub reauthenticate: bool,
+    /// On a private object: ends with the login.
+    pub private: bool,
+    /// What the operation was begun for, as its token numbers that; lets the token restart it (see [`Token::begin`]).
+    pub stamp: u64,
+}
+
+/// A running search (`C_FindObjects`). It streams: no list in proportion to the token is kept.
+pub trait Search: Send {
+    /// The next objects, at most `max`; fewer only at the end.
+    fn next(&mut self, max: usize) -> Result<Vec<ObjectId>>;
+}
+
+/// What `C_DeriveKey` made. Most mechanisms make `key` alone.
+#[derive(Debug, Default)]
+pub struct Derived {
+    pub key: Option<ObjectId>,
+    /// Further keys, in the order of the parameters.
+    pub further: Vec<ObjectId>,
+    /// Bytes that go back into the parameters (IVs, versions), in the order of the parameters.
+    pub bytes: Vec<Vec<u8>>,
+}
+
+/// A token. Every method may be called by several threads at once; none holds a lock across cryptography that another
+/// session needs. Errors are the codes that the specification lists for the C function named.
+pub trait Token: Send + Sync {
+    /// `C_GetTokenInfo`; `CKR_TOKEN_NOT_RECOGNIZED` where the token is damaged beyond reading.
+    fn info(&self) -> Result<TokenInfo>;
+
+    /// `C_GetMechanismList`.
+    fn mechanisms(&self) -> Vec<CK_MECHANISM_TYPE>;
+
+    /// `C_GetMechanismInfo`; `CKR_MECHANISM_INVALID`.
+    fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+
+    /// `C_InitToken`: all objects go, the SO's PIN and the label are set. The caller has checked that no session is open.
+    fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()>;
+
+    fn open_session(&self, caller: Caller) -> Result<()>;
+
+    /// Its session objects die with it.
+    fn close_session(&self, session: SessionId);
+
+    /// `C_Login`. PIN states and codes are the token's; session states (a read-only session forbids the SO) the caller's.
+    fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()>;
+
+    /// `C_Login` with `CKU_CONTEXT_SPECIFIC`: is this the PIN of who is logged in?
+    fn reauthenticate(&self, caller: Caller, pin: &[u8]) -> Result<()>;
+
+    /// `C_Logout`, and the closing of the last session: private session objects die, handles of private objects end.
+    fn logout(&self) -> Result<()>;
+
+    /// Who is logged in, in this process.
+    fn logged_in(&self) -> Option<User>;
+
+    /// `C_InitPIN`, by the SO.
+    fn init_pin(&self, caller: Caller, pin: &[u8]) -> Result<()>;
+
+    /// `C_SetPIN`: of who is logged in, or the user's.
+    fn set_pin(&self, caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
+
+    fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId>;
+    fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId>;
+    fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()>;
+
+    /// `C_GetObjectSize`, in bytes.
+    fn size(&self, caller: Caller, object: ObjectId) -> Result<u64>;
+
+    /// One answer per type asked, in order.
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
+
+    fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()>;
+
+    fn find(&self, caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
+
+    /// `C_*Init`. `spare` is the session's last operation of the same use, ended but kept: where its stamp says that
+    /// it is the one asked for again, it is restarted and given back; else dropped.
+    fn begin(
+        &self,
+        caller: Caller,
+        what: Use,
+        mechanism: &Mechanism,
+        key: Option<ObjectId>,
+        spare: Option<Begun>,
+    ) -> Result<Begun>;
+
+    /// `C_DigestKey`: feeds the key's value to a digest begun here.
+    fn digest_key(&self, caller: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()>;
+
+    /// `C_SetOperationState`.
+    fn restore(&self, caller: Caller, what: Use, state: &[u8]) -> Result<Begun> {
+        let _ = (caller, what, state);
+        Err(Code::SavedStateInvalid.into())
+    }
+
+    fn generate_key(&self, caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId>;
+
+    /// The public key and the private key.
+    fn generate_key_pair(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        public: Vec<Attribute>,
+        private: Vec<Attribute>,
+    ) -> Result<(ObjectId, ObjectId)>;
+
+    fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>>;
+
+    fn unwrap(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        unwrapping: ObjectId,
+        wrapped: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<ObjectId>;
+
+    fn derive(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        base: ObjectId,
+        template: Vec<Attribute>,
+    ) -> Result<Derived>;
+}
