@@ -36,12 +36,12 @@ impl Places {
 
     /// The user's data directory for Keyward.
     pub fn data(&self) -> Result<&Path> {
-        Ok(self.data.as_deref().ok_or_else(|| {
+        self.data.as_deref().ok_or_else(|| {
             Code::GeneralError.because(format!(
                 "no configuration file, and neither XDG_DATA_HOME nor HOME says where tokens are kept: \
                  set HOME, or write {SYSTEM_FILE} with `tokens` and `device_secret`, or name a file in KEYWARD_CONF"
             ))
-        })?)
+        })
     }
 }
 

@@ -191,7 +191,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_not_passed_over() {
     std::fs::remove_dir(&user).unwrap();
     std::fs::write(&user, [0xff, 0xfe]).unwrap();
     assert!(scratch.find(&[("HOME", scratch.0.to_str().unwrap())]).unwrap_err().why().unwrap().contains("UTF-8"));
-    std::fs::set_permissions(&user, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&user, std::fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser reads any file: then the text itself is what is wrong.
     assert!(scratch.find(&[("HOME", scratch.0.to_str().unwrap())]).is_err());
 }
