@@ -31,18 +31,15 @@ pub enum Source {
 
 macro_rules! sources {
     ($name:ident, $who:literal, $file:ident, $fd:ident, $env:ident, $group:literal) => {
-        #[doc = concat!("Where ", $who, " comes from; at most one.")]
+        /// At most one source.
         #[derive(Args, Clone, Debug, Default)]
         #[group(id = $group, multiple = false)]
         pub struct $name {
-            #[doc = concat!("Read ", $who, " from a line of this file")]
-            #[arg(long, value_name = "FILE")]
+            #[arg(long, value_name = "FILE", help = concat!("Read ", $who, " from a line of this file"))]
             $file: Option<PathBuf>,
-            #[doc = concat!("Read ", $who, " from a line of this open descriptor")]
-            #[arg(long, value_name = "N")]
+            #[arg(long, value_name = "N", help = concat!("Read ", $who, " from a line of this open descriptor"))]
             $fd: Option<u32>,
-            #[doc = concat!("Take ", $who, " from this environment variable")]
-            #[arg(long, value_name = "VAR")]
+            #[arg(long, value_name = "VAR", help = concat!("Take ", $who, " from this environment variable"))]
             $env: Option<String>,
         }
 

@@ -101,7 +101,7 @@ fn report(findings: &Findings) -> Report {
         .0
         .iter()
         .map(|one| {
-            let stop = if one.advice.is_empty() { "" } else { ": " };
+            let stop = if one.advice.is_empty() { "" } else { "; " };
             vec![one.grade.word().to_owned(), one.subject.clone(), format!("{}{stop}{}", one.found, one.advice)]
         })
         .collect();
