@@ -104,6 +104,8 @@ pub enum Params {
         prehash: bool,
         context: Bytes,
     },
+    /// `CK_SIGN_ADDITIONAL_CONTEXT`, and `CK_HASH_SIGN_ADDITIONAL_CONTEXT` with its hash (a `CKM_`).
+    SignContext { hedge: CK_HEDGE_TYPE, context: Bytes, hash: Option<CK_MECHANISM_TYPE> },
     /// `CK_RSA_AES_KEY_WRAP_PARAMS`.
     RsaAesWrap {
         aes_bits: u64,
@@ -295,8 +297,17 @@ pub struct Begun {
     pub reauthenticate: bool,
     /// On a private object: ends with the login.
     pub private: bool,
-    /// What the operation was begun for, as its token numbers that; lets the token restart it (see [`Token::begin`]).
-    pub stamp: u64,
+    /// What the operation was begun for; lets the token restart it (see [`Token::begin`]).
+    pub stamp: Stamp,
+}
+
+/// What an operation was begun for: the same stamp means that beginning anew would give the same answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    pub mechanism: CK_MECHANISM_TYPE,
+    pub key: Option<ObjectId>,
+    /// The token's own count of everything that could change the answer (logins, objects, rules).
+    pub state: (u64, u64),
 }
 
 /// A running search (`C_FindObjects`). It streams: no list in proportion to the token is kept.
@@ -416,4 +427,35 @@ pub trait Token: Send + Sync {
         base: ObjectId,
         template: Vec<Attribute>,
     ) -> Result<Derived>;
+
+    /// The length of the ciphertext that [`Token::encapsulate`] will give: the answer to a length query.
+    fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
+        let _ = (caller, mechanism, public);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// `C_EncapsulateKey`: the ciphertext, and the new secret key.
+    fn encapsulate(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        public: ObjectId,
+        template: Vec<Attribute>,
+    ) -> Result<(Vec<u8>, ObjectId)> {
+        let _ = (caller, mechanism, public, template);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// `C_DecapsulateKey`.
+    fn decapsulate(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        private: ObjectId,
+        ciphertext: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<ObjectId> {
+        let _ = (caller, mechanism, private, ciphertext, template);
+        Err(Code::FunctionNotSupported.into())
+    }
 }
