@@ -9,7 +9,9 @@ needs RSA-PKCS-KEY-PAIR-GEN SHA256-RSA-PKCS
 # p11-kit ignores a user's configuration when it runs as root, so it is made to run where it may not.
 mkdir -p "$XDG_CONFIG_HOME/pkcs11/modules"
 printf 'user-config: only\n' >"$XDG_CONFIG_HOME/pkcs11/pkcs11.conf"
-printf 'module: %s\n' "$MODULE" >"$XDG_CONFIG_HOME/pkcs11/modules/interop.module"
+# A copy, since the module itself may lie where only its builder may look.
+cp "$MODULE" "$WORK/$(basename "$MODULE")"
+printf 'module: %s\n' "$WORK/$(basename "$MODULE")" >"$XDG_CONFIG_HOME/pkcs11/modules/interop.module"
 as_user() {
     if [ "$(id -u)" -ne 0 ]; then
         "$@"
