@@ -108,6 +108,7 @@ impl Draft {
         let known: Vec<_> = given.attributes.iter().map(|a| a.ty).collect();
         self.take(given.attributes)?;
         self.inherit(by.heritage)?;
+        self.whole()?;
         for row in self.schema.rows() {
             match row.source {
                 _ if known.contains(&row.ty) => {}
@@ -118,9 +119,10 @@ impl Draft {
                 _ => {}
             }
         }
-        self.whole()?;
-        obey(self.schema, &self.object)?;
-        Ok(self.object)
+        match self.schema.rules().iter().find_map(|rule| breach(self.schema, rule, &self.object)) {
+            Some(error) => Err(error),
+            None => Ok(self.object),
+        }
     }
 
     /// What the mechanism gives stands in for what the template says.
@@ -192,9 +194,12 @@ impl Draft {
         }
     }
 
-    /// Footnote 1 holds for every object in the end, whoever said the value.
+    /// Footnote 1 holds for every object in the end, whoever said the value; what is computed need not be said.
     fn whole(&self) -> Result<()> {
-        let needed = |row: &&Row| row.has(1) || note_of(self.origin).required.is_some_and(|note| row.has(note));
+        let required = note_of(self.origin).required;
+        let needed = |row: &&Row| {
+            !matches!(row.source, Source::Computed(_)) && (row.has(1) || required.is_some_and(|note| row.has(note)))
+        };
         match self.schema.rows().filter(|row| needed(row)).find(|row| self.object.get(row.ty).is_none()) {
             Some(row) => Err(Code::TemplateIncomplete.because(format!("{} is missing", row.name))),
             None => Ok(()),
@@ -202,7 +207,8 @@ impl Draft {
     }
 }
 
-/// `C_SetAttributeValue`: the object as it will be.
+/// `C_SetAttributeValue`: the object as it will be. The clear part of an object can be changed by itself, here and in
+/// [`copy`]: no secret attribute changes.
 ///
 /// `CKR_ACTION_PROHIBITED` where `CKA_MODIFIABLE` is false or a trusted certificate is not the security officer's to change;
 /// `CKR_ATTRIBUTE_READ_ONLY` for what may not change, or not this way; `CKR_ATTRIBUTE_TYPE_INVALID`,
@@ -258,9 +264,13 @@ fn change(
         }
         next.put(attribute);
     }
-    // A change cannot be incomplete (4.1.2), only in contradiction to what is there.
-    obey(schema, &next).map_err(|e| e.recode(Code::TemplateInconsistent))?;
-    Ok(next)
+    // A change cannot be incomplete (4.1.2), only in contradiction to what is there. A rule that was broken before is none of
+    // its business: `current` may be the clear part alone.
+    let kept_so_far = |rule: &&Rule| breach(schema, rule, current).is_none();
+    match schema.rules().iter().filter(kept_so_far).find_map(|rule| breach(schema, rule, &next)) {
+        Some(error) => Err(error.recode(Code::TemplateInconsistent)),
+        None => Ok(next),
+    }
 }
 
 fn schema_of(object: &Attributes) -> Result<&'static Schema> {
@@ -356,37 +366,34 @@ fn forbidden(row: &Row, origin: Origin) -> bool {
     !notes.is_empty() && notes.iter().all(|note| row.has(*note))
 }
 
-fn obey(schema: &Schema, object: &Attributes) -> Result<()> {
+/// Why an object breaks a rule of its class; `None` if it does not.
+fn breach(schema: &Schema, rule: &Rule, object: &Attributes) -> Option<Error> {
     let filled = |ty: &CK_ATTRIBUTE_TYPE| said(object, *ty).is_some();
-    let name = |ty: CK_ATTRIBUTE_TYPE| schema.row(ty).map_or("an attribute", |row| row.name);
-    for rule in schema.rules() {
-        match *rule {
-            Rule::AnyOf(types) if !types.iter().any(filled) => {
-                let names: Vec<_> = types.iter().map(|ty| name(*ty)).collect();
-                Err(Code::TemplateIncomplete.because(format!("one of {} is needed", names.join(", "))))?;
-            }
-            Rule::Implies(one, other) if object.is_true(one) && !object.is_true(other) => {
-                Err(Code::TemplateInconsistent.because(format!("{} needs {}", name(one), name(other))))?;
-            }
-            Rule::Calls(one, others) if filled(&one) && !others.iter().all(filled) => {
-                Err(Code::TemplateIncomplete.because(format!("{} calls for more", name(one))))?;
-            }
-            Rule::When { of, is, needs }
-                if of.iter().filter_map(|ty| object.ulong(*ty)).any(|v| is.contains(&v))
-                    && !needs.iter().all(filled) =>
-            {
-                let names: Vec<_> = needs.iter().map(|ty| name(*ty)).collect();
-                Err(Code::TemplateIncomplete.because(format!("{} are needed", names.join(", "))))?;
-            }
-            Rule::Count(list, count)
-                if object.bytes(list).map(|v| numbers(v).count() as CK_ULONG) != object.ulong(count) =>
-            {
-                Err(Code::TemplateInconsistent.because(format!("{} is not as long as {}", name(list), name(count))))?;
-            }
-            _ => {}
+    let names = |types: &[CK_ATTRIBUTE_TYPE]| {
+        let names = types.iter().filter_map(|ty| schema.row(*ty)).map(|row| row.name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match *rule {
+        Rule::AnyOf(types) => (!types.iter().any(filled))
+            .then(|| Code::TemplateIncomplete.because(format!("one of {} is needed", names(types)))),
+        Rule::Implies(one, other) => (object.is_true(one) && !object.is_true(other)).then(|| {
+            Code::TemplateInconsistent.because(format!("{} goes only with {}", names(&[one]), names(&[other])))
+        }),
+        Rule::Calls(one, others) => (filled(&one) && !others.iter().all(filled))
+            .then(|| Code::TemplateIncomplete.because(format!("{} calls for {}", names(&[one]), names(others)))),
+        Rule::When { of, is, needs } => {
+            let called = of.iter().filter_map(|ty| object.ulong(*ty)).any(|value| is.contains(&value));
+            (called && !needs.iter().all(filled))
+                .then(|| Code::TemplateIncomplete.because(format!("{} are needed", names(needs))))
         }
+        Rule::Count(list, count) => {
+            let entries = object.bytes(list).map(|value| numbers(value).count() as CK_ULONG);
+            (entries != object.ulong(count)).then(|| {
+                Code::TemplateInconsistent.because(format!("{} is not as long as {}", names(&[list]), names(&[count])))
+            })
+        }
+        Rule::Frozen(_) => None,
     }
-    Ok(())
 }
 
 /// The value, if there is one and it is not empty.

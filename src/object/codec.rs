@@ -68,7 +68,8 @@ fn malformed() -> Error {
 trait Sink {
     fn put(&mut self, bytes: &[u8]);
 
-    fn varint(&mut self, mut value: u64) {
+    fn varint(&mut self, value: impl Into<u64>) {
+        let mut value = value.into();
         while value >= 0x80 {
             self.put(&[value as u8 | 0x80]);
             value >>= 7;
@@ -99,7 +100,7 @@ fn write_object(out: &mut impl Sink, object: &Attributes) {
 fn write_list(out: &mut impl Sink, list: &[Attribute]) {
     out.varint(list.len() as u64);
     for attribute in list {
-        out.varint(u64::from(attribute.ty));
+        out.varint(attribute.ty);
         match &attribute.value {
             Value::Template(inner) => {
                 out.put(&[LIST]);
@@ -118,12 +119,12 @@ fn write_bytes(out: &mut impl Sink, ty: CK_ATTRIBUTE_TYPE, bytes: &[u8]) {
         (Shape::Bool, [CK_TRUE]) => out.put(&[TRUE]),
         (Shape::Ulong, _) if let Some(value) = number(bytes) => {
             out.put(&[NUMBER]);
-            out.varint(u64::from(value));
+            out.varint(value);
         }
         (Shape::Ulongs, _) if shape.fits(bytes) => {
             out.put(&[NUMBERS]);
             out.varint(numbers(bytes).count() as u64);
-            numbers(bytes).for_each(|value| out.varint(u64::from(value)));
+            numbers(bytes).for_each(|value| out.varint(value));
         }
         _ => {
             out.put(&[BYTES]);

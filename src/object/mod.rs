@@ -116,3 +116,6 @@ impl FromIterator<Attribute> for Attributes {
         all
     }
 }
+
+#[cfg(test)]
+mod tests;

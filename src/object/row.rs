@@ -198,7 +198,7 @@ impl Shape {
         match self {
             Shape::Bool => matches!(bytes, [CK_FALSE | CK_TRUE]),
             Shape::Ulong => number(bytes).is_some(),
-            Shape::Ulongs => bytes.len() % size_of::<CK_ULONG>() == 0,
+            Shape::Ulongs => bytes.len().is_multiple_of(size_of::<CK_ULONG>()),
             Shape::Date => bytes.is_empty() || date(bytes),
             Shape::Bytes | Shape::Text => true,
             Shape::Template => false,

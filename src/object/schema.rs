@@ -55,6 +55,9 @@ pub struct Class {
     rules: &'static [Rule],
 }
 
+/// A class, with the rows and rules that a type adds to it.
+type InClass = (CK_OBJECT_CLASS, &'static [&'static [Row]], &'static [Rule]);
+
 /// A type within classes: a key type, a certificate type, a hardware feature.
 #[derive(Debug)]
 pub struct Subtype {
@@ -64,7 +67,7 @@ pub struct Subtype {
     /// Usage attributes that are `CK_TRUE` unless the template says otherwise.
     uses: &'static [CK_ATTRIBUTE_TYPE],
     /// The classes that have this type, with the rows that they add.
-    classes: &'static [(CK_OBJECT_CLASS, &'static [&'static [Row]], &'static [Rule])],
+    classes: &'static [InClass],
 }
 
 use Origin::{Create, Derive, Generate, Token, Unwrap};
@@ -112,7 +115,7 @@ pub static CLASSES: &[Class] = classes! {
         }];
 };
 
-type PerClass = &'static [(CK_OBJECT_CLASS, &'static [&'static [Row]], &'static [Rule])];
+type PerClass = &'static [InClass];
 
 macro_rules! subtypes {
     ($($name:ident, [$($use:ident),*], $classes:expr;)*) => {
@@ -139,9 +142,7 @@ macro_rules! pair_and_domain {
     };
 }
 
-const fn secret_key(
-    rows: &'static [&'static [Row]; 1],
-) -> [(CK_OBJECT_CLASS, &'static [&'static [Row]], &'static [Rule]); 1] {
+const fn secret_key(rows: &'static [&'static [Row]; 1]) -> [InClass; 1] {
     [(CKO_SECRET_KEY, rows, &[])]
 }
 

@@ -3,7 +3,7 @@
 use cryptoki_sys::*;
 use subtle::ConstantTimeEq;
 
-use super::row::{Kind, Row};
+use super::row::Kind;
 use super::schema::Schema;
 use super::{Attributes, codec, significant};
 use crate::error::{Code, Result};
@@ -12,7 +12,7 @@ use crate::token::{Answer, Attribute, Value};
 /// The answer for one attribute of `C_GetAttributeValue`. Whether a secret attribute may be seen is judged before
 /// whether the object has it (5.7.5), so the clear part alone is enough unless [`needs_secret`] says otherwise.
 pub fn read(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Answer {
-    match hidden(object, ty) {
+    match hidden(Schema::of(object), object, ty) {
         true => Answer::Sensitive,
         false => object.get(ty).map_or(Answer::Absent, |value| Answer::Value(value.clone())),
     }
@@ -20,7 +20,7 @@ pub fn read(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Answer {
 
 /// Whether [`read`] or [`matches`] of this attribute needs the secret part: it is in there, and it may be seen.
 pub fn needs_secret(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> bool {
-    revealable(object) && row_of(object, ty).is_some_and(Row::secret)
+    revealable(object) && Schema::of(object).and_then(|schema| schema.row(ty)).is_some_and(|row| row.secret())
 }
 
 /// Whether secret attributes of this object may be seen in clear: not sensitive, and extractable.
@@ -28,37 +28,30 @@ pub fn revealable(object: &Attributes) -> bool {
     object.bool(CKA_SENSITIVE) == Some(false) && object.is_true(CKA_EXTRACTABLE)
 }
 
-fn hidden(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> bool {
-    match Schema::of(object) {
+fn hidden(schema: Option<&Schema>, object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> bool {
+    match schema {
         Some(schema) => schema.row(ty).is_some_and(|row| row.secret()) && !revealable(object),
         // A record whose class we do not know may hold anything.
         None => !matches!(ty, CKA_CLASS | CKA_UNIQUE_ID | CKA_LABEL),
     }
 }
 
-fn row_of(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Option<&'static Row> {
-    Schema::of(object)?.row(ty)
-}
-
 /// Whether the object is one that `C_FindObjects` with this template finds. A hidden attribute matches nothing, so that a
 /// search is no way to guess it; integers match whatever zeros lead them.
 pub fn matches(object: &Attributes, template: &[Attribute]) -> bool {
-    template.iter().all(|asked| !hidden(object, asked.ty) && holds(object, asked))
+    let schema = Schema::of(object);
+    template.iter().all(|asked| !hidden(schema, object, asked.ty) && holds(schema, object, asked))
 }
 
-fn holds(object: &Attributes, asked: &Attribute) -> bool {
+fn holds(schema: Option<&Schema>, object: &Attributes, asked: &Attribute) -> bool {
     match (object.get(asked.ty), &asked.value) {
         (Some(Value::Bytes(has)), Value::Bytes(asks)) => {
-            let same = bool::from(has.as_slice().ct_eq(asks));
-            same || is_integer(object, asked.ty) && bool::from(significant(has).ct_eq(significant(asks)))
+            let integer = || schema.and_then(|s| s.row(asked.ty)).is_some_and(|row| matches!(row.kind, Kind::Integer));
+            bool::from(has.as_slice().ct_eq(asks)) || integer() && bool::from(significant(has).ct_eq(significant(asks)))
         }
         (Some(Value::Template(has)), Value::Template(asks)) => same_template(has, asks),
         _ => false,
     }
-}
-
-fn is_integer(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> bool {
-    row_of(object, ty).is_some_and(|row| matches!(row.kind, Kind::Integer))
 }
 
 /// The same attributes, in whatever order.
