@@ -215,12 +215,8 @@ impl Draft {
 /// `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_TEMPLATE_INCONSISTENT` as in [`draft`].
 pub fn set(maker: &Maker, current: &Attributes, template: Vec<Attribute>) -> Result<Attributes> {
     let schema = schema_of(current)?;
-    let frozen = |rule: &Rule| matches!(rule, Rule::Frozen(ty) if current.is_true(*ty));
     if current.bool(CKA_MODIFIABLE) != Some(true) {
         Err(Code::ActionProhibited.because("CKA_MODIFIABLE is false"))?;
-    }
-    if !maker.security_officer && schema.rules().iter().any(frozen) {
-        Err(Code::ActionProhibited.because("the object is trusted: only the security officer changes it"))?;
     }
     change(maker, schema, current, template, false)
 }
@@ -244,24 +240,19 @@ fn change(
     template: Vec<Attribute>,
     copying: bool,
 ) -> Result<Attributes> {
+    let frozen = |rule: &Rule| matches!(rule, Rule::Frozen(ty) if current.is_true(*ty));
+    let frozen = !maker.security_officer && schema.rules().iter().any(frozen);
     let mut next = current.clone();
     for attribute in Attributes::once_each(template)?.into_iter() {
         let row = row_for(schema, attribute.ty)?;
+        row.check(&attribute.value, None)?;
         if !(row.has(8) || copying && row.has(note::COPY)) {
             Err(Code::AttributeReadOnly.because(format!("{} does not change", row.name)))?;
         }
-        row.check(&attribute.value, None)?;
-        let step = (current.bool(attribute.ty), truth(&attribute.value));
-        let stuck =
-            row.has(11) && step == (Some(true), Some(false)) || row.has(12) && step == (Some(false), Some(true));
-        let trusted = row.has(10) && step.1 == Some(true) && step.0 != Some(true) && !maker.security_officer;
-        if stuck || trusted {
-            Err(Code::AttributeReadOnly.because(format!("{} may not change to this", row.name)))?;
+        if frozen && row.has(8) && current.get(row.ty) != Some(&attribute.value) {
+            Err(Code::ActionProhibited.because("the object is trusted: only the security officer changes it"))?;
         }
-        let erased = matches!(row.source, Source::Computed(Compute::Check(_))) && empty(&attribute.value);
-        if row.has(note::VERIFIED) && !erased && current.get(row.ty) != Some(&attribute.value) {
-            Err(Code::AttributeValueInvalid.because(format!("{} is not that of this object", row.name)))?;
-        }
+        permit(maker, row, current, &attribute.value)?;
         next.put(attribute);
     }
     // A change cannot be incomplete (4.1.2), only in contradiction to what is there. A rule that was broken before is none of
@@ -271,6 +262,21 @@ fn change(
         Some(error) => Err(error.recode(Code::TemplateInconsistent)),
         None => Ok(next),
     }
+}
+
+/// Whether an attribute that may change may change to this value.
+fn permit(maker: &Maker, row: &Row, current: &Attributes, value: &Value) -> Result<()> {
+    let step = (current.bool(row.ty), truth(value));
+    let stuck = row.has(11) && step == (Some(true), Some(false)) || row.has(12) && step == (Some(false), Some(true));
+    let trusted = row.has(10) && step.1 == Some(true) && step.0 != Some(true) && !maker.security_officer;
+    if stuck || trusted {
+        Err(Code::AttributeReadOnly.because(format!("{} may not change to this", row.name)))?;
+    }
+    let erased = matches!(row.source, Source::Computed(Compute::Check(_))) && empty(value);
+    if row.has(note::VERIFIED) && !erased && current.get(row.ty) != Some(value) {
+        Err(Code::AttributeValueInvalid.because(format!("{} is not that of this object", row.name)))?;
+    }
+    Ok(())
 }
 
 fn schema_of(object: &Attributes) -> Result<&'static Schema> {

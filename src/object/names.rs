@@ -105,6 +105,7 @@ pub fn render(object: &Attributes, ty: CK_ATTRIBUTE_TYPE, value: &Value) -> Stri
 fn render_bytes(kind: Option<Kind>, ty: CK_ATTRIBUTE_TYPE, bytes: &[u8]) -> String {
     let shape = kind.map_or(Shape::Bytes, Kind::shape);
     match (shape, bytes) {
+        (_, [major, minor]) if matches!(kind, Some(Kind::Version)) => format!("{major}.{minor}"),
         (Shape::Bool, [value]) => (*value != CK_FALSE).to_string(),
         (Shape::Ulong, _) => number(bytes).map_or_else(|| hex(bytes), |n| render_number(kind, ty, n)),
         (Shape::Ulongs, _) if shape.fits(bytes) => {
@@ -184,6 +185,7 @@ mod tests {
         assert_eq!(show(Attribute::bytes(CKA_ID, &[0, 0xab])), "00ab");
         assert_eq!(show(Attribute::ulong(CKA_KEY_GEN_MECHANISM, CK_UNAVAILABLE_INFORMATION)), "unavailable");
         assert_eq!(show(Attribute::ulong(CKA_TRUST_SERVER_AUTH, 3)), "CKT_NOT_TRUSTED");
+        assert_eq!(show(Attribute::bytes(CKA_VALIDATION_VERSION, &[3, 2])), "3.2");
         let inner = Value::Template(vec![Attribute::bool(CKA_SIGN, false)]);
         assert_eq!(show(Attribute { ty: CKA_WRAP_TEMPLATE, value: inner }), "{CKA_SIGN=false}");
     }
