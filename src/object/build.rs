@@ -100,7 +100,8 @@ impl Draft {
     }
 
     /// The whole object. `CKR_TEMPLATE_INCOMPLETE` where a required attribute is missing, `CKR_TEMPLATE_INCONSISTENT`
-    /// where attributes contradict each other, `CKR_ATTRIBUTE_VALUE_INVALID` where a checksum or public key of the template
+    /// where attributes contradict each other, `CKR_ATTRIBUTE_VALUE_INVALID` where a checksum or public key of the
+    /// template
     /// is not the object's. A value given of a wrong length: `CKR_WRAPPED_KEY_LEN_RANGE` or `CKR_WRAPPED_KEY_INVALID`
     /// when unwrapping, `CKR_KEY_SIZE_RANGE` when deriving or generating.
     pub fn finish(mut self, given: Given) -> Result<Attributes> {
@@ -210,7 +211,8 @@ impl Draft {
 /// `C_SetAttributeValue`: the object as it will be. The clear part of an object can be changed by itself, here and in
 /// [`copy`]: no secret attribute changes.
 ///
-/// `CKR_ACTION_PROHIBITED` where `CKA_MODIFIABLE` is false or a trusted certificate is not the security officer's to change;
+/// `CKR_ACTION_PROHIBITED` where `CKA_MODIFIABLE` is false or a trusted certificate is not the security officer's to
+/// change;
 /// `CKR_ATTRIBUTE_READ_ONLY` for what may not change, or not this way; `CKR_ATTRIBUTE_TYPE_INVALID`,
 /// `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_TEMPLATE_INCONSISTENT` as in [`draft`].
 pub fn set(maker: &Maker, current: &Attributes, template: Vec<Attribute>) -> Result<Attributes> {
@@ -255,7 +257,8 @@ fn change(
         permit(maker, row, current, &attribute.value)?;
         next.put(attribute);
     }
-    // A change cannot be incomplete (4.1.2), only in contradiction to what is there. A rule that was broken before is none of
+    // A change cannot be incomplete (4.1.2), only in contradiction to what is there. A rule that was broken before is
+    // none of
     // its business: `current` may be the clear part alone.
     let kept_so_far = |rule: &&Rule| breach(schema, rule, current).is_none();
     match schema.rules().iter().filter(kept_so_far).find_map(|rule| breach(schema, rule, &next)) {
@@ -361,7 +364,8 @@ fn note_of(origin: Origin) -> Notes {
         Origin::Create => Notes { required: Some(1), forbidden: &[2] },
         Origin::Generate => Notes { required: Some(3), forbidden: &[4] },
         Origin::Unwrap => Notes { required: Some(5), forbidden: &[6] },
-        // No footnote speaks of derivation: what neither a generated nor an unwrapped key is told, a derived one is not.
+        // No footnote speaks of derivation: what neither a generated nor an unwrapped key is told, a derived one is
+        // not.
         Origin::Derive => Notes { required: None, forbidden: &[4, 6] },
         Origin::Token => Notes { required: Some(1), forbidden: &[] },
     }

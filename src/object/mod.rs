@@ -1,4 +1,5 @@
-//! The object model: which attributes each class has (`schema`, over the tables in `rows`), and the one interpreter of those
+//! The object model: which attributes each class has (`schema`, over the tables in `rows`), and the one interpreter of
+//! those
 //! rows (`build`, with `compute` for what the token finds itself and `view` for reading, searching and sealing).
 
 pub mod build;

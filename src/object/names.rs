@@ -76,7 +76,8 @@ pub fn certificate_type(ty: CK_CERTIFICATE_TYPE) -> Option<&'static str> {
     schema::CERTIFICATE_TYPES.iter().find(|row| row.value == ty).map(|row| row.name)
 }
 
-/// Whether the attribute's value is an array of attributes. `CKF_ARRAY_ATTRIBUTE` does not tell: `CKA_ALLOWED_MECHANISMS` has
+/// Whether the attribute's value is an array of attributes. `CKF_ARRAY_ATTRIBUTE` does not tell:
+/// `CKA_ALLOWED_MECHANISMS` has
 /// it, `CKA_ENCAPSULATE_TEMPLATE` has it not.
 pub fn is_template(ty: CK_ATTRIBUTE_TYPE) -> bool {
     schema::any_row(ty).is_some_and(|row| row.kind.shape() == Shape::Template)
@@ -87,7 +88,8 @@ fn full(name: &str, prefix: &str) -> String {
     if name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
 }
 
-/// An attribute of an object as `keyward object show` prints it: names for numbers, text for text, hexadecimal for the rest.
+/// An attribute of an object as `keyward object show` prints it: names for numbers, text for text, hexadecimal for the
+/// rest.
 pub fn render(object: &Attributes, ty: CK_ATTRIBUTE_TYPE, value: &Value) -> String {
     let kind = Schema::of(object).and_then(|schema| schema.row(ty)).or(schema::any_row(ty)).map(|row| row.kind);
     match value {

@@ -174,7 +174,8 @@ fn only_footnote_8_changes_in_place_and_four_more_in_a_copy() {
     }
 }
 
-/// By the specification's own words, not by the rows: which attributes change, given that `fitting` says false to flags.
+/// By the specification's own words, not by the rows: which attributes change, given that `fitting` says false to
+/// flags.
 fn may(row: &Row, copying: bool, object: &Attributes) -> bool {
     let stuck = matches!(row.ty, CKA_SENSITIVE) && object.is_true(row.ty) && !matches!(row.kind, Kind::Always(_));
     let in_copies = [CKA_TOKEN, CKA_MODIFIABLE, CKA_DESTROYABLE];
