@@ -28,3 +28,9 @@ pub mod secret;
 pub mod soft;
 pub mod store;
 pub mod token;
+
+/// This library's version, major and minor.
+pub fn version() -> (u8, u8) {
+    let part = |text: &str| text.parse().unwrap_or(0);
+    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
+}
