@@ -1,2 +1,4 @@
 //! Algorithms over the chosen libraries. Knows no PKCS#11 type. One file per algorithm family; which library stands behind a
 //! function is decided in its file alone.
+
+pub mod digest;
