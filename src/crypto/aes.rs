@@ -137,9 +137,7 @@ impl Aes {
             Direction::Decrypt => (&self.decrypt.0, 0),
         };
         // SAFETY: `input` and `out` have the same length, a multiple of 16, and do not overlap; `chain` has 16 bytes.
-        unsafe {
-            AES_cbc_encrypt(input.as_ptr(), out.as_mut_ptr(), input.len(), schedule, chain.as_mut_ptr(), flag)
-        }
+        unsafe { AES_cbc_encrypt(input.as_ptr(), out.as_mut_ptr(), input.len(), schedule, chain.as_mut_ptr(), flag) }
         Ok(())
     }
 

@@ -58,9 +58,7 @@ impl Gcm {
         self.done = 0;
         self.control(EVP_CTRL_AEAD_SET_IVLEN, len, null_mut())?;
         // SAFETY: a context with its key set; the IV has the length just announced; -1 keeps the direction.
-        succeeded(unsafe {
-            EVP_CipherInit_ex(self.context.as_ptr(), null(), null_mut(), null(), iv.as_ptr(), -1)
-        })?;
+        succeeded(unsafe { EVP_CipherInit_ex(self.context.as_ptr(), null(), null_mut(), null(), iv.as_ptr(), -1) })?;
         aad.chunks(PIECE).try_for_each(|piece| self.feed(piece, null_mut()))
     }
 

@@ -212,10 +212,7 @@ mod tests {
         assert_eq!(derive(CKM_EXTRACT_KEY_FROM_KEY, Params::Number(0), &example, Some(4)), Ok(example.to_vec()));
         // Lengths: a part, and more than there is.
         assert_eq!(derive(CKM_CONCATENATE_BASE_AND_DATA, bytes(&other), &base, Some(5)), Ok(forth[..5].to_vec()));
-        assert_eq!(
-            derive(CKM_CONCATENATE_BASE_AND_DATA, bytes(&other), &base, Some(9)),
-            Err(Code::KeySizeRange)
-        );
+        assert_eq!(derive(CKM_CONCATENATE_BASE_AND_DATA, bytes(&other), &base, Some(9)), Err(Code::KeySizeRange));
         assert_eq!(derive(CKM_XOR_BASE_AND_DATA, bytes(&other[..3]), &base, Some(4)), Err(Code::KeySizeRange));
         assert_eq!(derive(CKM_EXTRACT_KEY_FROM_KEY, number.clone(), &example, Some(5)), Err(Code::KeySizeRange));
         assert_eq!(derive(CKM_EXTRACT_KEY_FROM_KEY, number, &example, None), Err(Code::TemplateIncomplete));
@@ -228,9 +225,8 @@ mod tests {
     #[test]
     fn generation_takes_the_length_of_the_template() {
         let row = row(CKM_GENERIC_SECRET_KEY_GEN).unwrap();
-        let generate = |template: Vec<Attribute>| {
-            row.does.generate.unwrap()(row, &Params::None, &template.into_iter().collect())
-        };
+        let generate =
+            |template: Vec<Attribute>| row.does.generate.unwrap()(row, &Params::None, &template.into_iter().collect());
         let code = |template| generate(template).unwrap_err().code();
         let made: Attributes = generate(vec![Attribute::ulong(CKA_VALUE_LEN, 33)]).unwrap().into_iter().collect();
         let again: Attributes = generate(vec![Attribute::ulong(CKA_VALUE_LEN, 33)]).unwrap().into_iter().collect();
