@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::aes::{Aes, BLOCK, Block};
-use crate::error::Result;
+use crate::error::{Code, Result};
 
 /// What the last block is mixed with; wiped on drop. They depend on the key alone.
 pub struct Subkeys {
@@ -42,7 +42,7 @@ impl Drop for Subkeys {
 
 /// RFC 3566, 4: the key that encrypts, and what the last block is mixed with. `key` has 16 bytes: `CKR_KEY_SIZE_RANGE`.
 pub fn xcbc(key: &[u8]) -> Result<(Aes, Subkeys)> {
-    let key: &Block = key.try_into().map_err(|_| crate::error::Code::KeySizeRange)?;
+    let key: &Block = key.try_into().map_err(|_| Code::KeySizeRange)?;
     let base = Aes::new(key)?;
     let derived = |byte| {
         let mut block = Zeroizing::new([byte; BLOCK]);
@@ -62,7 +62,8 @@ fn doubled(block: &Block) -> Block {
 
 /// A running MAC.
 pub struct BlockMac {
-    key: Arc<(Aes, Subkeys)>,
+    key: Arc<Aes>,
+    subkeys: Arc<Subkeys>,
     chain: Block,
     /// The last block so far, kept back until more follows.
     last: Block,
@@ -70,8 +71,8 @@ pub struct BlockMac {
 }
 
 impl BlockMac {
-    pub fn new(key: Arc<(Aes, Subkeys)>) -> BlockMac {
-        BlockMac { key, chain: [0; BLOCK], last: [0; BLOCK], have: 0 }
+    pub fn new(key: Arc<Aes>, subkeys: Arc<Subkeys>) -> BlockMac {
+        BlockMac { key, subkeys, chain: [0; BLOCK], last: [0; BLOCK], have: 0 }
     }
 
     /// Forgets the message so far.
@@ -97,34 +98,27 @@ impl BlockMac {
 
     /// The MAC; the next message may begin.
     pub fn finish(&mut self) -> Zeroizing<Block> {
-        let key = Arc::clone(&self.key);
-        let subkeys = &key.1;
-        if self.have < BLOCK {
-            if let Some((mark, zeros)) = self.last.get_mut(self.have..).and_then(<[u8]>::split_first_mut) {
-                *mark = subkeys.mark;
-                zeros.fill(0);
-            }
-            self.finish_block(&subkeys.padded);
+        let mix = if let Some((mark, zeros)) = self.last.get_mut(self.have..).and_then(<[u8]>::split_first_mut) {
+            *mark = self.subkeys.mark;
+            zeros.fill(0);
+            &self.subkeys.padded
         } else {
-            self.finish_block(&subkeys.full);
-        }
-        let mac = Zeroizing::new(self.chain);
-        self.reset();
-        mac
-    }
-
-    fn finish_block(&mut self, mix: &Block) {
+            &self.subkeys.full
+        };
         for (to, from) in self.last.iter_mut().zip(mix) {
             *to ^= from;
         }
         self.absorb();
+        let mac = Zeroizing::new(self.chain);
+        self.reset();
+        mac
     }
 
     fn absorb(&mut self) {
         for (to, from) in self.chain.iter_mut().zip(&self.last) {
             *to ^= from;
         }
-        self.key.0.encrypt_block(&mut self.chain);
+        self.key.encrypt_block(&mut self.chain);
         self.have = 0;
     }
 }

@@ -130,7 +130,7 @@ mod tests {
         );
         check(
             "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
-            "ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf2",
+            "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
             Scheme::Prehashed(b""),
             &hash(Digest::Sha512, b"abc"),
             "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41\

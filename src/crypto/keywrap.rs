@@ -18,18 +18,18 @@ pub const KW_IV: Semiblock = [0xa6; SEMIBLOCK];
 /// RFC 5649, 3: the half of the initial value before the length.
 pub const KWP_IV: [u8; 4] = [0xa6, 0x59, 0x59, 0xa6];
 
-/// Wraps `input` into `out`, which has 8 bytes more. `CKR_DATA_LEN_RANGE` unless `input` is two or more whole semiblocks.
-pub fn wrap(key: &Aes, iv: &Semiblock, input: &[u8], out: &mut [u8]) -> Result<()> {
-    if input.len() < 2 * SEMIBLOCK || !input.len().is_multiple_of(SEMIBLOCK) {
+/// Wraps what stands in `buffer` after its first 8 bytes, in place. `CKR_DATA_LEN_RANGE` unless that is two or more
+/// whole semiblocks.
+pub fn wrap(key: &Aes, iv: &Semiblock, buffer: &mut [u8]) -> Result<()> {
+    let (first, data) = buffer.split_first_chunk_mut().ok_or(Code::DataLenRange)?;
+    if data.len() < 2 * SEMIBLOCK || !data.len().is_multiple_of(SEMIBLOCK) {
         return Err(Code::DataLenRange.into());
     }
-    let (first, rest) = split(out, input.len())?;
-    rest.copy_from_slice(input);
-    *first = wrap_in_place(key, iv, rest);
+    *first = wrap_in_place(key, iv, data);
     Ok(())
 }
 
-/// Unwraps `input` into `out`, which has 8 bytes less. `CKR_ENCRYPTED_DATA_LEN_RANGE`, or `CKR_ENCRYPTED_DATA_INVALID`
+/// Unwraps `input` into as many leading bytes of `out` as `input` has, less 8. `CKR_ENCRYPTED_DATA_LEN_RANGE`, or `CKR_ENCRYPTED_DATA_INVALID`
 /// where the initial value is another; then `out` is wiped.
 pub fn unwrap(key: &Aes, iv: &Semiblock, input: &[u8], out: &mut [u8]) -> Result<()> {
     let out = start_unwrap(input, out, 3)?;
@@ -49,7 +49,7 @@ pub fn padded_len(len: usize) -> Result<usize> {
 pub fn wrap_padded(key: &Aes, iv: &[u8; 4], input: &[u8], out: &mut [u8]) -> Result<()> {
     let total = padded_len(input.len())?;
     let initial = initial_value(iv, input.len() as u32);
-    let (first, rest) = split(out, total - SEMIBLOCK)?;
+    let (first, rest) = out.get_mut(..total).and_then(<[u8]>::split_first_chunk_mut).ok_or(Code::GeneralError)?;
     let (data, zeros) = rest.split_at_mut_checked(input.len()).ok_or(Code::GeneralError)?;
     data.copy_from_slice(input);
     zeros.fill(0);
@@ -63,8 +63,7 @@ pub fn wrap_padded(key: &Aes, iv: &[u8; 4], input: &[u8], out: &mut [u8]) -> Res
     Ok(())
 }
 
-/// Unwraps `input` by way of `out`, which has 8 bytes less than `input`; the plaintext is as many leading bytes of `out` as
-/// is returned. Errors as of [`unwrap`].
+/// As [`unwrap`]; the plaintext is as many leading bytes of `out` as is returned, and what follows it there is wiped.
 pub fn unwrap_padded(key: &Aes, iv: &[u8; 4], input: &[u8], out: &mut [u8]) -> Result<usize> {
     let out = start_unwrap(input, out, 2)?;
     let found = match <&Block>::try_from(input) {
@@ -96,11 +95,6 @@ pub fn unwrap_padded(key: &Aes, iv: &[u8; 4], input: &[u8], out: &mut [u8]) -> R
 fn initial_value(iv: &[u8; 4], len: u32) -> Semiblock {
     let ([a, b, c, d], [e, f, g, h]) = (*iv, len.to_be_bytes());
     [a, b, c, d, e, f, g, h]
-}
-
-fn split(out: &mut [u8], len: usize) -> Result<(&mut Semiblock, &mut [u8])> {
-    let (first, rest) = out.split_first_chunk_mut().ok_or(Code::GeneralError)?;
-    if rest.len() == len { Ok((first, rest)) } else { Err(Code::GeneralError.into()) }
 }
 
 /// Checks the lengths; gives `out` at the length of the data.

@@ -290,7 +290,10 @@ fn complete(numbers: Numbers<Option<&[u8]>>) -> Result<RsaNumbers> {
     }
     let (p, q) = match (read(p)?, read(q)?) {
         (Some(p), Some(q)) => (p, q),
-        (Some(p), None) => (n.over(checked_prime(&p, &n)?)?, p),
+        (Some(p), None) => {
+            let q = n.over(checked_prime(&p, &n)?)?;
+            (p, q)
+        }
         (None, Some(q)) => (n.over(checked_prime(&q, &n)?)?, q),
         (None, None) => factor(&n, &e, &d)?,
     };
