@@ -322,7 +322,7 @@ fn key_wrapping_with_the_standard_and_with_given_values() {
                 continue;
             }
             let wrapped = wrapped.unwrap();
-            assert!(wrapped.len() > len && wrapped.len() % 8 == 0);
+            assert!(wrapped.len() > len && wrapped.len().is_multiple_of(8));
             assert_eq!(whole(ty, Use::Decrypt, &Params::None, &wrapped), Ok(key.clone()), "{ty:#x} {len}");
             let otherwise = whole(ty, Use::Encrypt, &given(iv_len), &key).unwrap();
             assert_ne!(otherwise, wrapped);
