@@ -22,18 +22,15 @@ pub mod soft;
 pub mod mechanism;
 pub mod object;
 pub mod token;
-<<<<<<< HEAD
-
-/// This library's version, major and minor.
-pub fn version() -> (u8, u8) {
-    let part = |text: &str| text.parse().unwrap_or(0);
-    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
-}
-=======
 pub mod store;
 pub mod crypto;
 pub mod config;
 pub mod secret;
 pub mod os;
 pub mod error;
->>>>>>> program
+
+/// This library's version, major and minor.
+pub fn version() -> (u8, u8) {
+    let part = |text: &str| text.parse().unwrap_or(0);
+    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
+}

@@ -50,7 +50,9 @@ impl State {
         match (&self.file, &self.damaged) {
             (Some(file), _) => Ok(file),
             (None, Some(error)) => Err(error.clone()),
-            (None, None) => Err(Code::TokenNotRecognized.because("the token is not initialised: run `keyward token init`")),
+            (None, None) => {
+                Err(Code::TokenNotRecognized.because("the token is not initialised: run `keyward token init`"))
+            }
         }
     }
 }

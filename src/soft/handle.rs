@@ -29,7 +29,9 @@ pub struct Number {
 /// `login`: the running count for a private object, 0 for a public one.
 pub fn encode(at: Number, login: u64) -> Result<ObjectId> {
     if at.number == 0 || at.number >> NUMBER_BITS != 0 || login > LOGINS {
-        return Err(Code::DeviceMemory.because("the token's object numbers are used up; move its objects to a new token"));
+        return Err(
+            Code::DeviceMemory.because("the token's object numbers are used up; move its objects to a new token")
+        );
     }
     let place = u64::from(at.place == Place::Session);
     Ok(ObjectId(login << (NUMBER_BITS + 1) | at.number << 1 | place))
@@ -47,7 +49,9 @@ mod tests {
 
     #[test]
     fn a_handle_comes_apart_as_it_was_made() {
-        for (place, number, login) in [(Place::Token, 1, 0), (Place::Session, (1 << 40) - 1, LOGINS), (Place::Token, 77, 5)] {
+        for (place, number, login) in
+            [(Place::Token, 1, 0), (Place::Session, (1 << 40) - 1, LOGINS), (Place::Token, 77, 5)]
+        {
             let id = encode(Number { place, number }, login).unwrap();
             assert!(id.0 != 0 && id.0 >> ObjectId::BITS == 0);
             assert_eq!(decode(id), (Number { place, number }, login));

@@ -4,12 +4,14 @@ use cryptoki_sys::*;
 
 use super::Soft;
 use super::begin::{begin, permit, reauthenticates};
+use super::manage::{may_keep, standard_form};
 use crate::error::{Code, Error, Result};
 use crate::mechanism::key;
 use crate::mechanism::table::{Derivation, Row};
-use crate::object::{self, Attributes, Given, Origin};
+use crate::object::Attributes;
+use crate::object::build::{self, Draft, Given, Origin};
 use crate::secret::SecretBytes;
-use crate::token::{Attribute, Caller, Derived, Mechanism, ObjectId, Params, Use};
+use crate::token::{Attribute, Caller, Derived, Mechanism, ObjectId, Params, Use, Value};
 
 impl Soft {
     pub(super) fn generate_secret(
@@ -20,13 +22,11 @@ impl Soft {
     ) -> Result<ObjectId> {
         let row = self.row_for(mechanism, CKF_GENERATE)?;
         let view = self.view()?;
-        let wanted: Attributes = template.iter().cloned().collect();
-        let own = row.does.generate.ok_or(Code::MechanismInvalid)?(row, &mechanism.params, &wanted)?;
-        let given = Given::generated(mechanism.ty, own);
-        let key_type = key_type(row, &wanted)?;
-        let made =
-            object::make(Origin::Generate, &view.maker(), Some(CKO_SECRET_KEY), Some(key_type), template, given)?;
-        self.keep_one(&view, caller, made)
+        let key_type = key_type(row, &template)?;
+        let draft = build::draft(Origin::Generate, &view.maker(), Some(CKO_SECRET_KEY), Some(key_type), template)?;
+        may_keep(&view, caller, &draft)?;
+        let own = row.does.generate.ok_or(Code::MechanismInvalid)?(row, &mechanism.params, draft.attributes())?;
+        self.keep_one(&view, caller, draft.finish(generated(row, own))?)
     }
 
     pub(super) fn generate_pair(
@@ -38,17 +38,20 @@ impl Soft {
     ) -> Result<(ObjectId, ObjectId)> {
         let row = self.row_for(mechanism, CKF_GENERATE_KEY_PAIR)?;
         let view = self.view()?;
-        let wanted: [Attributes; 2] = [&public, &private].map(|template| template.iter().cloned().collect());
-        let [wanted_public, wanted_private] = &wanted;
-        let types = [key_type(row, wanted_public)?, key_type(row, wanted_private)?];
-        let generate = row.does.generate_pair.ok_or(Code::MechanismInvalid)?;
-        let pair = generate(row, &mechanism.params, wanted_public, wanted_private)?;
-        let make = |class, key_type, template, own| {
-            let given = Given::generated(mechanism.ty, own);
-            object::make(Origin::Generate, &view.maker(), Some(class), Some(key_type), template, given)
+        let draft = |class, template: Vec<Attribute>| {
+            let key_type = key_type(row, &template)?;
+            let draft = build::draft(Origin::Generate, &view.maker(), Some(class), Some(key_type), template)?;
+            may_keep(&view, caller, &draft).map(|()| draft)
         };
-        let public = make(CKO_PUBLIC_KEY, types[0], public, pair.public)?;
-        let private = make(CKO_PRIVATE_KEY, types[1], private, pair.private)?;
+        let public = draft(CKO_PUBLIC_KEY, public)?;
+        let private = draft(CKO_PRIVATE_KEY, private)?;
+        let generate = row.does.generate_pair.ok_or(Code::MechanismInvalid)?;
+        let mut pair = generate(row, &mechanism.params, public.attributes(), private.attributes())?;
+        let info = public_key_info(&public, &pair.public)?;
+        pair.public.push(info.clone());
+        pair.private.push(info);
+        let public = public.finish(generated(row, pair.public))?;
+        let private = private.finish(generated(row, pair.private))?;
         let [public, private] = self.keep(&view, caller, [public, private])?;
         Ok((public, private))
     }
@@ -61,7 +64,9 @@ impl Soft {
         let target = self.key_object(&view, key, Code::KeyHandleInvalid)?;
         may_be_wrapped(&target.attributes, &wrapper.attributes)?;
         let whole = target.whole(&view)?;
-        if !object::template_allows(&wrapper.attributes, CKA_WRAP_TEMPLATE, &whole) {
+        if let Some(Value::Template(template)) = wrapper.attributes.get(CKA_WRAP_TEMPLATE)
+            && !build::template_allows(template, &whole)
+        {
             return Err(Code::KeyHandleInvalid.into());
         }
         let plain = match target.class() {
@@ -95,18 +100,17 @@ impl Soft {
                 "the unwrapping key has CKA_ALWAYS_AUTHENTICATE, and C_UnwrapKey leaves no moment to log in for it",
             ));
         }
-        let template = object::with_template(&unwrapper.attributes, CKA_UNWRAP_TEMPLATE, template)?;
-        let wanted: Attributes = template.iter().cloned().collect();
-        let class = wanted.ulong(CKA_CLASS).ok_or(Code::TemplateIncomplete)?;
+        let template = imposed(&unwrapper.attributes, CKA_UNWRAP_TEMPLATE, template)?;
+        let draft = build::draft(Origin::Unwrap, &view.maker(), None, None, template)?;
+        may_keep(&view, caller, &draft)?;
         let unwrapper_key = unwrapper.key(&view)?;
         let mut operation =
             begin(row, Use::Decrypt, &mechanism.params, Some(&unwrapper_key)).map_err(unwrapping_code)?;
         let size = operation.size(crate::token::Step::Whole, wrapped.len()).map_err(unwrapping_code)?;
         let mut plain = SecretBytes::zeroed(size.bound());
         let len = operation.whole(wrapped, plain.expose_mut()).map_err(unwrapping_code)?;
-        let own = unwrapped(class, plain.expose().get(..len).ok_or(Code::GeneralError)?, &wanted)?;
-        let made = object::make(Origin::Unwrap, &view.maker(), None, None, template, Given::unwrapped(own))?;
-        key::validate(&made).map_err(|e| e.recode(Code::WrappedKeyInvalid))?;
+        let own = unwrapped(plain.expose().get(..len).ok_or(Code::GeneralError)?, draft.attributes())?;
+        let made = draft.finish(Given { attributes: own, ..Given::default() })?;
         self.keep_one(&view, caller, made)
     }
 
@@ -125,22 +129,26 @@ impl Soft {
             Params::Object(id) => Some(self.key_object(&view, id, Code::KeyHandleInvalid)?),
             _ => None,
         };
-        let template = object::with_template(&base.attributes, CKA_DERIVE_TEMPLATE, template)?;
-        let wanted: Attributes = template.iter().cloned().collect();
-        let key_type = wanted.ulong(CKA_KEY_TYPE).unwrap_or(CKK_GENERIC_SECRET);
+        let template = imposed(&base.attributes, CKA_DERIVE_TEMPLATE, template)?;
+        let (class, key_type) = derived_kind(&template)?;
+        let draft = build::draft(Origin::Derive, &view.maker(), Some(class), Some(key_type), template)?;
+        may_keep(&view, caller, &draft)?;
+        let other_key = other.as_ref().map(|other| other.key(&view)).transpose()?;
         let derivation = Derivation {
             row,
             params: &mechanism.params,
             base: &base.key(&view)?,
-            other: other.as_ref().map(|other| other.key(&view)).transpose()?.as_ref(),
-            length: object::value_length(key_type, &wanted)?,
+            other: other_key.as_ref(),
+            length: value_length(draft.attributes()),
         };
         let value = row.does.derive.ok_or(Code::MechanismInvalid)?(&derivation)?;
-        let own = vec![Attribute::bytes(CKA_VALUE, value.expose())];
         let parents: Vec<&Attributes> = std::iter::once(&base).chain(&other).map(|o| &o.attributes).collect();
-        let given = Given::derived(own, &parents);
-        let class = wanted.ulong(CKA_CLASS).unwrap_or(CKO_SECRET_KEY);
-        let made = object::make(Origin::Derive, &view.maker(), Some(class), Some(key_type), template, given)?;
+        let given = Given {
+            attributes: vec![Attribute::bytes(CKA_VALUE, value.expose())],
+            heritage: Some((row.does.heritage)(&parents)),
+            ..Given::default()
+        };
+        let made = draft.finish(given)?;
         Ok(Derived { key: Some(self.keep_one(&view, caller, made)?), ..Derived::default() })
     }
 
@@ -152,13 +160,52 @@ impl Soft {
 }
 
 /// The key type to generate: the template's, where the mechanism makes such keys, else the mechanism's first.
-fn key_type(row: &Row, wanted: &Attributes) -> Result<CK_KEY_TYPE> {
-    match wanted.bytes(CKA_KEY_TYPE).map(|_| wanted.ulong(CKA_KEY_TYPE)) {
+fn key_type(row: &Row, template: &[Attribute]) -> Result<CK_KEY_TYPE> {
+    match said(template, CKA_KEY_TYPE)? {
         None => Ok(*row.keys.first().ok_or(Code::MechanismInvalid)?),
-        Some(None) => Err(Code::AttributeValueInvalid.into()),
-        Some(Some(ty)) if row.keys.contains(&ty) => Ok(ty),
-        Some(Some(_)) => Err(Code::TemplateInconsistent.into()),
+        Some(ty) if row.keys.contains(&ty) => Ok(ty),
+        Some(_) => Err(Code::TemplateInconsistent.because(format!("{} makes keys of another type", row.name))),
     }
+}
+
+/// What a derived key is to be: a generic secret unless the template says otherwise.
+fn derived_kind(template: &[Attribute]) -> Result<(CK_OBJECT_CLASS, CK_KEY_TYPE)> {
+    Ok((
+        said(template, CKA_CLASS)?.unwrap_or(CKO_SECRET_KEY),
+        said(template, CKA_KEY_TYPE)?.unwrap_or(CKK_GENERIC_SECRET),
+    ))
+}
+
+/// A number that the template states; `CKR_ATTRIBUTE_VALUE_INVALID`.
+fn said(template: &[Attribute], ty: CK_ATTRIBUTE_TYPE) -> Result<Option<CK_ULONG>> {
+    let Some(attribute) = template.iter().find(|attribute| attribute.ty == ty) else { return Ok(None) };
+    let one: Attributes = std::iter::once(attribute.clone()).collect();
+    Ok(Some(one.ulong(ty).ok_or(Code::AttributeValueInvalid)?))
+}
+
+fn generated(row: &Row, own: Vec<Attribute>) -> Given {
+    Given { attributes: own, mechanism: Some(row.ty), heritage: None }
+}
+
+/// `CKA_PUBLIC_KEY_INFO` of a pair just made.
+fn public_key_info(draft: &Draft, own: &[Attribute]) -> Result<Attribute> {
+    let mut whole = draft.attributes().clone();
+    own.iter().cloned().for_each(|attribute| whole.put(attribute));
+    Ok(Attribute::bytes(CKA_PUBLIC_KEY_INFO, &key::public_key_info(&whole)?))
+}
+
+/// The caller's template with the one that the key in use imposes.
+fn imposed(key: &Attributes, which: CK_ATTRIBUTE_TYPE, template: Vec<Attribute>) -> Result<Vec<Attribute>> {
+    match key.get(which) {
+        Some(Value::Template(more)) => build::impose(template, more),
+        _ => Ok(template),
+    }
+}
+
+/// Bytes of the secret key wanted: `CKA_VALUE_LEN`, or what its type says; `None`: neither does.
+fn value_length(wanted: &Attributes) -> Option<usize> {
+    let stated = wanted.ulong(CKA_VALUE_LEN).and_then(|len| usize::try_from(len).ok());
+    stated.or_else(|| build::fixed_length(wanted))
 }
 
 /// `CKA_EXTRACTABLE` and `CKA_WRAP_WITH_TRUSTED`.
@@ -172,27 +219,30 @@ fn may_be_wrapped(target: &Attributes, wrapper: &Attributes) -> Result<()> {
     Ok(())
 }
 
-/// The attributes that the unwrapped bytes give a key of `class`.
-fn unwrapped(class: CK_OBJECT_CLASS, plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribute>> {
-    match class {
-        CKO_SECRET_KEY => {
-            let key_type = wanted.ulong(CKA_KEY_TYPE).ok_or(Code::TemplateIncomplete)?;
-            let value = match object::value_length(key_type, wanted)? {
+/// The attributes that the unwrapped bytes give the key wanted.
+fn unwrapped(plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribute>> {
+    match wanted.ulong(CKA_CLASS) {
+        Some(CKO_SECRET_KEY) => {
+            let value = match value_length(wanted) {
                 None => plain,
                 // Mechanisms without padding of their own deliver whole blocks: CKA_VALUE_LEN says where the key ends.
-                Some(len) if len <= plain.len() => plain.get(..len).ok_or(Code::WrappedKeyLenRange)?,
-                Some(_) => return Err(Code::WrappedKeyLenRange.into()),
+                Some(len) => plain.get(..len).ok_or(Code::WrappedKeyLenRange)?,
             };
             Ok(vec![Attribute::bytes(CKA_VALUE, value)])
         }
-        CKO_PRIVATE_KEY => {
+        Some(CKO_PRIVATE_KEY) => {
             let own = key::pkcs8_to_attributes(plain).map_err(|e| e.recode(Code::WrappedKeyInvalid))?;
-            let own_type: Attributes = own.iter().cloned().collect();
-            match (wanted.ulong(CKA_KEY_TYPE), own_type.ulong(CKA_KEY_TYPE)) {
-                (None, _) => Err(Code::TemplateIncomplete.into()),
-                (wanted, own) if wanted != own => Err(Code::WrappedKeyInvalid.into()),
-                _ => Ok(own),
+            let mut whole = wanted.clone();
+            own.iter().cloned().for_each(|attribute| whole.put(attribute));
+            if whole.ulong(CKA_KEY_TYPE) != wanted.ulong(CKA_KEY_TYPE) {
+                return Err(
+                    Code::WrappedKeyInvalid.because("the wrapped key is of another type than the template says")
+                );
             }
+            let mut own = own;
+            own.extend(standard_form(&whole).map_err(|e| e.recode(Code::WrappedKeyInvalid))?);
+            let own: Attributes = own.into_iter().filter(|a| !matches!(a.ty, CKA_CLASS | CKA_KEY_TYPE)).collect();
+            Ok(own.iter().cloned().collect())
         }
         _ => Err(Code::TemplateInconsistent.into()),
     }

@@ -11,9 +11,10 @@ use super::handle::{Number, Place};
 use super::object::Object;
 use crate::error::{Code, Result};
 use crate::mechanism::key;
-use crate::object::{self, Attributes, Given, Maker, Origin, codec};
+use crate::object::build::{self, Draft, Given, Maker, Origin};
+use crate::object::{Attributes, codec};
 use crate::secret::SecretBytes;
-use crate::store::{Change, NewSecret};
+use crate::store::{Change, SecretChange};
 use crate::token::{Answer, Attribute, Caller, ObjectId};
 
 /// The attributes by which the slot file finds objects without reading them; the selective ones first.
@@ -30,16 +31,16 @@ impl View {
 impl Soft {
     pub(super) fn create_object(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         let view = self.view()?;
-        let given = key::given_for_import(&template)?;
-        let attributes = object::make(Origin::Create, &view.maker(), None, None, template, given)?;
-        key::validate(&attributes)?;
-        self.keep_one(&view, caller, attributes)
+        let draft = build::draft(Origin::Create, &view.maker(), None, None, template)?;
+        may_keep(&view, caller, &draft)?;
+        let given = Given { attributes: standard_form(draft.attributes())?, ..Given::default() };
+        self.keep_one(&view, caller, draft.finish(given)?)
     }
 
     pub(super) fn copy_object(&self, caller: Caller, id: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         let view = self.view()?;
         let original = self.object(&view, id)?.whole(&view)?;
-        let attributes = object::copy(&view.maker(), &original, template)?;
+        let attributes = build::copy(&view.maker(), &original, template)?;
         self.keep_one(&view, caller, attributes)
     }
 
@@ -47,9 +48,7 @@ impl Soft {
         let view = self.view()?;
         let object = self.object(&view, id)?;
         view.may_write(caller, object.on_token(), object.private)?;
-        if object.attributes.bool(CKA_DESTROYABLE) == Some(false) {
-            return Err(Code::ActionProhibited.into());
-        }
+        build::may_destroy(&object.attributes)?;
         if object.on_token() {
             view.file.commit(&view.keys, vec![Change::Delete { id: object.at.number }])?;
         }
@@ -60,7 +59,7 @@ impl Soft {
 
     pub(super) fn object_size(&self, id: ObjectId) -> Result<u64> {
         let view = self.view()?;
-        Ok(object::size(&self.object(&view, id)?.whole(&view)?))
+        Ok(build::size(&self.object(&view, id)?.whole(&view)?))
     }
 
     pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
@@ -70,10 +69,10 @@ impl Soft {
         let mut whole: Option<Attributes> = None;
         let mut answers = SmallVec::with_capacity(types.len());
         for &ty in types {
-            if object::is_secret(&object.attributes, ty) && object::may_reveal(&object.attributes) && whole.is_none() {
+            if whole.is_none() && build::needs_secret(&object.attributes, ty) {
                 whole = Some(object.whole(&view)?);
             }
-            answers.push(object::read(whole.as_ref().unwrap_or(&object.attributes), ty));
+            answers.push(build::read(whole.as_ref().unwrap_or(&object.attributes), ty));
         }
         Ok(answers)
     }
@@ -82,7 +81,7 @@ impl Soft {
         let view = self.view()?;
         let object = self.object(&view, id)?;
         view.may_write(caller, object.on_token(), object.private)?;
-        let attributes = object::set(&view.maker(), &object.whole(&view)?, template)?;
+        let attributes = build::set(&view.maker(), &object.whole(&view)?, template)?;
         match object.at.place {
             Place::Session => {
                 if !self.objects.replace_session_object(object.at.number, &attributes) {
@@ -131,30 +130,54 @@ impl Soft {
     }
 }
 
+/// The session states forbid it before any work is done, and before a key is made in vain.
+pub(super) fn may_keep(view: &View, caller: Caller, draft: &Draft) -> Result<()> {
+    let attributes = draft.attributes();
+    view.may_write(caller, attributes.is_true(CKA_TOKEN), attributes.is_true(CKA_PRIVATE))
+}
+
+/// A key's own attributes in their standard form, and what follows from them; nothing for other objects.
+pub(super) fn standard_form(wanted: &Attributes) -> Result<Vec<Attribute>> {
+    if !matches!(wanted.ulong(CKA_CLASS), Some(CKO_PUBLIC_KEY | CKO_PRIVATE_KEY)) {
+        return Ok(Vec::new());
+    }
+    let mut attributes = wanted.clone();
+    match key::normalise(&mut attributes) {
+        Ok(()) => {}
+        // A key type without cryptography here is kept as it comes.
+        Err(error) if error.code() == Code::KeyTypeInconsistent => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    }
+    let changed = attributes.iter().filter(|a| wanted.get(a.ty) != Some(&a.value)).cloned();
+    let mut own: Vec<Attribute> = changed.collect();
+    own.push(Attribute::bytes(CKA_PUBLIC_KEY_INFO, &key::public_key_info(&attributes)?));
+    Ok(own)
+}
+
 fn insert(attributes: &Attributes) -> Change {
-    let (clear, secret) = object::split(attributes);
+    let (clear, secret) = build::split(attributes);
     Change::Insert {
         private: attributes.is_true(CKA_PRIVATE),
-        attrs: codec::encode(&clear),
+        attrs: codec::encode(&clear).expose().clone(),
         secret: sealed(&secret),
         index: index(&clear),
     }
 }
 
 fn update(object: &Arc<Object>, attributes: &Attributes) -> Change {
-    let (clear, secret) = object::split(attributes);
+    let (clear, secret) = build::split(attributes);
     Change::Update {
         id: object.at.number,
         version: object.version(),
         private: attributes.is_true(CKA_PRIVATE),
-        attrs: codec::encode(&clear),
-        secret: NewSecret::Set(sealed(&secret)),
+        attrs: codec::encode(&clear).expose().clone(),
+        secret: SecretChange::Set(sealed(&secret)),
         index: index(&clear),
     }
 }
 
 fn sealed(secret: &Attributes) -> Option<SecretBytes> {
-    (!secret.is_empty()).then(|| SecretBytes::new(codec::encode(secret)))
+    (!secret.is_empty()).then(|| codec::encode(secret))
 }
 
 /// What the slot file finds an object by.

@@ -13,7 +13,7 @@ use super::access::View;
 use super::handle::{self, Number, Place};
 use crate::error::{Code, Result};
 use crate::mechanism::key::Key;
-use crate::object::{self, Attributes, codec};
+use crate::object::{Attributes, build, codec};
 use crate::store::Record;
 use crate::token::{ObjectId, SessionId};
 
@@ -74,7 +74,7 @@ impl Object {
 
     /// Every attribute, secret ones too.
     pub fn whole(&self, view: &View) -> Result<Attributes> {
-        Ok(object::join(&self.attributes, &self.secret(view)?))
+        Ok(build::join(self.attributes.clone(), self.secret(view)?))
     }
 
     /// The prepared key, parsed at its first use.
@@ -146,7 +146,7 @@ impl Objects {
 }
 
 fn session_object(number: u64, attributes: &Attributes) -> Object {
-    let (clear, secret) = object::split(attributes);
+    let (clear, secret) = build::split(attributes);
     Object {
         at: Number { place: Place::Session, number },
         private: attributes.is_true(CKA_PRIVATE),
@@ -183,7 +183,13 @@ impl Soft {
     }
 
     /// Reads a token object, or confirms the one kept.
-    fn read_object(&self, view: &View, at: Number, epoch: u64, kept: Option<Arc<Object>>) -> Result<Option<Arc<Object>>> {
+    fn read_object(
+        &self,
+        view: &View,
+        at: Number,
+        epoch: u64,
+        kept: Option<Arc<Object>>,
+    ) -> Result<Option<Arc<Object>>> {
         let Some(record) = view.file.read(&view.keys, at.number)? else {
             self.objects.token.remove(&at.number);
             return Ok(None);

@@ -10,8 +10,8 @@ use super::handle::{Number, Place};
 use super::manage::{COARSE, SELECTIVE};
 use super::object::Object;
 use crate::error::Result;
-use crate::object::{self, Attributes, codec};
-use crate::token::{Attribute, ObjectId, Search, Value};
+use crate::object::{Attributes, build, codec};
+use crate::token::{Attribute, ObjectId, Search};
 
 /// Index entries read from the slot file at a time.
 const BATCH: usize = 64;
@@ -61,9 +61,9 @@ impl Running {
                 continue;
             }
             let found = if asks_for_secret(&self.template, &object.attributes) {
-                object::matches(&object.whole(&self.view)?, &self.template)
+                build::matches(&object.whole(&self.view)?, &self.template)
             } else {
-                object::matches(&object.attributes, &self.template)
+                build::matches(&object.attributes, &self.template)
             };
             if found {
                 return self.view.handle(&object).map(Some);
@@ -80,9 +80,9 @@ impl Running {
             if asks_for_secret(&self.template, &attributes)
                 && let Ok(Some(secret)) = self.view.file.secret(&self.view.keys, &record)
             {
-                attributes = object::join(&attributes, &codec::decode(secret.expose())?);
+                attributes = build::join(attributes, codec::decode(secret.expose())?);
             }
-            if object::matches(&attributes, &self.template) {
+            if build::matches(&attributes, &self.template) {
                 return self.view.handle_of(Number { place: Place::Token, number }, record.private).map(Some);
             }
         }
@@ -105,10 +105,7 @@ impl Running {
 
 /// Whether the template names an attribute that this object holds sealed and may reveal.
 fn asks_for_secret(template: &[Attribute], attributes: &Attributes) -> bool {
-    object::may_reveal(attributes)
-        && template.iter().any(|wanted| {
-            matches!(wanted.value, Value::Bytes(_)) && object::is_secret(attributes, wanted.ty)
-        })
+    template.iter().any(|wanted| build::needs_secret(attributes, wanted.ty))
 }
 
 impl Search for Running {
