@@ -100,7 +100,8 @@ impl Draft {
     }
 
     /// The whole object. `CKR_TEMPLATE_INCOMPLETE` where a required attribute is missing, `CKR_TEMPLATE_INCONSISTENT`
-    /// where attributes contradict each other, `CKR_ATTRIBUTE_VALUE_INVALID` where a checksum or public key of the template
+    /// where attributes contradict each other, `CKR_ATTRIBUTE_VALUE_INVALID` where a checksum or public key of the
+    /// template
     /// is not the object's. A value given of a wrong length: `CKR_WRAPPED_KEY_LEN_RANGE` or `CKR_WRAPPED_KEY_INVALID`
     /// when unwrapping, `CKR_KEY_SIZE_RANGE` when deriving or generating.
     pub fn finish(mut self, given: Given) -> Result<Attributes> {
@@ -210,17 +211,14 @@ impl Draft {
 /// `C_SetAttributeValue`: the object as it will be. The clear part of an object can be changed by itself, here and in
 /// [`copy`]: no secret attribute changes.
 ///
-/// `CKR_ACTION_PROHIBITED` where `CKA_MODIFIABLE` is false or a trusted certificate is not the security officer's to change;
+/// `CKR_ACTION_PROHIBITED` where `CKA_MODIFIABLE` is false or a trusted certificate is not the security officer's to
+/// change;
 /// `CKR_ATTRIBUTE_READ_ONLY` for what may not change, or not this way; `CKR_ATTRIBUTE_TYPE_INVALID`,
 /// `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_TEMPLATE_INCONSISTENT` as in [`draft`].
 pub fn set(maker: &Maker, current: &Attributes, template: Vec<Attribute>) -> Result<Attributes> {
     let schema = schema_of(current)?;
-    let frozen = |rule: &Rule| matches!(rule, Rule::Frozen(ty) if current.is_true(*ty));
     if current.bool(CKA_MODIFIABLE) != Some(true) {
         Err(Code::ActionProhibited.because("CKA_MODIFIABLE is false"))?;
-    }
-    if !maker.security_officer && schema.rules().iter().any(frozen) {
-        Err(Code::ActionProhibited.because("the object is trusted: only the security officer changes it"))?;
     }
     change(maker, schema, current, template, false)
 }
@@ -244,33 +242,44 @@ fn change(
     template: Vec<Attribute>,
     copying: bool,
 ) -> Result<Attributes> {
+    let frozen = |rule: &Rule| matches!(rule, Rule::Frozen(ty) if current.is_true(*ty));
+    let frozen = !maker.security_officer && schema.rules().iter().any(frozen);
     let mut next = current.clone();
     for attribute in Attributes::once_each(template)?.into_iter() {
         let row = row_for(schema, attribute.ty)?;
+        row.check(&attribute.value, None)?;
         if !(row.has(8) || copying && row.has(note::COPY)) {
             Err(Code::AttributeReadOnly.because(format!("{} does not change", row.name)))?;
         }
-        row.check(&attribute.value, None)?;
-        let step = (current.bool(attribute.ty), truth(&attribute.value));
-        let stuck =
-            row.has(11) && step == (Some(true), Some(false)) || row.has(12) && step == (Some(false), Some(true));
-        let trusted = row.has(10) && step.1 == Some(true) && step.0 != Some(true) && !maker.security_officer;
-        if stuck || trusted {
-            Err(Code::AttributeReadOnly.because(format!("{} may not change to this", row.name)))?;
+        if frozen && row.has(8) && current.get(row.ty) != Some(&attribute.value) {
+            Err(Code::ActionProhibited.because("the object is trusted: only the security officer changes it"))?;
         }
-        let erased = matches!(row.source, Source::Computed(Compute::Check(_))) && empty(&attribute.value);
-        if row.has(note::VERIFIED) && !erased && current.get(row.ty) != Some(&attribute.value) {
-            Err(Code::AttributeValueInvalid.because(format!("{} is not that of this object", row.name)))?;
-        }
+        permit(maker, row, current, &attribute.value)?;
         next.put(attribute);
     }
-    // A change cannot be incomplete (4.1.2), only in contradiction to what is there. A rule that was broken before is none of
+    // A change cannot be incomplete (4.1.2), only in contradiction to what is there. A rule that was broken before is
+    // none of
     // its business: `current` may be the clear part alone.
     let kept_so_far = |rule: &&Rule| breach(schema, rule, current).is_none();
     match schema.rules().iter().filter(kept_so_far).find_map(|rule| breach(schema, rule, &next)) {
         Some(error) => Err(error.recode(Code::TemplateInconsistent)),
         None => Ok(next),
     }
+}
+
+/// Whether an attribute that may change may change to this value.
+fn permit(maker: &Maker, row: &Row, current: &Attributes, value: &Value) -> Result<()> {
+    let step = (current.bool(row.ty), truth(value));
+    let stuck = row.has(11) && step == (Some(true), Some(false)) || row.has(12) && step == (Some(false), Some(true));
+    let trusted = row.has(10) && step.1 == Some(true) && step.0 != Some(true) && !maker.security_officer;
+    if stuck || trusted {
+        Err(Code::AttributeReadOnly.because(format!("{} may not change to this", row.name)))?;
+    }
+    let erased = matches!(row.source, Source::Computed(Compute::Check(_))) && empty(value);
+    if row.has(note::VERIFIED) && !erased && current.get(row.ty) != Some(value) {
+        Err(Code::AttributeValueInvalid.because(format!("{} is not that of this object", row.name)))?;
+    }
+    Ok(())
 }
 
 fn schema_of(object: &Attributes) -> Result<&'static Schema> {
@@ -355,7 +364,8 @@ fn note_of(origin: Origin) -> Notes {
         Origin::Create => Notes { required: Some(1), forbidden: &[2] },
         Origin::Generate => Notes { required: Some(3), forbidden: &[4] },
         Origin::Unwrap => Notes { required: Some(5), forbidden: &[6] },
-        // No footnote speaks of derivation: what neither a generated nor an unwrapped key is told, a derived one is not.
+        // No footnote speaks of derivation: what neither a generated nor an unwrapped key is told, a derived one is
+        // not.
         Origin::Derive => Notes { required: None, forbidden: &[4, 6] },
         Origin::Token => Notes { required: Some(1), forbidden: &[] },
     }

@@ -6,7 +6,8 @@
 //! entry    = type, tag (1 byte), value
 //! value    = 0: length, bytes    1: list    2: number    3: false    4: true    5: count, number ...
 //! ```
-//! Counts, lengths, types and numbers are little-endian base 128 (LEB128) without superfluous bytes, so that an object has one
+//! Counts, lengths, types and numbers are little-endian base 128 (LEB128) without superfluous bytes, so that an object
+//! has one
 //! encoding and it does not depend on the machine's word.
 
 use cryptoki_sys::*;

@@ -66,7 +66,8 @@ pub fn compute(ty: CK_ATTRIBUTE_TYPE, what: Compute, of: &Attributes, by: &Circu
     })
 }
 
-/// Keys that came from outside have been in clear somewhere: created, unwrapped and (de)capsulated ones have no history.
+/// Keys that came from outside have been in clear somewhere: created, unwrapped and (de)capsulated ones have no
+/// history.
 fn history(by: &Circumstances, of: impl Fn(&Heritage) -> bool) -> bool {
     by.origin == Origin::Generate || by.heritage.as_ref().is_some_and(of)
 }

@@ -1,13 +1,15 @@
-//! The object model: which attributes each class has (`schema`), and the one interpreter of those rows (`build`).
+//! The object model: which attributes each class has (`schema`, over the tables in `rows`), and the one interpreter of
+//! those
+//! rows (`build`, with `compute` for what the token finds itself and `view` for reading, searching and sealing).
 
 pub mod build;
 pub mod codec;
 pub mod names;
+pub mod row;
 pub mod schema;
 
 mod compute;
 mod nested;
-mod row;
 mod rows;
 mod view;
 

@@ -76,7 +76,8 @@ pub fn certificate_type(ty: CK_CERTIFICATE_TYPE) -> Option<&'static str> {
     schema::CERTIFICATE_TYPES.iter().find(|row| row.value == ty).map(|row| row.name)
 }
 
-/// Whether the attribute's value is an array of attributes. `CKF_ARRAY_ATTRIBUTE` does not tell: `CKA_ALLOWED_MECHANISMS` has
+/// Whether the attribute's value is an array of attributes. `CKF_ARRAY_ATTRIBUTE` does not tell:
+/// `CKA_ALLOWED_MECHANISMS` has
 /// it, `CKA_ENCAPSULATE_TEMPLATE` has it not.
 pub fn is_template(ty: CK_ATTRIBUTE_TYPE) -> bool {
     schema::any_row(ty).is_some_and(|row| row.kind.shape() == Shape::Template)
@@ -87,7 +88,8 @@ fn full(name: &str, prefix: &str) -> String {
     if name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
 }
 
-/// An attribute of an object as `keyward object show` prints it: names for numbers, text for text, hexadecimal for the rest.
+/// An attribute of an object as `keyward object show` prints it: names for numbers, text for text, hexadecimal for the
+/// rest.
 pub fn render(object: &Attributes, ty: CK_ATTRIBUTE_TYPE, value: &Value) -> String {
     let kind = Schema::of(object).and_then(|schema| schema.row(ty)).or(schema::any_row(ty)).map(|row| row.kind);
     match value {
@@ -105,6 +107,7 @@ pub fn render(object: &Attributes, ty: CK_ATTRIBUTE_TYPE, value: &Value) -> Stri
 fn render_bytes(kind: Option<Kind>, ty: CK_ATTRIBUTE_TYPE, bytes: &[u8]) -> String {
     let shape = kind.map_or(Shape::Bytes, Kind::shape);
     match (shape, bytes) {
+        (_, [major, minor]) if matches!(kind, Some(Kind::Version)) => format!("{major}.{minor}"),
         (Shape::Bool, [value]) => (*value != CK_FALSE).to_string(),
         (Shape::Ulong, _) => number(bytes).map_or_else(|| hex(bytes), |n| render_number(kind, ty, n)),
         (Shape::Ulongs, _) if shape.fits(bytes) => {
@@ -184,6 +187,7 @@ mod tests {
         assert_eq!(show(Attribute::bytes(CKA_ID, &[0, 0xab])), "00ab");
         assert_eq!(show(Attribute::ulong(CKA_KEY_GEN_MECHANISM, CK_UNAVAILABLE_INFORMATION)), "unavailable");
         assert_eq!(show(Attribute::ulong(CKA_TRUST_SERVER_AUTH, 3)), "CKT_NOT_TRUSTED");
+        assert_eq!(show(Attribute::bytes(CKA_VALIDATION_VERSION, &[3, 2])), "3.2");
         let inner = Value::Template(vec![Attribute::bool(CKA_SIGN, false)]);
         assert_eq!(show(Attribute { ty: CKA_WRAP_TEMPLATE, value: inner }), "{CKA_SIGN=false}");
     }

@@ -1,4 +1,5 @@
-//! Templates inside attributes: `CKA_WRAP_TEMPLATE`, `CKA_UNWRAP_TEMPLATE` and their kin (PKCS#11 3.2, "Template attributes").
+//! Templates inside attributes: `CKA_WRAP_TEMPLATE`, `CKA_UNWRAP_TEMPLATE` and their kin (PKCS#11 3.2, "Template
+//! attributes").
 
 use super::schema;
 use crate::error::{Code, Result};

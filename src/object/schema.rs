@@ -161,7 +161,8 @@ const HSS: PerClass = &[
 ];
 const SEED_OR_VALUE: Rule = Rule::AnyOf(&[CKA_SEED, CKA_VALUE]);
 
-/// Key types. The uses are those that a mechanism of the type has; `CKA_DERIVE` is among them only where nothing else is.
+/// Key types. The uses are those that a mechanism of the type has; `CKA_DERIVE` is among them only where nothing else
+/// is.
 pub static KEY_TYPES: &[Subtype] = subtypes! {
     CKK_RSA, [CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_UNWRAP],
         pair!(pair::RSA_PUBLIC, pair::RSA_PRIVATE);

@@ -174,7 +174,8 @@ fn only_footnote_8_changes_in_place_and_four_more_in_a_copy() {
     }
 }
 
-/// By the specification's own words, not by the rows: which attributes change, given that `fitting` says false to flags.
+/// By the specification's own words, not by the rows: which attributes change, given that `fitting` says false to
+/// flags.
 fn may(row: &Row, copying: bool, object: &Attributes) -> bool {
     let stuck = matches!(row.ty, CKA_SENSITIVE) && object.is_true(row.ty) && !matches!(row.kind, Kind::Always(_));
     let in_copies = [CKA_TOKEN, CKA_MODIFIABLE, CKA_DESTROYABLE];
@@ -490,6 +491,9 @@ fn only_the_officer_trusts() {
         "trusted certificates are not modified"
     );
     assert!(set(&OFFICER, &object, vec![flag(CKA_TRUSTED, false)]).is_ok_and(|o| !o.is_true(CKA_TRUSTED)));
+    assert!(copy(&USER, &object, vec![flag(CKA_TOKEN, true)]).is_ok_and(|o| o.is_true(CKA_TRUSTED)));
+    let forged = vec![raw(CKA_ISSUER, b"another")];
+    assert_eq!(code(copy(&USER, &object, forged)), Code::ActionProhibited, "nor in a copy that would still be trusted");
     let key = aes(vec![]).unwrap();
     assert_eq!(code(set(&USER, &key, vec![flag(CKA_TRUSTED, true)])), Code::AttributeReadOnly);
     let wrapping = set(&OFFICER, &key, vec![flag(CKA_TRUSTED, true)]).unwrap();
@@ -626,4 +630,25 @@ fn the_clear_part_alone_can_be_changed() {
     assert_eq!(secret.bytes(CKA_SEED), Some(&[9; 64][..]));
     let renamed = set(&USER, &clear, vec![raw(CKA_LABEL, b"new")]).unwrap();
     assert_eq!(join(renamed, secret).bytes(CKA_LABEL), Some(&b"new"[..]));
+}
+
+#[test]
+fn generated_pairs_and_parameters_get_their_lengths() {
+    let generate = |class, ty, template, attributes| {
+        let given = Given { attributes, mechanism: Some(CKM_RSA_PKCS_KEY_PAIR_GEN), heritage: None };
+        make(Origin::Generate, &USER, Some(class), Some(ty), template, given)
+    };
+    let modulus = [&[0, 0x80][..], &[0xff; 255]].concat();
+    let parts = vec![raw(CKA_MODULUS, &modulus), raw(CKA_PUBLIC_EXPONENT, &[1, 0, 1])];
+    let public = generate(CKO_PUBLIC_KEY, CKK_RSA, vec![num(CKA_MODULUS_BITS, 2048)], parts.clone()).unwrap();
+    assert_eq!(public.ulong(CKA_MODULUS_BITS), Some(2048));
+    assert!(public.is_true(CKA_LOCAL) && public.get(CKA_SENSITIVE).is_none());
+    assert_eq!(public.ulong(CKA_KEY_GEN_MECHANISM), Some(CKM_RSA_PKCS_KEY_PAIR_GEN));
+    let told = vec![raw(CKA_MODULUS, &modulus)];
+    assert_eq!(code(generate(CKO_PUBLIC_KEY, CKK_RSA, told, parts)), Code::AttributeReadOnly);
+    let domain = vec![raw(CKA_PRIME, &[0x80; 128]), raw(CKA_BASE, &[2])];
+    let domain = generate(CKO_DOMAIN_PARAMETERS, CKK_DH, vec![num(CKA_PRIME_BITS, 1024)], domain).unwrap();
+    assert_eq!((domain.ulong(CKA_PRIME_BITS), domain.bool(CKA_LOCAL)), (Some(1024), Some(true)));
+    let curve = vec![raw(CKA_EC_POINT, b"q")];
+    assert_eq!(code(generate(CKO_PUBLIC_KEY, CKK_EC, vec![], curve)), Code::TemplateIncomplete, "footnote 3");
 }

@@ -36,7 +36,8 @@ fn hidden(schema: Option<&Schema>, object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -
     }
 }
 
-/// Whether the object is one that `C_FindObjects` with this template finds. A hidden attribute matches nothing, so that a
+/// Whether the object is one that `C_FindObjects` with this template finds. A hidden attribute matches nothing, so
+/// that a
 /// search is no way to guess it; integers match whatever zeros lead them.
 pub fn matches(object: &Attributes, template: &[Attribute]) -> bool {
     let schema = Schema::of(object);
@@ -65,7 +66,8 @@ pub fn template_allows(template: &[Attribute], target: &Attributes) -> bool {
     matches(target, template)
 }
 
-/// A caller's template together with the `CKA_UNWRAP_TEMPLATE`, `CKA_DERIVE_TEMPLATE` or `CKA_DECAPSULATE_TEMPLATE` of the
+/// A caller's template together with the `CKA_UNWRAP_TEMPLATE`, `CKA_DERIVE_TEMPLATE` or `CKA_DECAPSULATE_TEMPLATE` of
+/// the
 /// key in use. `CKR_TEMPLATE_INCONSISTENT` where they say different things.
 pub fn impose(mut template: Vec<Attribute>, imposed: &[Attribute]) -> Result<Vec<Attribute>> {
     for attribute in imposed {

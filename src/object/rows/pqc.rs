@@ -1,4 +1,5 @@
-//! Lattice and hash-based key pairs. The lengths are those of FIPS 203, 204 and 205, in the order of the parameter sets.
+//! Lattice and hash-based key pairs. The lengths are those of FIPS 203, 204 and 205, in the order of the parameter
+//! sets.
 
 use cryptoki_sys::*;
 

@@ -4,7 +4,8 @@ use crate::crypto::check_value::Check;
 use crate::object::row::note::VERIFIED;
 use crate::object::row::{Compute, Row, rows};
 
-/// Any length, none too (an empty HMAC key is a key): generic secrets, and the keys of HMAC and HKDF. Their checksum is that of all secret keys.
+/// Any length, none too (an empty HMAC key is a key): generic secrets, and the keys of HMAC and HKDF. Their checksum
+/// is that of all secret keys.
 pub const ANY_LENGTH: &[Row] = rows! { CKA_VALUE: Bytes, [1, 4, 6, 7]; };
 
 pub const AES: &[Row] = rows! {
