@@ -50,7 +50,7 @@ fn ecdsa() {
     let mut ran = 0;
     for name in TestName::all() {
         let set = TestSet::load(name).unwrap();
-        for group in set.test_groups.iter().filter(|group| group.type_id == TestGroupTypeId::EcdsaP1363) {
+        for group in set.test_groups.iter().filter(|group| group.test_type == TestGroupTypeId::EcdsaP1363) {
             let (Some(curve), Some(function)) = (curve(group.key.curve), digest(group.hash)) else { continue };
             let key = ec::PublicKey::new(curve, &group.key.key).unwrap();
             for test in &group.tests {
@@ -73,7 +73,7 @@ fn ecdh() {
     let mut ran = 0;
     for name in TestName::all() {
         let set = TestSet::load(name).unwrap();
-        for group in set.test_groups.iter().filter(|group| group.type_id == TestGroupTypeId::EcdhEcpoint) {
+        for group in set.test_groups.iter().filter(|group| group.test_type == TestGroupTypeId::EcdhEcpoint) {
             let Some(curve) = curve(group.curve) else { continue };
             for test in &group.tests {
                 let private = ec::PrivateKey::new(curve, &test.private_key).unwrap();
