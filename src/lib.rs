@@ -17,14 +17,17 @@
     )
 )]
 
+pub mod abi;
 pub mod config;
 pub mod crypto;
 pub mod error;
+pub mod log;
 pub mod mechanism;
 pub mod module;
 pub mod object;
 pub mod os;
 pub mod secret;
+pub mod session;
 pub mod soft;
 pub mod store;
 pub mod token;
