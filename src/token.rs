@@ -295,8 +295,17 @@ pub struct Begun {
     pub reauthenticate: bool,
     /// On a private object: ends with the login.
     pub private: bool,
-    /// What the operation was begun for, as its token numbers that; lets the token restart it (see [`Token::begin`]).
-    pub stamp: u64,
+    /// What the operation was begun for; lets the token restart it (see [`Token::begin`]).
+    pub stamp: Stamp,
+}
+
+/// What an operation was begun for: the same stamp means that beginning anew would give the same answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    pub mechanism: CK_MECHANISM_TYPE,
+    pub key: Option<ObjectId>,
+    /// The token's own count of everything that could change the answer (logins, objects, rules).
+    pub state: (u64, u64),
 }
 
 /// A running search (`C_FindObjects`). It streams: no list in proportion to the token is kept.
