@@ -17,7 +17,9 @@
     )
 )]
 
+pub mod abi;
 pub mod module;
+pub mod session;
 pub mod soft;
 pub mod mechanism;
 pub mod object;
@@ -26,6 +28,7 @@ pub mod store;
 pub mod crypto;
 pub mod config;
 pub mod secret;
+pub mod log;
 pub mod os;
 pub mod error;
 
