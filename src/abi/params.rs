@@ -48,7 +48,7 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
         // Some clients pass a pointer with no length.
         ParamKind::None if parameter.is_empty() => Ok(Params::None),
         ParamKind::None => Err(invalid()),
-        ParamKind::OptionalIv(_) | ParamKind::Eddsa if parameter.is_empty() => Ok(Params::None),
+        ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext if parameter.is_empty() => Ok(Params::None),
         ParamKind::Iv(len) | ParamKind::OptionalIv(len) => iv(parameter, len),
         ParamKind::Ctr => {
             let CK_AES_CTR_PARAMS { ulCounterBits, cb } = structure(parameter)?;
@@ -65,6 +65,14 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
         ParamKind::Oaep => Ok(Params::Oaep(oaep(parameter)?)),
         ParamKind::Ecdh => ecdh(parameter),
         ParamKind::Eddsa => eddsa(parameter),
+        ParamKind::SignContext => {
+            let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = structure(parameter)?;
+            sign_context(hedgeVariant, pContext, ulContextLen, None)
+        }
+        ParamKind::HashSignContext => {
+            let CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash } = structure(parameter)?;
+            sign_context(hedgeVariant, pContext, ulContextLen, Some(hash))
+        }
         ParamKind::RsaAesWrap => rsa_aes_wrap(parameter),
         ParamKind::EcdhAesWrap => ecdh_aes_wrap(parameter),
         ParamKind::Data => {
@@ -130,6 +138,20 @@ fn ecdh(parameter: &In) -> Result<Params> {
 fn eddsa(parameter: &In) -> Result<Params> {
     let CK_EDDSA_PARAMS { phFlag, ulContextDataLen, pContextData } = structure(parameter)?;
     Ok(Params::Eddsa { prehash: phFlag != CK_FALSE, context: bytes(pContextData, ulContextDataLen)? })
+}
+
+fn sign_context(
+    hedge: CK_HEDGE_TYPE,
+    context: *const u8,
+    len: CK_ULONG,
+    hash: Option<CK_MECHANISM_TYPE>,
+) -> Result<Params> {
+    match hedge {
+        CKH_HEDGE_PREFERRED | CKH_HEDGE_REQUIRED | CKH_DETERMINISTIC_REQUIRED => {
+            Ok(Params::SignContext { hedge, context: bytes(context, len)?, hash })
+        }
+        _ => Err(invalid()),
+    }
 }
 
 fn rsa_aes_wrap(parameter: &In) -> Result<Params> {
