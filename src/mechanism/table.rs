@@ -9,6 +9,7 @@ use super::key::Key;
 use crate::config::Mechanisms;
 use crate::error::{Code, Result};
 use crate::object::Attributes;
+use crate::object::build::Heritage;
 use crate::secret::SecretBytes;
 use crate::token::{Attribute, Operation, Params, Use};
 
@@ -58,6 +59,8 @@ pub struct Does {
     /// Those of the public key and of the private key.
     pub generate_pair: Option<GeneratePair>,
     pub derive: Option<Derive>,
+    /// What a derived key takes over from its base keys.
+    pub heritage: fn(&[&Attributes]) -> Heritage,
     pub kem: Option<Kem>,
 }
 
@@ -75,7 +78,13 @@ pub type Generate = fn(&'static Row, &Params, &Attributes) -> Result<Vec<Attribu
 pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> Result<Pair>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
 
-pub const NOTHING: Does = Does { begin: None, generate: None, generate_pair: None, derive: None, kem: None };
+/// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
+fn history(bases: &[&Attributes]) -> Heritage {
+    bases.first().map_or(Heritage::bound(&[]), |base| Heritage::history(base))
+}
+
+pub const NOTHING: Does =
+    Does { begin: None, generate: None, generate_pair: None, derive: None, heritage: history, kem: None };
 
 pub struct Pair {
     pub public: Vec<Attribute>,

@@ -12,7 +12,7 @@ use crate::token::{Attribute, Value};
 pub use super::compute::Heritage;
 pub use super::schema::Origin;
 pub use super::view::{
-    impose, join, matches, may_destroy, needs_secret, read, revealable, size, split, template_allows,
+    fixed_length, impose, join, matches, may_destroy, needs_secret, read, revealable, size, split, template_allows,
 };
 
 /// Who asks, as far as the rows depend on it.

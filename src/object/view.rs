@@ -107,6 +107,14 @@ pub fn join(mut clear: Attributes, secret: Attributes) -> Attributes {
     clear
 }
 
+/// Length in bytes of a key value that its type leaves no choice of.
+pub fn fixed_length(object: &Attributes) -> Option<usize> {
+    match Schema::of(object)?.row(CKA_VALUE)?.kind {
+        Kind::Sized(&[length]) | Kind::Des(length) => Some(length),
+        _ => None,
+    }
+}
+
 /// `C_GetObjectSize`: bytes of its encoding.
 pub fn size(object: &Attributes) -> u64 {
     codec::encoded_len(object) as u64
