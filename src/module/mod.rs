@@ -19,6 +19,7 @@ pub use slots::{Module, Opener, Source, compose, open_slots, set_opener};
 
 use crate::config::Config;
 use crate::error::{Code, Result};
+use crate::os::fork_epoch;
 use crate::session::{Session, hold};
 use crate::token::SessionId;
 
@@ -115,11 +116,6 @@ impl Hasher for Sequential {
         // The table looks at the highest bits and at the lowest.
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
-}
-
-/// A number that differs between a process and its child.
-fn fork_epoch() -> u64 {
-    u64::from(std::process::id())
 }
 
 /// `C_Initialize`. `CKR_CRYPTOKI_ALREADY_INITIALIZED`, and what is wrong with the configuration.
