@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -62,8 +63,14 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     // One write, so that the lines of several processes do not mix.
     let line = format!("keyward[{pid}] {}.{:03} {name}: {message}\n", now.as_secs(), now.subsec_millis());
     if !append(line.as_bytes()) {
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _ = write_stderr(line.as_bytes());
     }
+}
+
+/// Past the standard library's lock, which a thread may have held that did not come along to a child.
+fn write_stderr(line: &[u8]) -> std::io::Result<()> {
+    let stderr = std::io::stderr();
+    std::fs::File::from(stderr.as_fd().try_clone_to_owned()?).write_all(line)
 }
 
 /// To `KEYWARD_LOG_FILE`; `false` where there is none or it cannot be written.
@@ -71,7 +78,6 @@ fn append(line: &[u8]) -> bool {
     let Some(path) = std::env::var_os("KEYWARD_LOG_FILE").filter(|path| !path.is_empty()) else { return false };
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
-    #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).and_then(|mut file| file.write_all(line)).is_ok()
 }

@@ -1,5 +1,8 @@
 //! The C functions over a token that the tests make: every rule of the boundary, the module and the session.
 
+// `c!` calls what its arguments name, and the tests know what they pass.
+#![allow(clippy::macro_metavars_in_unsafe)]
+
 #[path = "abi_boundary/arguments.rs"]
 mod arguments;
 #[path = "abi_boundary/c_host.rs"]
@@ -14,3 +17,5 @@ mod logins;
 mod module;
 #[path = "abi_boundary/operations.rs"]
 mod operations;
+#[path = "abi_boundary/steady.rs"]
+mod steady;

@@ -71,7 +71,8 @@ impl Double {
     fn flag(&self, object: ObjectId, ty: CK_ATTRIBUTE_TYPE) -> Result<bool> {
         let objects = self.objects.lock().unwrap();
         let object = objects.get(&object.0).ok_or(Code::ObjectHandleInvalid)?;
-        Ok(object.contains(&Attribute::bool(ty, true)))
+        let is_true = |value: &Value| matches!(value, Value::Bytes(bytes) if ***bytes == [CK_TRUE]);
+        Ok(object.iter().any(|attribute| attribute.ty == ty && is_true(&attribute.value)))
     }
 
     fn add(&self, template: Vec<Attribute>) -> ObjectId {
@@ -212,11 +213,11 @@ impl Token for Double {
             Err(Code::KeyHandleInvalid)?;
         }
         let stamp = Stamp { mechanism: mechanism.ty, key, state: (0, 0) };
-        if let Some(mut spare) = spare.filter(|spare| spare.stamp == stamp) {
-            if spare.operation.restart(&mechanism.params) {
-                self.restarts.fetch_add(1, SeqCst);
-                return Ok(spare);
-            }
+        if let Some(mut spare) = spare.filter(|spare| spare.stamp == stamp)
+            && spare.operation.restart(&mechanism.params)
+        {
+            self.restarts.fetch_add(1, SeqCst);
+            return Ok(spare);
         }
         let operation = Box::new(Work { what, ty: mechanism.ty, held: Vec::new(), runs: Arc::clone(&self.runs) });
         Ok(Begun { operation, reauthenticate, private, stamp })
@@ -334,6 +335,7 @@ impl Operation for Work {
     }
 
     fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
+        let sum = sum(&self.held);
         let result = match self.what {
             Use::Random => {
                 let from = self.held.last().copied().unwrap_or(0);
@@ -341,14 +343,14 @@ impl Operation for Work {
                 out.fill(from);
                 return Ok(out.len());
             }
-            Use::Encrypt | Use::Decrypt | Use::VerifyRecover if !self.holds_back() => Vec::new(),
+            Use::Encrypt | Use::Decrypt | Use::VerifyRecover if !self.holds_back() => &[],
             Use::Encrypt | Use::Decrypt => {
                 let text = self.held.iter().rposition(|byte| *byte != b'#').map_or(0, |at| at + 1);
-                self.held[..text].to_vec()
+                &self.held[..text]
             }
-            _ => sum(&self.held).to_vec(),
+            _ => &sum[..],
         };
-        out[..result.len()].copy_from_slice(&result);
+        out[..result.len()].copy_from_slice(result);
         Ok(result.len())
     }
 

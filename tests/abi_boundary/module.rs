@@ -202,7 +202,15 @@ fn a_fork_amid_the_work_of_other_threads_is_no_trap() {
             });
         }
         for _ in 0..30 {
-            in_child(|| c!(C_CloseSession, 1) == CKR_CRYPTOKI_NOT_INITIALIZED);
+            in_child(|| {
+                put(vec![(SLOT, Double::new(), false)]);
+                let mut session = 0;
+                c!(C_CloseSession, 1) == CKR_CRYPTOKI_NOT_INITIALIZED
+                    && c!(C_Initialize, null_mut()) == CKR_OK
+                    && c!(C_OpenSession, SLOT, CKF_SERIAL_SESSION, null_mut(), None, &raw mut session) == CKR_OK
+                    && login(session, CKU_USER, PIN) == CKR_OK
+                    && c!(C_Finalize, null_mut()) == CKR_OK
+            });
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
