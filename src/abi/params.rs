@@ -53,7 +53,9 @@ fn decode_kind(
         // Some clients pass a pointer with no length.
         ParamKind::None if parameter.is_empty() => Ok(Params::None),
         ParamKind::None => Err(invalid()),
-        ParamKind::OptionalIv(_) | ParamKind::Eddsa if parameter.is_empty() => Ok(Params::None),
+        ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext if parameter.is_empty() => {
+            Ok(Params::None)
+        }
         ParamKind::Iv(len) | ParamKind::OptionalIv(len) => iv(parameter, len),
         ParamKind::Ctr => {
             let CK_AES_CTR_PARAMS { ulCounterBits, cb } = structure(parameter)?;
@@ -72,6 +74,14 @@ fn decode_kind(
         ParamKind::Eddsa => eddsa(parameter),
         ParamKind::RsaAesWrap => rsa_aes_wrap(parameter),
         ParamKind::EcdhAesWrap => ecdh_aes_wrap(parameter),
+        ParamKind::SignContext => {
+            let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = structure(parameter)?;
+            sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, None)
+        }
+        ParamKind::HashSignContext => {
+            let CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash } = structure(parameter)?;
+            sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, Some(hash))
+        }
         ParamKind::Data => {
             let CK_KEY_DERIVATION_STRING_DATA { pData, ulLen } = structure(parameter)?;
             Ok(Params::Data(bytes(pData, ulLen)?))
@@ -135,6 +145,15 @@ fn ecdh(parameter: &In) -> Result<Params> {
 fn eddsa(parameter: &In) -> Result<Params> {
     let CK_EDDSA_PARAMS { phFlag, ulContextDataLen, pContextData } = structure(parameter)?;
     Ok(Params::Eddsa { prehash: phFlag != CK_FALSE, context: bytes(pContextData, ulContextDataLen)? })
+}
+
+fn sign_context(hedge: CK_HEDGE_TYPE, context: Bytes, hash: Option<CK_MECHANISM_TYPE>) -> Result<Params> {
+    match hedge {
+        CKH_HEDGE_PREFERRED | CKH_HEDGE_REQUIRED | CKH_DETERMINISTIC_REQUIRED => {
+            Ok(Params::SignContext { hedge, context, hash })
+        }
+        _ => Err(invalid()),
+    }
 }
 
 fn rsa_aes_wrap(parameter: &In) -> Result<Params> {
@@ -259,6 +278,18 @@ mod tests {
         let eddsa = CK_EDDSA_PARAMS { phFlag: CK_TRUE, ulContextDataLen: 6, pContextData: one.as_mut_ptr() };
         let expected = Params::Eddsa { prehash: true, context: shared.clone() };
         assert_eq!(decoded(ParamKind::Eddsa, &eddsa), Ok(expected));
+        let sign = CK_SIGN_ADDITIONAL_CONTEXT {
+            hedgeVariant: CKH_DETERMINISTIC_REQUIRED,
+            pContext: one.as_mut_ptr(),
+            ulContextLen: 6,
+        };
+        let expected = |hash| Params::SignContext { hedge: CKH_DETERMINISTIC_REQUIRED, context: shared.clone(), hash };
+        assert_eq!(decoded(ParamKind::SignContext, &sign), Ok(expected(None)));
+        let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = sign;
+        let hashed = CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash: CKM_SHA512 };
+        assert_eq!(decoded(ParamKind::HashSignContext, &hashed), Ok(expected(Some(CKM_SHA512))));
+        let unknown = CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant: 9, ..sign };
+        assert_eq!(decoded(ParamKind::SignContext, &unknown).unwrap_err().code(), Code::MechanismParamInvalid);
         let data = CK_KEY_DERIVATION_STRING_DATA { pData: one.as_mut_ptr(), ulLen: 6 };
         assert_eq!(decoded(ParamKind::Data, &data), Ok(Params::Data(shared.clone())));
         let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };

@@ -197,3 +197,30 @@ fn mechanisms_are_checked_before_anything_begins() {
     let mut out = 0;
     assert_eq!(c!(C_GenerateKey, session, null_mut(), null_mut(), 0, &raw mut out), CKR_ARGUMENTS_BAD);
 }
+
+#[test]
+fn encapsulation_makes_a_key_only_with_its_ciphertext() {
+    let running = start();
+    let session = open(CKF_RW_SESSION);
+    let key = handle(session, PUBLIC_KEY);
+    let by = mechanism(CKM_AES_CBC);
+    let (mut out, mut new) = ([0xee; 8], 0);
+    let encapsulate = |key, out: *mut u8, room, new: *mut CK_OBJECT_HANDLE| {
+        let mut out_len = room;
+        let rv = c!(C_EncapsulateKey, session, ptr(&[by]), key, null_mut(), 0, out, &raw mut out_len, new);
+        (rv, out_len)
+    };
+    assert_eq!(encapsulate(key, null_mut(), 0, null_mut()), (CKR_OK, 6));
+    assert_eq!(encapsulate(key, out.as_mut_ptr(), 5, &raw mut new), (CKR_BUFFER_TOO_SMALL, 6));
+    assert_eq!(encapsulate(key, out.as_mut_ptr(), 8, null_mut()).0, CKR_ARGUMENTS_BAD);
+    assert_eq!(encapsulate(999, out.as_mut_ptr(), 8, &raw mut new).0, CKR_KEY_HANDLE_INVALID);
+    assert_eq!((new, running.double.objects.lock().unwrap().len()), (0, 3), "no key yet");
+    assert_eq!(encapsulate(key, out.as_mut_ptr(), 8, &raw mut new), (CKR_OK, 6));
+    assert_eq!((&out, running.double.objects.lock().unwrap().len()), (b"cipher\xee\xee", 4));
+    let mut again = 0;
+    let mut decapsulate =
+        |key| c!(C_DecapsulateKey, session, ptr(&[by]), key, null_mut(), 0, out.as_mut_ptr(), 6, &raw mut again);
+    assert_eq!(decapsulate(999), CKR_UNWRAPPING_KEY_HANDLE_INVALID);
+    assert_eq!(decapsulate(key), CKR_OK);
+    assert!(again != 0 && again != new);
+}

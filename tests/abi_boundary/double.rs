@@ -265,6 +265,32 @@ impl Token for Double {
         Ok(self.add(template))
     }
 
+    fn encapsulated_len(&self, _: Caller, _: &Mechanism, public: ObjectId) -> Result<usize> {
+        self.flag(public, CKA_PRIVATE).map(|_| 6)
+    }
+
+    fn encapsulate(
+        &self,
+        _: Caller,
+        _: &Mechanism,
+        _: ObjectId,
+        template: Vec<Attribute>,
+    ) -> Result<(Vec<u8>, ObjectId)> {
+        Ok((b"cipher".to_vec(), self.add(template)))
+    }
+
+    fn decapsulate(
+        &self,
+        _: Caller,
+        _: &Mechanism,
+        private: ObjectId,
+        _: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<ObjectId> {
+        self.flag(private, CKA_PRIVATE)?;
+        Ok(self.add(template))
+    }
+
     fn derive(&self, _: Caller, _: &Mechanism, base: ObjectId, template: Vec<Attribute>) -> Result<Derived> {
         self.flag(base, CKA_PRIVATE)?;
         Ok(Derived { key: Some(self.add(template)), ..Derived::default() })
