@@ -38,7 +38,7 @@ fn run(mode: &str, more: &[&str]) {
         .arg(mode)
         .args(more)
         .env_remove("KEYWARD_CONF")
-        .env_remove("KEYWARD_LOG_FILE")
+        .env("KEYWARD_LOG_FILE", directory.join("log"))
         .env("HOME", &directory)
         .env("XDG_DATA_HOME", &directory)
         .env("XDG_CONFIG_HOME", &directory)
@@ -48,7 +48,10 @@ fn run(mode: &str, more: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{mode}: {}: {said}", output.status);
     if mode == "walk" {
-        assert!(said.contains("debug: C_GetInfo: CKR_CRYPTOKI_NOT_INITIALIZED"), "the trace: {said}");
+        // Before the first `C_Initialize` no configuration has been read that could name a file.
+        assert_eq!(said.matches("debug: C_GetInfo: CKR_CRYPTOKI_NOT_INITIALIZED").count(), 1, "the trace: {said}");
+        let logged = std::fs::read_to_string(directory.join("log")).unwrap();
+        assert_eq!(logged.matches("debug: C_Finalize: CKR_CRYPTOKI_NOT_INITIALIZED").count(), 3, "{logged}");
     }
     std::fs::remove_dir_all(&directory).unwrap();
 }

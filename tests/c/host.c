@@ -95,6 +95,7 @@ static void use(list_t *list) {
     CHECK(list->get_info(&info) == 0 && info.cryptoki.major == 3 && info.cryptoki.minor == 2);
     CHECK(memcmp(info.manufacturer, "Keyward", 7) == 0 && info.manufacturer[31] == ' ');
     CHECK(list->finalize(NULL) == 0);
+    CHECK(list->finalize(NULL) == 0x190);
 }
 
 static void walk(char **names) {
