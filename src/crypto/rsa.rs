@@ -374,8 +374,11 @@ mod tests {
         PublicKey::new(&n, &e).unwrap()
     }
 
-    /// The vectors' keys of 1024, 1031 and 2048 bits, each with its pairs of ciphertext and message.
-    fn vectors() -> Vec<(PrivateKey, Vec<(&'static str, Vec<u8>, Vec<u8>)>)> {
+    /// Name, ciphertext, message.
+    type Answer = (&'static str, Vec<u8>, Vec<u8>);
+
+    /// The vectors' keys of 1024, 1031 and 2048 bits, each with its known answers.
+    fn vectors() -> Vec<(PrivateKey, Vec<Answer>)> {
         let mut all = Vec::new();
         for line in include_str!("../../tests/vectors/rsa_pkcs1_implicit_rejection.txt").lines() {
             let fields: Vec<_> = line.split(' ').collect();
