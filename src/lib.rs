@@ -17,14 +17,23 @@
     )
 )]
 
-pub mod config;
-pub mod crypto;
-pub mod error;
-pub mod mechanism;
+pub mod abi;
 pub mod module;
-pub mod object;
-pub mod os;
-pub mod secret;
+pub mod session;
 pub mod soft;
-pub mod store;
+pub mod mechanism;
+pub mod object;
 pub mod token;
+pub mod store;
+pub mod crypto;
+pub mod config;
+pub mod secret;
+pub mod log;
+pub mod os;
+pub mod error;
+
+/// This library's version, major and minor.
+pub fn version() -> (u8, u8) {
+    let part = |text: &str| text.parse().unwrap_or(0);
+    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
+}

@@ -104,6 +104,12 @@ pub enum Params {
         prehash: bool,
         context: Bytes,
     },
+    /// `CK_SIGN_ADDITIONAL_CONTEXT`, and `CK_HASH_SIGN_ADDITIONAL_CONTEXT` with its hash (a `CKM_`).
+    SignContext {
+        hedge: CK_HEDGE_TYPE,
+        context: Bytes,
+        hash: Option<CK_MECHANISM_TYPE>,
+    },
     /// `CK_RSA_AES_KEY_WRAP_PARAMS`.
     RsaAesWrap {
         aes_bits: u64,
@@ -425,4 +431,35 @@ pub trait Token: Send + Sync {
         base: ObjectId,
         template: Vec<Attribute>,
     ) -> Result<Derived>;
+
+    /// The length of the ciphertext that [`Token::encapsulate`] will give: the answer to a length query.
+    fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
+        let _ = (caller, mechanism, public);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// `C_EncapsulateKey`: the ciphertext, and the new secret key.
+    fn encapsulate(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        public: ObjectId,
+        template: Vec<Attribute>,
+    ) -> Result<(Vec<u8>, ObjectId)> {
+        let _ = (caller, mechanism, public, template);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// `C_DecapsulateKey`.
+    fn decapsulate(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        private: ObjectId,
+        ciphertext: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<ObjectId> {
+        let _ = (caller, mechanism, private, ciphertext, template);
+        Err(Code::FunctionNotSupported.into())
+    }
 }

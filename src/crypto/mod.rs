@@ -3,6 +3,7 @@
 
 pub mod aes;
 mod aws;
+pub mod check_value;
 pub mod cmac;
 pub mod curve;
 pub mod digest;

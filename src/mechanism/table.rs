@@ -6,8 +6,10 @@ use std::sync::Arc;
 use cryptoki_sys::*;
 
 use super::key::Key;
+use crate::config::Mechanisms;
 use crate::error::{Code, Result};
 use crate::object::Attributes;
+use crate::object::build::Heritage;
 use crate::secret::SecretBytes;
 use crate::token::{Attribute, Operation, Params, Use};
 
@@ -28,6 +30,10 @@ pub enum ParamKind {
     Ecdh,
     /// `CK_EDDSA_PARAMS`, or none.
     Eddsa,
+    /// `CK_SIGN_ADDITIONAL_CONTEXT`, or none.
+    SignContext,
+    /// `CK_HASH_SIGN_ADDITIONAL_CONTEXT`: the hash is a parameter.
+    HashSignContext,
     RsaAesWrap,
     EcdhAesWrap,
     Object,
@@ -53,6 +59,18 @@ pub struct Does {
     /// Those of the public key and of the private key.
     pub generate_pair: Option<GeneratePair>,
     pub derive: Option<Derive>,
+    /// What a derived key takes over from its base keys.
+    pub heritage: fn(&[&Attributes]) -> Heritage,
+    pub kem: Option<Kem>,
+}
+
+/// A key encapsulation mechanism.
+pub struct Kem {
+    /// Length of the ciphertext for this public key.
+    pub ciphertext_len: fn(&Key) -> Result<usize>,
+    /// Ciphertext and shared secret.
+    pub encapsulate: fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>,
+    pub decapsulate: fn(&Params, &Key, &[u8]) -> Result<SecretBytes>,
 }
 
 pub type Begin = fn(&'static Row, Use, &Params, Option<&Arc<Key>>) -> Result<Box<dyn Operation>>;
@@ -60,7 +78,13 @@ pub type Generate = fn(&'static Row, &Params, &Attributes) -> Result<Vec<Attribu
 pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> Result<Pair>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
 
-pub const NOTHING: Does = Does { begin: None, generate: None, generate_pair: None, derive: None };
+/// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
+fn history(bases: &[&Attributes]) -> Heritage {
+    bases.first().map_or(Heritage::bound(&[]), |base| Heritage::history(base))
+}
+
+pub const NOTHING: Does =
+    Does { begin: None, generate: None, generate_pair: None, derive: None, heritage: history, kem: None };
 
 pub struct Pair {
     pub public: Vec<Attribute>,
@@ -144,4 +168,59 @@ pub fn row(ty: CK_MECHANISM_TYPE) -> Result<&'static Row> {
     static BY_TYPE: once_cell::sync::Lazy<std::collections::HashMap<CK_MECHANISM_TYPE, &'static Row>> =
         once_cell::sync::Lazy::new(|| all().map(|row| (row.ty, row)).collect());
     Ok(BY_TYPE.get(&ty).copied().ok_or(Code::MechanismInvalid)?)
+}
+
+/// The rows that a configuration offers, in the table's order. A name of no mechanism is an error that says so.
+pub fn enabled(choice: &Mechanisms) -> Result<Vec<&'static Row>> {
+    let modern = |row: &&'static Row| row.offer == Offer::On;
+    Ok(match choice {
+        Mechanisms::All => all().collect(),
+        Mechanisms::Modern => all().filter(modern).collect(),
+        Mechanisms::Only(names) => {
+            let named = named(names)?;
+            all().filter(|row| named.contains(&row.ty)).collect()
+        }
+        Mechanisms::Without(names) => {
+            let named = named(names)?;
+            all().filter(modern).filter(|row| !named.contains(&row.ty)).collect()
+        }
+    })
+}
+
+/// The row of a name, with or without `CKM_`, in any case.
+pub fn by_name(name: &str) -> Option<&'static Row> {
+    let bare = |name: &str| name.trim().to_ascii_uppercase().trim_start_matches("CKM_").to_owned();
+    all().find(|row| bare(row.name) == bare(name))
+}
+
+fn named(names: &[String]) -> Result<Vec<CK_MECHANISM_TYPE>> {
+    let find = |name: &String| match by_name(name) {
+        Some(row) => Ok(row.ty),
+        None => Err(Code::FunctionFailed.because(format!(
+            "the configuration's `mechanisms` names {name:?}, which is no mechanism of this build; \
+             `keyward mechanisms --all` lists them"
+        ))),
+    };
+    names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_stands_once_and_names_itself() {
+        let mut seen = std::collections::HashSet::new();
+        for row in all() {
+            assert!(seen.insert(row.ty), "{} stands twice", row.name);
+            assert!(by_name(row.name.trim_start_matches("CKM_")).is_some_and(|found| found.ty == row.ty));
+            assert!(row.size.0 <= row.size.1, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_name_of_no_mechanism_is_refused() {
+        let error = enabled(&Mechanisms::Only(vec!["CKM_ROT13".into()])).err().map(|e| e.to_string());
+        assert!(error.is_some_and(|text| text.contains("ROT13")));
+    }
 }
