@@ -134,6 +134,11 @@ impl<'a> T<'a> {
         Ok(self.api.finalize()?)
     }
 
+    /// Finalises the module if this test has initialised it.
+    pub fn release(&mut self) -> Outcome {
+        if self.initialized { self.finalize() } else { Ok(()) }
+    }
+
     /// The slot of the token to test.
     pub fn slot(&mut self) -> Result<CK_SLOT_ID, Stop> {
         self.init()?;

@@ -42,7 +42,8 @@ pub type Call<T> = Result<T, Refused>;
 #[derive(Clone, Copy, Debug)]
 pub struct List {
     pub version: (u8, u8),
-    base: *const u8,
+    /// Address of the list.
+    base: usize,
 }
 
 impl List {
@@ -51,7 +52,7 @@ impl List {
     unsafe fn new(base: *const u8) -> Self {
         // SAFETY: every function list starts with its version.
         let v = unsafe { *base.cast::<CK_VERSION>() };
-        List { version: (v.major, v.minor), base }
+        List { version: (v.major, v.minor), base: base as usize }
     }
 
     /// Length in bytes that the version promises.
@@ -71,7 +72,7 @@ impl List {
             return None;
         }
         // SAFETY: the offset lies within the list that this version promises.
-        let p = unsafe { *self.base.add(offset).cast::<usize>() };
+        let p = unsafe { *((self.base + offset) as *const usize) };
         (p != 0).then_some(p)
     }
 }

@@ -67,7 +67,7 @@ where
             let answer = read_until(&reader, Instant::now() + limit);
             // SAFETY: the child leads its own process group, which holds only processes of this test.
             unsafe { libc::kill(-pid, libc::SIGKILL) };
-            let status = wait(pid);
+            let status = wait(pid, true);
             decode(answer, status)
         }
     }
@@ -139,6 +139,76 @@ fn clear_notes() {
     place.iter().for_each(|p| p.store(0, Ordering::Relaxed));
 }
 
+/// Runs `work` in a forked child of the test and says how it ended: its exit status, or 256 and the signal.
+pub fn in_child(work: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child runs only `work` and ends; the parent waits for its own child.
+    let status = unsafe {
+        match libc::fork() {
+            0 => {
+                let code = work();
+                libc::_exit(code)
+            }
+            pid => {
+                let mut status = 0;
+                libc::waitpid(pid, &raw mut status, 0);
+                status
+            }
+        }
+    };
+    if libc::WIFSIGNALED(status) { 256 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
+}
+
+/// A line between a test and its peer process, for taking turns.
+pub struct Line {
+    out: File,
+    inp: File,
+}
+
+impl Line {
+    /// Lets the other side go on.
+    pub fn tell(&mut self) {
+        let _ = self.out.write_all(&[1]);
+    }
+
+    /// Waits for the other side; ends at once if that is gone.
+    pub fn hear(&mut self) -> bool {
+        self.inp.read_exact(&mut [0]).is_ok()
+    }
+}
+
+/// A second process of a test.
+pub struct Peer {
+    pid: i32,
+    pub line: Line,
+}
+
+impl Peer {
+    /// Forks; the child does `work` and answers with its bytes.
+    pub fn spawn(work: impl FnOnce(&mut Line) -> Vec<u8>) -> Peer {
+        let ((child_in, out), (inp, child_out)) = (pipe(), pipe());
+        // SAFETY: the child runs only `work` and ends.
+        match unsafe { libc::fork() } {
+            0 => {
+                drop((out, inp));
+                let mut line = Line { out: File::from(child_out), inp: File::from(child_in) };
+                let answer = work(&mut line);
+                let _ = line.out.write_all(&answer);
+                // SAFETY: ends the child at once.
+                unsafe { libc::_exit(0) }
+            }
+            pid => Peer { pid, line: Line { out: File::from(out), inp: File::from(inp) } },
+        }
+    }
+
+    /// Waits for the end and hands back the answer, after all turns were taken.
+    pub fn answer(mut self) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let _ = self.line.inp.read_to_end(&mut answer);
+        wait(self.pid, false);
+        answer
+    }
+}
+
 fn pipe() -> (OwnedFd, OwnedFd) {
     let mut ends = [0; 2];
     // SAFETY: the array holds two descriptors; on success they are ours.
@@ -167,12 +237,14 @@ fn read_until(fd: &OwnedFd, deadline: Instant) -> Option<Vec<u8>> {
     }
 }
 
-fn wait(pid: i32) -> i32 {
+fn wait(pid: i32, kill: bool) -> i32 {
     let mut status = 0;
-    // SAFETY: our own child.
+    // SAFETY: our own child. When its answer is in or the deadline past it may be killed; a status that it already has
+    // stays what it is.
     unsafe {
-        // The answer is in, or the deadline is past; a status that the child already has stays what it is.
-        libc::kill(pid, libc::SIGKILL);
+        if kill {
+            libc::kill(pid, libc::SIGKILL);
+        }
         libc::waitpid(pid, &raw mut status, 0);
     }
     status

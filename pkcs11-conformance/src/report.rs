@@ -21,9 +21,10 @@ pub fn totals(records: &[Record]) -> [usize; 3] {
     [Verdict::Pass, Verdict::Fail, Verdict::Skip].map(|v| records.iter().filter(|r| r.verdict == v).count())
 }
 
-/// Expected verdicts other than a pass, each with a reason: a line `fail ID # reason` or `skip ID # reason`.
+/// Expected verdicts other than a pass, each with a reason: a line `fail ID # reason` or `skip ID # reason`; or
+/// `vary ID # reason`, written by hand, for what a race in the module decides.
 #[derive(Debug, Default, PartialEq)]
-pub struct Expected(BTreeMap<String, (Verdict, String)>);
+pub struct Expected(BTreeMap<String, (Option<Verdict>, String)>);
 
 impl Expected {
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -35,9 +36,10 @@ impl Expected {
             let verdict = match kind {
                 None => continue,
                 Some(k) if k.starts_with('#') => continue,
-                Some("fail") => Verdict::Fail,
-                Some("skip") => Verdict::Skip,
-                Some(k) => return Err(format!("line {}: `{k}` is neither fail nor skip", n + 1)),
+                Some("fail") => Some(Verdict::Fail),
+                Some("skip") => Some(Verdict::Skip),
+                Some("vary") => None,
+                Some(k) => return Err(format!("line {}: `{k}` is none of fail, skip, vary", n + 1)),
             };
             let id = id.ok_or_else(|| format!("line {}: no test named", n + 1))?;
             map.insert(id.to_owned(), (verdict, reason.trim().to_owned()));
@@ -50,8 +52,9 @@ impl Expected {
         Self::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    fn verdict(&self, id: &str) -> Verdict {
-        self.0.get(id).map_or(Verdict::Pass, |(v, _)| *v)
+    /// The verdict expected; `None` for any.
+    fn verdict(&self, id: &str) -> Option<Verdict> {
+        self.0.get(id).map_or(Some(Verdict::Pass), |(v, _)| *v)
     }
 
     /// What is not as expected: a line each. Tests that did not run are left out.
@@ -68,15 +71,24 @@ impl Expected {
             "# {} {} ({}): verdicts other than a pass. Kept by `check --write-expected`; reasons may be edited.\n",
             about.library, about.library_version, about.manufacturer
         );
-        for r in records.iter().filter(|r| r.verdict != Verdict::Pass) {
-            let kind = if r.verdict == Verdict::Fail { "fail" } else { "skip" };
-            let reason = match self.0.get(&r.id) {
-                Some((v, reason)) if *v == r.verdict && !reason.is_empty() => reason,
-                _ => &r.reason,
+        for r in records {
+            let (kind, reason) = match (self.0.get(&r.id), r.verdict) {
+                (Some((None, reason)), _) => ("vary", reason),
+                (_, Verdict::Pass) => continue,
+                (Some((Some(v), reason)), verdict) if *v == verdict && !reason.is_empty() => (word(verdict), reason),
+                (_, verdict) => (word(verdict), &r.reason),
             };
             let _ = writeln!(out, "{kind} {} # {}", r.id, reason.replace('\n', " "));
         }
         out
+    }
+}
+
+fn word(v: Verdict) -> &'static str {
+    match v {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Skip => "skip",
     }
 }
 

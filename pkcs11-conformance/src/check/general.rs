@@ -10,6 +10,7 @@ use super::{Need, Row};
 use crate::context::{Outcome, RW, T, ensure, equal, fail, one_of, padded, refused, skip};
 use crate::ffi::{Api, Interface, Rv, init_args, interface};
 use crate::functions::{ALL, F};
+use crate::process::in_child;
 
 pub static ROWS: &[Row] = &[
     Row("function-list/version", "5.4.4", &[], legacy_version),
@@ -330,24 +331,6 @@ fn finalize_twice(t: &mut T<'_>) -> Outcome {
     t.init()?;
     t.finalize()?;
     refused("second C_Finalize", t.api.finalize(), &[CKR_CRYPTOKI_NOT_INITIALIZED])
-}
-
-/// Runs `work` in a forked child of the test and says how it ended: its exit status, or 256 and the signal.
-fn in_child(work: impl FnOnce() -> i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: the child runs only `work` and ends; the parent waits for its own child.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                let code = work();
-                libc::_exit(code)
-            }
-            pid => {
-                libc::waitpid(pid, &raw mut status, 0);
-            }
-        }
-    }
-    if libc::WIFSIGNALED(status) { 256 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
 }
 
 /// The exit status of a child that tells a return value.

@@ -2,17 +2,25 @@
 //!
 //! A section that starts with "beyond" marks what the specification leaves open and good practice does not.
 
+mod dual;
+mod garbage;
 mod general;
+mod generate;
 mod keys;
 mod login;
 mod mechs;
+mod message;
 mod objects;
 mod operations;
+mod random;
 mod rsa_key;
 mod search;
 mod sessions;
 mod slots;
+mod templates;
+mod threads;
 mod uniform;
+mod wrap;
 
 use cryptoki_sys::{CK_FLAGS, CK_MECHANISM_TYPE};
 
@@ -69,7 +77,15 @@ pub fn all(mechanisms: &[CK_MECHANISM_TYPE]) -> Vec<Test> {
     tests.extend(rows("login", login::ROWS));
     tests.extend(rows("objects", objects::ROWS));
     tests.extend(rows("search", search::ROWS));
+    tests.extend(templates::tests());
     tests.extend(operations::tests(mechanisms));
+    tests.extend(rows("dual", dual::ROWS));
+    tests.extend(rows("message", message::ROWS));
+    tests.extend(generate::tests(mechanisms));
+    tests.extend(wrap::tests(mechanisms));
+    tests.extend(rows("random", random::ROWS));
+    tests.extend(rows("threads", threads::ROWS));
+    tests.extend(garbage::tests(mechanisms));
     tests.sort_by_key(|t| t.needs.iter().any(|n| matches!(n, Need::Own)));
     tests
 }

@@ -5,7 +5,7 @@ use cryptoki_sys::*;
 use super::keys::{Keys, Kind};
 use super::mechs::{CASES, Case, Data, Family};
 use super::{Need, Test};
-use crate::context::{Outcome, Stop, T, ensure, equal, fail, one_of, refused, same_bytes, skip};
+use crate::context::{Outcome, Stop, T, ensure, equal, one_of, refused, same_bytes, skip};
 use crate::data::{Mech, Template};
 use crate::ffi::{Call, Refused, Room, Rv, Session};
 use crate::functions::F;
@@ -160,7 +160,8 @@ impl Bench {
     }
 }
 
-fn lacks_key_kind(why: &str) -> bool {
+/// Whether a failure says that the token lacks the curve or parameter set.
+pub fn lacks_key_kind(why: &str) -> bool {
     ["CURVE_NOT_SUPPORTED", "DOMAIN_PARAMS_INVALID", "PARAMETER_SET_NOT_SUPPORTED", "MECHANISM_INVALID"]
         .iter()
         .any(|c| why.contains(c))
