@@ -15,6 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Result};
 use places::Places;
 
+/// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
+pub fn version() -> (u8, u8) {
+    let part = |text: &str| text.parse().unwrap_or(0);
+    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
+}
+
 /// When a slot without a token is shown, for the next `C_InitToken`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -31,9 +31,3 @@ pub mod secret;
 pub mod log;
 pub mod os;
 pub mod error;
-
-/// This library's version, major and minor.
-pub fn version() -> (u8, u8) {
-    let part = |text: &str| text.parse().unwrap_or(0);
-    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
-}

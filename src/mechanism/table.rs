@@ -69,13 +69,15 @@ pub struct Kem {
     /// Length of the ciphertext for this public key.
     pub ciphertext_len: fn(&Key) -> Result<usize>,
     /// Ciphertext and shared secret.
-    pub encapsulate: fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>,
-    pub decapsulate: fn(&Params, &Key, &[u8]) -> Result<SecretBytes>,
+    pub encapsulate: Encapsulate,
+    pub decapsulate: Decapsulate,
 }
 
 pub type Begin = fn(&'static Row, Use, &Params, Option<&Arc<Key>>) -> Result<Box<dyn Operation>>;
 pub type Generate = fn(&'static Row, &Params, &Attributes) -> Result<Vec<Attribute>>;
 pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> Result<Pair>;
+pub type Encapsulate = fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>;
+pub type Decapsulate = fn(&Params, &Key, &[u8]) -> Result<SecretBytes>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
 
 /// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].

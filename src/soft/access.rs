@@ -247,7 +247,7 @@ impl Soft {
             max_sessions: 0,
             pin_len: rules.min_len as u64..=rules.max_len as u64,
             hardware: (0, 0),
-            firmware: crate::version(),
+            firmware: crate::config::version(),
         })
     }
 }

@@ -6,7 +6,7 @@ use super::Soft;
 use super::begin::{begin, permit, reauthenticates};
 use super::manage::{may_keep, standard_form};
 use crate::error::{Code, Error, Result};
-use crate::mechanism::key;
+use crate::mechanism::{aes, key};
 use crate::mechanism::table::{Derivation, Row};
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
@@ -69,11 +69,7 @@ impl Soft {
         {
             return Err(Code::KeyHandleInvalid.into());
         }
-        let plain = match target.class() {
-            Some(CKO_SECRET_KEY) => SecretBytes::copy_from(whole.bytes(CKA_VALUE).ok_or(Code::KeyNotWrappable)?),
-            Some(CKO_PRIVATE_KEY) => key::private_to_pkcs8(&whole).map_err(|e| e.recode(Code::KeyNotWrappable))?,
-            _ => return Err(Code::KeyNotWrappable.into()),
-        };
+        let plain = plain_form(&whole, aes::wrap_multiple(row.ty))?;
         let wrapper_key = wrapper.key(&view)?;
         let mut operation = begin(row, Use::Encrypt, &mechanism.params, Some(&wrapper_key)).map_err(wrapping_code)?;
         let size = operation.size(crate::token::Step::Whole, plain.len()).map_err(wrapping_code)?;
@@ -217,6 +213,23 @@ fn may_be_wrapped(target: &Attributes, wrapper: &Attributes) -> Result<()> {
         return Err(Code::KeyNotWrappable.into());
     }
     Ok(())
+}
+
+/// What is wrapped of a key: a secret key's value, a private key's PKCS #8; with zeros up to a multiple of `multiple` bytes
+/// for mechanisms that do not pad (PKCS#11 3.2, 6.13: C_UnwrapKey's CKA_VALUE_LEN takes them off again).
+fn plain_form(whole: &Attributes, multiple: usize) -> Result<SecretBytes> {
+    let plain = match whole.ulong(CKA_CLASS) {
+        Some(CKO_SECRET_KEY) => SecretBytes::copy_from(whole.bytes(CKA_VALUE).ok_or(Code::KeyNotWrappable)?),
+        Some(CKO_PRIVATE_KEY) => key::private_to_pkcs8(whole).map_err(|e| e.recode(Code::KeyNotWrappable))?,
+        _ => return Err(Code::KeyNotWrappable.into()),
+    };
+    let padded = plain.len().next_multiple_of(multiple.max(1));
+    if padded == plain.len() {
+        return Ok(plain);
+    }
+    let mut out = SecretBytes::zeroed(padded);
+    out.expose_mut().get_mut(..plain.len()).ok_or(Code::GeneralError)?.copy_from_slice(plain.expose());
+    Ok(out)
 }
 
 /// The attributes that the unwrapped bytes give the key wanted.

@@ -122,7 +122,7 @@ impl Soft {
                 let number = rows.next().ok_or(Code::GeneralError)?;
                 view.handle_of(Number { place: Place::Token, number }, private)?
             } else {
-                view.handle(&*self.objects.add_session_object(caller.session, attributes))?
+                view.handle(&self.objects.add_session_object(caller.session, attributes))?
             };
         }
         self.changed();
