@@ -1,2 +1,11 @@
 //! Algorithms over the chosen libraries. Knows no PKCS#11 type. One file per algorithm family; which library stands behind a
 //! function is decided in its file alone.
+
+mod aws;
+pub mod curve;
+pub mod digest;
+pub mod ec;
+pub mod ed25519;
+pub mod rsa;
+mod rsa_padding;
+pub mod x25519;
