@@ -1,1 +1,54 @@
-//! What we ask of the operating system directly: fork detection, file modes, locks.
+//! What the house asks of the operating system beyond `std`: forks, locks between processes, private files, and a look
+//! into the storage engine's shared memory. Unsafe code is allowed here; each block says why it is sound.
+
+#![allow(unsafe_code)]
+
+mod files;
+mod fork;
+mod lock;
+mod shared;
+
+pub use files::{
+    FileSystem, check_private, create_private, create_private_dirs, file_system, is_writable, sync_dir,
+    write_private_new,
+};
+pub use fork::{at_fork, fork_epoch};
+pub use lock::{Mode, RangeLock};
+pub use shared::WalWatch;
+
+use crate::error::{Code, Result};
+
+/// Fills `out` from the system's generator, which no fork repeats. `CKR_RANDOM_NO_RNG` where the system has none.
+pub fn random(out: &mut [u8]) -> Result<()> {
+    let mut rest = out;
+    while !rest.is_empty() {
+        // SAFETY: the pointer and length are those of one live, writable slice.
+        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match usize::try_from(got) {
+            Ok(got) => rest = rest.get_mut(got..).ok_or(Code::RandomNoRng)?,
+            Err(_) => {
+                let error = std::io::Error::last_os_error();
+                if error.kind() != std::io::ErrorKind::Interrupted {
+                    return Err(Code::RandomNoRng.because(format!("the system's random generator failed: {error}")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `N` random bytes; see [`random`].
+pub fn random_array<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    random(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Milliseconds of a clock that never goes back, read without a system call, a few milliseconds coarse.
+pub fn coarse_millis() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a live timespec; the clock exists since Linux 2.6.32, and a failure leaves the zeros.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
+}

@@ -1,11 +1,10 @@
 //! Algorithms over the chosen libraries. Knows no PKCS#11 type. One file per algorithm family; which library stands behind a
 //! function is decided in its file alone.
 
-mod aws;
-pub mod curve;
+pub mod aes;
+pub mod cmac;
 pub mod digest;
-pub mod ec;
-pub mod ed25519;
-pub mod rsa;
-mod rsa_padding;
-pub mod x25519;
+pub mod gcm;
+pub mod hmac;
+pub mod keywrap;
+pub mod random;

@@ -1,5 +1,199 @@
-//! HMAC.
+//! HMAC (PKCS#11 3.2, "Hash-Based Message Authentication Codes"), and the operation that every MAC shares.
 
-use super::table::Row;
+use std::sync::Arc;
 
-pub const ROWS: &[Row] = &[];
+use cryptoki_sys::*;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::digest::of_row;
+use super::generic::{MAX_SECRET, generate_any_length};
+use super::key::Key;
+use super::secret_key::SecretKey;
+use super::table::{Does, NOTHING, Offer, ParamKind, Row};
+use crate::crypto::digest::{Hasher, MAX_LEN};
+use crate::crypto::hmac::HmacKey;
+use crate::error::{Code, Result};
+use crate::token::{Operation, Params, Size, Step, Use};
+
+/// The three rows of a hash: HMAC, HMAC of a given length, key generation.
+macro_rules! rows {
+    ($($hash:ident $key:ident: $hmac:ident, $general:ident, $generate:ident;)*) => {
+        pub const ROWS: &[Row] = &[$(
+            hmac($hmac, stringify!($hmac), $hash, ParamKind::None, &[CKK_GENERIC_SECRET, $key]),
+            hmac($general, stringify!($general), $hash, ParamKind::MacLength, &[CKK_GENERIC_SECRET, $key]),
+            key_gen($generate, stringify!($generate), $hash, &[$key]),
+        )*];
+    };
+}
+
+rows! {
+    CKM_SHA_1 CKK_SHA_1_HMAC: CKM_SHA_1_HMAC, CKM_SHA_1_HMAC_GENERAL, CKM_SHA_1_KEY_GEN;
+    CKM_SHA224 CKK_SHA224_HMAC: CKM_SHA224_HMAC, CKM_SHA224_HMAC_GENERAL, CKM_SHA224_KEY_GEN;
+    CKM_SHA256 CKK_SHA256_HMAC: CKM_SHA256_HMAC, CKM_SHA256_HMAC_GENERAL, CKM_SHA256_KEY_GEN;
+    CKM_SHA384 CKK_SHA384_HMAC: CKM_SHA384_HMAC, CKM_SHA384_HMAC_GENERAL, CKM_SHA384_KEY_GEN;
+    CKM_SHA512 CKK_SHA512_HMAC: CKM_SHA512_HMAC, CKM_SHA512_HMAC_GENERAL, CKM_SHA512_KEY_GEN;
+    CKM_SHA512_224 CKK_SHA512_224_HMAC:
+        CKM_SHA512_224_HMAC, CKM_SHA512_224_HMAC_GENERAL, CKM_SHA512_224_KEY_GEN;
+    CKM_SHA512_256 CKK_SHA512_256_HMAC:
+        CKM_SHA512_256_HMAC, CKM_SHA512_256_HMAC_GENERAL, CKM_SHA512_256_KEY_GEN;
+    CKM_SHA3_224 CKK_SHA3_224_HMAC: CKM_SHA3_224_HMAC, CKM_SHA3_224_HMAC_GENERAL, CKM_SHA3_224_KEY_GEN;
+    CKM_SHA3_256 CKK_SHA3_256_HMAC: CKM_SHA3_256_HMAC, CKM_SHA3_256_HMAC_GENERAL, CKM_SHA3_256_KEY_GEN;
+    CKM_SHA3_384 CKK_SHA3_384_HMAC: CKM_SHA3_384_HMAC, CKM_SHA3_384_HMAC_GENERAL, CKM_SHA3_384_KEY_GEN;
+    CKM_SHA3_512 CKK_SHA3_512_HMAC: CKM_SHA3_512_HMAC, CKM_SHA3_512_HMAC_GENERAL, CKM_SHA3_512_KEY_GEN;
+}
+
+const fn hmac(
+    ty: CK_MECHANISM_TYPE,
+    name: &'static str,
+    hash: CK_MECHANISM_TYPE,
+    params: ParamKind,
+    keys: &'static [CK_KEY_TYPE],
+) -> Row {
+    Row {
+        ty,
+        name,
+        keys,
+        size: (1, MAX_SECRET as CK_ULONG),
+        flags: CKF_SIGN | CKF_VERIFY,
+        params,
+        offer: Offer::On,
+        approved: true,
+        hash: Some(hash),
+        does: Does { begin: Some(begin), ..NOTHING },
+    }
+}
+
+const fn key_gen(
+    ty: CK_MECHANISM_TYPE,
+    name: &'static str,
+    hash: CK_MECHANISM_TYPE,
+    keys: &'static [CK_KEY_TYPE],
+) -> Row {
+    Row {
+        flags: CKF_GENERATE,
+        does: Does { generate: Some(generate_any_length), ..NOTHING },
+        ..hmac(ty, name, hash, ParamKind::None, keys)
+    }
+}
+
+fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+    let key = SecretKey::of(key)?.hmac(of_row(row)?)?;
+    let length = Length::of(row, key.digest().len());
+    begin_mac(Hmac { message: key.start(), key }, length, what, params)
+}
+
+struct Hmac {
+    key: Arc<HmacKey>,
+    message: Hasher,
+}
+
+impl Mac for Hmac {
+    fn update(&mut self, data: &[u8]) {
+        self.message.update(data);
+    }
+
+    fn finish(&mut self, out: &mut [u8; MAX_LEN]) {
+        for (to, from) in out.iter_mut().zip(self.key.finish(&mut self.message).iter()) {
+            *to = *from;
+        }
+    }
+
+    fn reset(&mut self) {
+        self.message = self.key.start();
+    }
+}
+
+/// A running MAC of any algorithm.
+pub(super) trait Mac: Send + 'static {
+    fn update(&mut self, data: &[u8]);
+
+    /// Writes the whole MAC at the front of `out`, and begins anew.
+    fn finish(&mut self, out: &mut [u8; MAX_LEN]);
+
+    /// Forgets the message so far.
+    fn reset(&mut self);
+}
+
+/// The rule of a mechanism for its MAC's length in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    Always(usize),
+    /// As the parameters say, from 1 to this.
+    UpTo(usize),
+}
+
+impl Length {
+    /// A row without parameters gives the whole MAC, of `full` bytes.
+    pub(super) fn of(row: &Row, full: usize) -> Length {
+        if row.params == ParamKind::MacLength { Length::UpTo(full) } else { Length::Always(full) }
+    }
+
+    /// `CKR_MECHANISM_PARAM_INVALID`
+    fn under(self, params: &Params) -> Result<usize> {
+        match (self, params) {
+            (Length::Always(len), Params::None) => Ok(len),
+            (Length::UpTo(full), &Params::MacLength(len)) => {
+                let len = usize::try_from(len).ok().filter(|len| (1..=full).contains(len));
+                Ok(len.ok_or(Code::MechanismParamInvalid)?)
+            }
+            _ => Err(Code::MechanismParamInvalid.into()),
+        }
+    }
+}
+
+/// Signing or verifying with `mac`. `CKR_MECHANISM_PARAM_INVALID`, or `CKR_MECHANISM_INVALID` for another use.
+pub(super) fn begin_mac(mac: impl Mac, length: Length, what: Use, params: &Params) -> Result<Box<dyn Operation>> {
+    if !matches!(what, Use::Sign | Use::Verify) {
+        return Err(Code::MechanismInvalid.into());
+    }
+    Ok(Box::new(MacOperation { mac, length, len: length.under(params)? }))
+}
+
+struct MacOperation<M> {
+    mac: M,
+    length: Length,
+    len: usize,
+}
+
+impl<M: Mac> MacOperation<M> {
+    fn mac(&mut self) -> Zeroizing<[u8; MAX_LEN]> {
+        let mut mac = Zeroizing::new([0; MAX_LEN]);
+        self.mac.finish(&mut mac);
+        mac
+    }
+}
+
+impl<M: Mac> Operation for MacOperation<M> {
+    fn size(&mut self, step: Step, _: usize) -> Result<Size> {
+        Ok(Size::Exactly(if step == Step::Update { 0 } else { self.len }))
+    }
+
+    fn update(&mut self, input: &[u8], _: &mut [u8]) -> Result<usize> {
+        self.mac.update(input);
+        Ok(0)
+    }
+
+    fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
+        let mac = self.mac();
+        let (out, mac) = out.get_mut(..self.len).zip(mac.get(..self.len)).ok_or(Code::GeneralError)?;
+        out.copy_from_slice(mac);
+        Ok(self.len)
+    }
+
+    fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+        if signature.len() != self.len {
+            return Err(Code::SignatureLenRange.into());
+        }
+        self.mac.update(input.unwrap_or_default());
+        let good = self.mac().get(..self.len).ok_or(Code::GeneralError)?.ct_eq(signature);
+        if good.into() { Ok(()) } else { Err(Code::SignatureInvalid.into()) }
+    }
+
+    fn restart(&mut self, params: &Params) -> bool {
+        let Ok(len) = self.length.under(params) else { return false };
+        self.mac.reset();
+        self.len = len;
+        true
+    }
+}

@@ -1,0 +1,175 @@
+//! Files for one account alone, and what they lie on.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::error::{Code, Error, Result};
+
+/// What a path lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Its name, where it is one on which locks and shared memory between machines cannot be trusted.
+    pub network: Option<&'static str>,
+    pub read_only: bool,
+}
+
+/// File-system numbers of `statfs(2)`.
+const NETWORK: &[(u32, &str)] = &[
+    (0x6969, "NFS"),
+    (0xFF53_4D42, "CIFS"),
+    (0xFE53_4D42, "SMB2"),
+    (0x517B, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x5346_414F, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x00C3_6400, "Ceph"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636F, "OCFS2"),
+    (0x1983_0326, "FhGFS"),
+];
+
+/// `CKR_DEVICE_ERROR` with the system's reason, or the code for a full disk or a missing permission.
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DeviceMemory,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::TokenWriteProtected,
+        _ => Code::DeviceError,
+    };
+    code.because(format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// A new file, 0600 whatever the umask, open to read and write. An existing one is an error: `AlreadyExists`.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// The directory and its missing parents, each made 0700. Existing ones stay as they are.
+pub fn create_private_dirs(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_private_dirs(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(|e| failed("set the permissions of", path, &e)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(failed("make the directory", path, &e)),
+    }
+}
+
+/// Writes a file, 0600, that appears under its name whole and durable or not at all.
+/// `Ok(false)`: the name is taken, and nothing was changed.
+pub fn write_private_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let suffix = super::random_array::<8>()?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{:016x}", u64::from_be_bytes(suffix)));
+    let temporary = Path::new(&name);
+    let written = create_private(temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| fs::hard_link(temporary, path));
+    let _ = fs::remove_file(temporary);
+    match placed {
+        Ok(()) => sync_dir(path).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(failed("write", path, &e)),
+    }
+}
+
+/// Makes the name of `file` durable: flushes the directory that it stands in.
+pub fn sync_dir(file: &Path) -> Result<()> {
+    let dir = match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed("flush the directory", dir, &e))
+}
+
+/// Refuses a file that others may read or write, or that another account owns: `CKR_GENERAL_ERROR`, with the command
+/// that mends it.
+pub fn check_private(path: &Path, file: &File) -> Result<()> {
+    let meta = file.metadata().map_err(|e| failed("look at", path, &e))?;
+    let shown = path.display();
+    if !meta.is_file() {
+        return Err(Code::GeneralError.because(format!("{shown} is not a regular file")));
+    }
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let why = format!("{shown} has mode {mode:04o}, expected 0600: others could read it; run: chmod 600 '{shown}'");
+        return Err(Code::GeneralError.because(why));
+    }
+    // SAFETY: no argument, cannot fail.
+    let me = unsafe { libc::geteuid() };
+    if meta.uid() != me && meta.uid() != 0 && me != 0 {
+        let why = format!("{shown} belongs to user {}, expected {me}: it is not this account's", meta.uid());
+        return Err(Code::GeneralError.because(why));
+    }
+    Ok(())
+}
+
+/// What the existing `path` lies on.
+pub fn file_system(path: &Path) -> Result<FileSystem> {
+    let name = c_path(path)?;
+    // SAFETY: plain data, for which zeros are a value.
+    let (mut kind, mut flags): (libc::statfs, libc::statvfs) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    // SAFETY: a live NUL-terminated string and live structures.
+    if unsafe { libc::statfs(name.as_ptr(), &mut kind) != 0 || libc::statvfs(name.as_ptr(), &mut flags) != 0 } {
+        return Err(failed("look at the file system of", path, &io::Error::last_os_error()));
+    }
+    let magic = kind.f_type as u32;
+    Ok(FileSystem {
+        network: NETWORK.iter().find(|row| row.0 == magic).map(|row| row.1),
+        read_only: flags.f_flag & libc::ST_RDONLY != 0,
+    })
+}
+
+/// Whether this account, as it now acts, may write there.
+pub fn is_writable(path: &Path) -> bool {
+    let Ok(name) = c_path(path) else { return false };
+    // SAFETY: a live NUL-terminated string.
+    unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Code::GeneralError.because(format!("the path {} holds a NUL", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_files_appear_once_and_looser_ones_are_refused() {
+        let dir = std::env::temp_dir().join(format!("keyward-files-{}", std::process::id()));
+        create_private_dirs(&dir.join("a/b")).unwrap();
+        assert_eq!(fs::metadata(dir.join("a")).unwrap().mode() & 0o777, 0o700);
+        let path = dir.join("a/b/secret");
+        assert!(write_private_new(&path, b"one").unwrap());
+        assert!(!write_private_new(&path, b"two").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.join("a/b")).unwrap().count(), 1, "no temporary file is left");
+        check_private(&path, &File::open(&path).unwrap()).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let refused = check_private(&path, &File::open(&path).unwrap()).unwrap_err();
+        assert!(refused.why().unwrap().contains("chmod 600"), "{refused}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_kind_of_file_system_is_known() {
+        let proc = file_system(Path::new("/proc")).unwrap();
+        assert_eq!(proc.network, None);
+        assert!(file_system(Path::new("/nowhere/at/all")).is_err());
+    }
+}
