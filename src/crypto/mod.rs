@@ -2,9 +2,16 @@
 //! function is decided in its file alone.
 
 pub mod aes;
+mod aws;
 pub mod cmac;
+pub mod curve;
 pub mod digest;
+pub mod ec;
+pub mod ed25519;
 pub mod gcm;
 pub mod hmac;
 pub mod keywrap;
 pub mod random;
+pub mod rsa;
+mod rsa_padding;
+pub mod x25519;
