@@ -40,12 +40,6 @@ fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
     NonNull::new(pointer).ok_or_else(refused)
 }
 
-/// Fills `out` from the process's generator.
-pub(super) fn random(out: &mut [u8]) -> Result<()> {
-    // SAFETY: the pointer and the length are those of one slice.
-    done(unsafe { ffi::RAND_bytes(out.as_mut_ptr(), out.len()) })
-}
-
 /// An unsigned integer of any length, wiped when dropped.
 pub(super) struct Number(NonNull<ffi::BIGNUM>);
 
@@ -451,9 +445,8 @@ impl EcKey {
         let made = made(unsafe { ffi::ECDSA_do_sign(digest.as_ptr(), digest.len(), self.0.as_ptr()) })?;
         let signature = Signature(made);
         // SAFETY: a live signature; what the getters give lives as long, and is only read here.
-        let (from_r, from_s) = unsafe {
-            (ffi::ECDSA_SIG_get0_r(signature.0.as_ptr()), ffi::ECDSA_SIG_get0_s(signature.0.as_ptr()))
-        };
+        let (from_r, from_s) =
+            unsafe { (ffi::ECDSA_SIG_get0_r(signature.0.as_ptr()), ffi::ECDSA_SIG_get0_s(signature.0.as_ptr())) };
         write_be(from_r, r)?;
         write_be(from_s, s)
     }
@@ -466,9 +459,7 @@ impl EcKey {
         done(unsafe { ffi::ECDSA_SIG_set0(signature.0.as_ptr(), r.0.as_ptr(), s.0.as_ptr()) })?;
         std::mem::forget((r, s));
         // SAFETY: a live key and signature; pointer and length of one slice.
-        done(unsafe {
-            ffi::ECDSA_do_verify(digest.as_ptr(), digest.len(), signature.0.as_ptr(), self.0.as_ptr())
-        })
+        done(unsafe { ffi::ECDSA_do_verify(digest.as_ptr(), digest.len(), signature.0.as_ptr(), self.0.as_ptr()) })
     }
 
     /// The x-coordinate of the shared point, in as many bytes as the field has; `out` has exactly that length.
@@ -515,12 +506,7 @@ pub(super) fn ed25519_sign(scheme: Ed25519, private: &[u8; 64], message: &[u8], 
     })
 }
 
-pub(super) fn ed25519_verify(
-    scheme: Ed25519,
-    public: &[u8; 32],
-    message: &[u8],
-    signature: &[u8; 64],
-) -> Result<()> {
+pub(super) fn ed25519_verify(scheme: Ed25519, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<()> {
     let (text, signature, key) = (message.as_ptr(), signature.as_ptr(), public.as_ptr());
     // SAFETY: the arrays have the lengths that the functions document; message and context are whole slices.
     done(unsafe {

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::aws::{self, Ed25519};
+use super::random;
 use crate::error::{Code, Result};
 use crate::secret::{Secret, SecretBytes};
 
@@ -69,7 +70,7 @@ impl PrivateKey {
 
     pub fn generate() -> Result<PrivateKey> {
         let mut seed = Zeroizing::new([0; KEY_LEN]);
-        aws::random(&mut *seed)?;
+        random::fill(&mut *seed)?;
         PrivateKey::new(&*seed)
     }
 

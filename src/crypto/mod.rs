@@ -10,6 +10,7 @@ pub mod ec;
 pub mod ed25519;
 pub mod gcm;
 pub mod hmac;
+pub mod keyinfo;
 pub mod keywrap;
 pub mod random;
 pub mod rsa;

@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 
 use super::aws::{Number, RsaKey, RsaNumbers};
 use super::digest::{Digest, hash};
-pub use super::rsa_padding::{MAX_LEN, Oaep, PKCS1_OVERHEAD, Pss, digest_info};
 use super::rsa_padding::{self as padding, Block};
+pub use super::rsa_padding::{MAX_LEN, Oaep, PKCS1_OVERHEAD, Pss, digest_info};
 use crate::error::{Code, Result};
 use crate::secret::Secret;
 
@@ -33,9 +33,8 @@ impl Modulus {
     fn new(n: &Number) -> Result<Modulus> {
         let bits = n.bits();
         if !(MIN_BITS..=MAX_BITS).contains(&bits) {
-            Err(Code::AttributeValueInvalid.because(format!(
-                "an RSA modulus of {bits} bits; from {MIN_BITS} to {MAX_BITS} are possible"
-            )))?;
+            Err(Code::AttributeValueInvalid
+                .because(format!("an RSA modulus of {bits} bits; from {MIN_BITS} to {MAX_BITS} are possible")))?;
         }
         Ok(Modulus { bytes: n.bytes()?.as_slice().into(), bits })
     }
@@ -177,7 +176,8 @@ impl PrivateKey {
         }
         let e = Number::from_be(e)?;
         if !e.is_odd() || !(2..=32).contains(&e.bits()) {
-            Err(Code::TemplateInconsistent.because("an RSA public exponent is odd, at least 3, and 32 bits long at most"))?;
+            Err(Code::TemplateInconsistent
+                .because("an RSA public exponent is odd, at least 3, and 32 bits long at most"))?;
         }
         // AWS-LC's search gives up about once in a million keys.
         let key = RsaKey::generate(bits, &e).or_else(|_| RsaKey::generate(bits, &e))?;

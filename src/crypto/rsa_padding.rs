@@ -1,13 +1,12 @@
 //! The paddings of RFC 8017, over blocks as long as the modulus. What unpads a decrypted block runs in constant time.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use smallvec::SmallVec;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
 use zeroize::Zeroize;
 
-use super::aws;
 use super::digest::{Digest, Hash, Hasher, hash};
+use super::hmac::HmacKey;
+use super::random;
 use crate::error::{Code, Result};
 
 /// The longest modulus, in bytes.
@@ -120,39 +119,33 @@ pub fn pkcs1_encrypt(data: &[u8], len: usize) -> Result<Block> {
     let padding = block.bytes_mut().get_mut(1..separator).ok_or(Code::GeneralError)?;
     let Some((mark, padding)) = padding.split_first_mut() else { Err(Code::GeneralError)? };
     *mark = 2;
-    aws::random(padding)?;
+    random::fill(padding)?;
     for byte in padding {
         while *byte == 0 {
-            aws::random(std::slice::from_mut(byte))?;
+            random::fill(std::slice::from_mut(byte))?;
         }
     }
     Ok(block)
 }
 
 /// The pseudo-random function of implicit rejection: HMAC-SHA256 in counter mode (draft-irtf-cfrg-rsa-guidance).
-fn rejection_prf(key: &Hmac<Sha256>, label: &[u8], out: &mut [u8]) {
+fn rejection_prf(key: &HmacKey, label: &[u8], out: &mut [u8]) {
     let bits = (out.len().saturating_mul(8) as u16).to_be_bytes();
     for (counter, chunk) in (0u16..).zip(out.chunks_mut(32)) {
-        let mut mac = key.clone();
-        mac.update(&counter.to_be_bytes());
-        mac.update(label);
-        mac.update(&bits);
-        for (to, from) in chunk.iter_mut().zip(mac.finalize().into_bytes()) {
-            *to = from;
+        let mut message = key.start();
+        message.update(&counter.to_be_bytes());
+        message.update(label);
+        message.update(&bits);
+        for (to, from) in chunk.iter_mut().zip(key.finish(&mut message).iter()) {
+            *to = *from;
         }
     }
-}
-
-fn hmac_key(key: &[u8]) -> Result<Hmac<Sha256>> {
-    Ok(Hmac::new_from_slice(key).map_err(|_| Code::GeneralError)?)
 }
 
 /// The message to give where the padding is wrong: the same one each time for the same key and ciphertext, and its
 /// length. It stands at the end of the block.
 fn substitute(key_digest: &[u8; 32], ciphertext: &[u8], len: usize) -> Result<(Block, u16)> {
-    let mut mac = hmac_key(key_digest)?;
-    mac.update(ciphertext);
-    let key = hmac_key(&mac.finalize().into_bytes())?;
+    let key = HmacKey::new(Digest::Sha256, &HmacKey::new(Digest::Sha256, key_digest).mac(ciphertext));
     let mut block = Block::new(len)?;
     rejection_prf(&key, b"message", block.bytes_mut());
     let mut candidates = [0; 256];
@@ -249,7 +242,7 @@ impl Oaep {
         if let Some(byte) = masked.get_mut(separator) {
             *byte = 1;
         }
-        aws::random(seed)?;
+        random::fill(seed)?;
         mask(self.mgf, seed, masked);
         mask(self.mgf, masked, seed);
         Ok(block)
@@ -332,7 +325,7 @@ impl Pss {
         let (_, encoded) = block.bytes_mut().split_at_mut(lead);
         let (masked, tail) = encoded.split_at_mut(encoded.len() - self.hash.len() - 1);
         let (body, salt) = masked.split_at_mut(masked.len() - self.salt_len);
-        aws::random(salt)?;
+        random::fill(salt)?;
         let tie = self.tie(digest, salt);
         if let Some(separator) = body.last_mut() {
             *separator = 1;

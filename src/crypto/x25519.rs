@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::aws;
+use super::{aws, random};
 use crate::error::{Code, Result};
 use crate::secret::{Secret, SecretBytes};
 
@@ -20,7 +20,7 @@ impl PrivateKey {
     /// The scalar comes clamped (RFC 7748, 5), for implementations that expect to find it so.
     pub fn generate() -> Result<PrivateKey> {
         let mut scalar = Zeroizing::new([0; KEY_LEN]);
-        aws::random(&mut *scalar)?;
+        random::fill(&mut *scalar)?;
         let [first, .., last] = &mut *scalar;
         *first &= 0xf8;
         *last = *last & 0x7f | 0x40;

@@ -1,5 +1,408 @@
-//! Elliptic curves: Weierstrass, Edwards, Montgomery.
+//! Elliptic curves: Weierstrass, Edwards, Montgomery (PKCS#11 3.2, Elliptic Curve).
 
-use super::table::Row;
+use std::sync::Arc;
 
-pub const ROWS: &[Row] = &[];
+use cryptoki_sys::*;
+use zeroize::Zeroizing;
+
+use super::digest::of_hash;
+use super::key::Key;
+use super::key_attributes::{curve_of, curve_public_attributes, needed, point_bytes, standard_parameters};
+use super::signing::{self, Scheme};
+use super::table::{Derivation, Derive, Does, GeneratePair, NOTHING, Offer, Pair, ParamKind, Row};
+use crate::crypto::curve::{Curve, Form};
+use crate::crypto::digest::{Digest, Hasher};
+use crate::crypto::{ec, ed25519, x25519};
+use crate::error::{Code, Result};
+use crate::object::Attributes;
+use crate::secret::SecretBytes;
+use crate::token::{Attribute, Bytes, Operation, Params, Size, Step, Use};
+
+/// Curves over prime fields, named by OID or by `curveName`, points in both encodings.
+const CURVES: CK_FLAGS = CKF_EC_F_P | CKF_EC_OID | CKF_EC_CURVENAME;
+const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
+const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
+
+pub const ROWS: &[Row] = &[
+    generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (256, 521), true),
+    ecdsa(CKM_ECDSA, "CKM_ECDSA", None),
+    Row { offer: Offer::Legacy, approved: false, ..ecdsa(CKM_ECDSA_SHA1, "CKM_ECDSA_SHA1", Some(CKM_SHA_1)) },
+    ecdsa(CKM_ECDSA_SHA224, "CKM_ECDSA_SHA224", Some(CKM_SHA224)),
+    ecdsa(CKM_ECDSA_SHA256, "CKM_ECDSA_SHA256", Some(CKM_SHA256)),
+    ecdsa(CKM_ECDSA_SHA384, "CKM_ECDSA_SHA384", Some(CKM_SHA384)),
+    ecdsa(CKM_ECDSA_SHA512, "CKM_ECDSA_SHA512", Some(CKM_SHA512)),
+    ecdsa(CKM_ECDSA_SHA3_224, "CKM_ECDSA_SHA3_224", Some(CKM_SHA3_224)),
+    ecdsa(CKM_ECDSA_SHA3_256, "CKM_ECDSA_SHA3_256", Some(CKM_SHA3_256)),
+    ecdsa(CKM_ECDSA_SHA3_384, "CKM_ECDSA_SHA3_384", Some(CKM_SHA3_384)),
+    ecdsa(CKM_ECDSA_SHA3_512, "CKM_ECDSA_SHA3_512", Some(CKM_SHA3_512)),
+    derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (255, 521), derive),
+    derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (256, 521), derive_with_cofactor),
+    generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 255), true),
+    Row {
+        flags: SIGNS | CURVES,
+        params: ParamKind::Eddsa,
+        // GnuTLS generates with the signature mechanism.
+        does: Does { begin: Some(begin_eddsa), generate_pair: Some(generate_pair as GeneratePair), ..NOTHING },
+        ..row(CKM_EDDSA, "CKM_EDDSA", &[CKK_EC_EDWARDS], (255, 255), true)
+    },
+    generates(
+        CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+        "CKM_EC_MONTGOMERY_KEY_PAIR_GEN",
+        &[CKK_EC_MONTGOMERY],
+        CURVES,
+        (255, 255),
+        false,
+    ),
+];
+
+/// What all rows share; sizes are those of the field, in bits.
+const fn row(
+    ty: CK_MECHANISM_TYPE,
+    name: &'static str,
+    keys: &'static [CK_KEY_TYPE],
+    size: (u64, u64),
+    approved: bool,
+) -> Row {
+    Row {
+        ty,
+        name,
+        keys,
+        size,
+        flags: 0,
+        params: ParamKind::None,
+        offer: Offer::On,
+        approved,
+        hash: None,
+        does: NOTHING,
+    }
+}
+
+const fn generates(
+    ty: CK_MECHANISM_TYPE,
+    name: &'static str,
+    keys: &'static [CK_KEY_TYPE],
+    flags: CK_FLAGS,
+    size: (u64, u64),
+    approved: bool,
+) -> Row {
+    Row {
+        flags: CKF_GENERATE_KEY_PAIR | flags,
+        does: Does { generate_pair: Some(generate_pair), ..NOTHING },
+        ..row(ty, name, keys, size, approved)
+    }
+}
+
+const fn ecdsa(ty: CK_MECHANISM_TYPE, name: &'static str, hash: Option<CK_MECHANISM_TYPE>) -> Row {
+    Row {
+        flags: SIGNS | CURVES | POINTS,
+        hash,
+        does: Does { begin: Some(begin_ecdsa), ..NOTHING },
+        ..row(ty, name, &[CKK_EC], (256, 521), true)
+    }
+}
+
+const fn derives(
+    ty: CK_MECHANISM_TYPE,
+    name: &'static str,
+    keys: &'static [CK_KEY_TYPE],
+    size: (u64, u64),
+    derive: Derive,
+) -> Row {
+    Row {
+        flags: CKF_DERIVE | CURVES | POINTS,
+        params: ParamKind::Ecdh,
+        does: Does { derive: Some(derive), ..NOTHING },
+        ..row(ty, name, keys, size, true)
+    }
+}
+
+/// The form of the curves that a row works on.
+fn form_of(row: &Row) -> Form {
+    match row.keys {
+        [CKK_EC_EDWARDS] => Form::Edwards,
+        [CKK_EC_MONTGOMERY] => Form::Montgomery,
+        _ => Form::Weierstrass,
+    }
+}
+
+/// `CKR_TEMPLATE_INCOMPLETE` without `CKA_EC_PARAMS`, and the codes of `curve_of`.
+fn generate_pair(row: &'static Row, _: &Params, public: &Attributes, _: &Attributes) -> Result<Pair> {
+    let given = needed(public, CKA_EC_PARAMS)?;
+    let curve = curve_of(given, form_of(row))?;
+    let (value, point) = generate(curve)?;
+    Ok(Pair {
+        public: curve_public_attributes(curve, given, &point)?,
+        private: vec![
+            Attribute::bytes(CKA_EC_PARAMS, &standard_parameters(curve, given)?),
+            Attribute::bytes(CKA_VALUE, value.expose()),
+        ],
+    })
+}
+
+fn generate(curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
+    Ok(match curve.form() {
+        Form::Weierstrass => {
+            let key = ec::PrivateKey::generate(curve)?;
+            (key.scalar()?, key.public()?)
+        }
+        Form::Edwards => {
+            let key = ed25519::PrivateKey::generate()?;
+            (key.seed(), key.public().to_vec())
+        }
+        Form::Montgomery => {
+            let key = x25519::PrivateKey::generate()?;
+            (key.scalar(), key.public().to_vec())
+        }
+    })
+}
+
+fn begin_ecdsa(row: &'static Row, what: Use, _: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+    let key = key.ok_or(Code::KeyHandleInvalid)?;
+    match what {
+        Use::Sign => key.ec_private().map(|_| ())?,
+        Use::Verify | Use::VerifySignature => key.ec_public().map(|_| ())?,
+        _ => Err(Code::KeyFunctionNotPermitted)?,
+    }
+    signing::begin(row, Ecdsa { key: key.clone() })
+}
+
+struct Ecdsa {
+    key: Arc<Key>,
+}
+
+impl Scheme for Ecdsa {
+    fn signature_len(&self) -> Result<usize> {
+        match &*self.key {
+            Key::EcPublic(key) => Ok(key.signature_len()),
+            key => Ok(key.ec_private()?.signature_len()),
+        }
+    }
+
+    fn sign(&self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.key.ec_private()?.sign(input, out)
+    }
+
+    fn verify(&self, input: &[u8], signature: &[u8]) -> Result<()> {
+        self.key.ec_public()?.verify(input, signature)
+    }
+}
+
+fn begin_eddsa(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+    let key = key.ok_or(Code::KeyHandleInvalid)?;
+    match what {
+        Use::Sign => key.edwards_private().map(|_| ())?,
+        Use::Verify | Use::VerifySignature => key.edwards_public().map(|_| ())?,
+        _ => Err(Code::KeyFunctionNotPermitted)?,
+    }
+    let message = Message::Whole(Zeroizing::default());
+    Ok(Box::new(Eddsa { key: key.clone(), context: eddsa_context(params)?, message: message.for_params(params) }))
+}
+
+/// The context, checked. Ed25519ctx without a context is not defined by RFC 8032 as something else than Ed25519, and
+/// would not verify as that: `CKR_MECHANISM_PARAM_INVALID`.
+fn eddsa_context(params: &Params) -> Result<Option<Bytes>> {
+    match params {
+        Params::None => Ok(None),
+        Params::Eddsa { prehash, context }
+            if context.len() <= ed25519::MAX_CONTEXT_LEN && (*prehash || !context.is_empty()) =>
+        {
+            Ok(Some(context.clone()))
+        }
+        _ => {
+            Err(Code::MechanismParamInvalid
+                .because("Ed25519ctx needs a context of 1 to 255 bytes, Ed25519ph of 0 to 255"))?
+        }
+    }
+}
+
+/// The message of a multi-part operation.
+enum Message {
+    /// Kept: these schemes read it twice.
+    Whole(Zeroizing<Vec<u8>>),
+    Hashed(Hasher),
+}
+
+impl Message {
+    /// An empty message of the kind that `params` ask for; the memory is used again.
+    fn for_params(self, params: &Params) -> Message {
+        let prehash = matches!(params, Params::Eddsa { prehash: true, .. });
+        match self {
+            Message::Whole(mut kept) if !prehash => {
+                kept.clear();
+                Message::Whole(kept)
+            }
+            Message::Hashed(mut hasher) if prehash => {
+                hasher.reset();
+                Message::Hashed(hasher)
+            }
+            _ if prehash => Message::Hashed(Hasher::new(Digest::Sha512)),
+            _ => Message::Whole(Zeroizing::default()),
+        }
+    }
+}
+
+/// EdDSA in its three schemes: without context Ed25519, with one Ed25519ctx, with a hash Ed25519ph.
+struct Eddsa {
+    key: Arc<Key>,
+    context: Option<Bytes>,
+    message: Message,
+}
+
+impl Eddsa {
+    /// Gives scheme and message to `act`; what came by updates, or `input` in one piece.
+    fn over<T>(
+        &mut self,
+        input: Option<&[u8]>,
+        act: impl FnOnce(&Key, ed25519::Scheme, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let context = self.context.as_deref();
+        match &mut self.message {
+            Message::Hashed(hasher) => {
+                hasher.update(input.unwrap_or_default());
+                act(&self.key, ed25519::Scheme::Prehashed(context.unwrap_or_default()), &hasher.finish())
+            }
+            Message::Whole(kept) => {
+                let scheme = context.map_or(ed25519::Scheme::Pure, ed25519::Scheme::Context);
+                act(&self.key, scheme, input.unwrap_or(kept))
+            }
+        }
+    }
+}
+
+impl Operation for Eddsa {
+    fn size(&mut self, step: Step, _: usize) -> Result<Size> {
+        Ok(Size::Exactly(if step == Step::Update { 0 } else { ed25519::SIGNATURE_LEN }))
+    }
+
+    fn update(&mut self, input: &[u8], _: &mut [u8]) -> Result<usize> {
+        match &mut self.message {
+            Message::Whole(kept) => kept.extend_from_slice(input),
+            Message::Hashed(hasher) => hasher.update(input),
+        }
+        Ok(0)
+    }
+
+    fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.over(None, |key, scheme, message| key.edwards_private()?.sign(scheme, message, out))
+    }
+
+    fn whole(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.over(Some(input), |key, scheme, message| key.edwards_private()?.sign(scheme, message, out))
+    }
+
+    fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+        self.over(input, |key, scheme, message| key.edwards_public()?.verify(scheme, message, signature))
+    }
+
+    fn restart(&mut self, params: &Params) -> bool {
+        let Ok(context) = eddsa_context(params) else { return false };
+        self.context = context;
+        let message = std::mem::replace(&mut self.message, Message::Whole(Zeroizing::default()));
+        self.message = message.for_params(params);
+        true
+    }
+}
+
+fn derive(work: &Derivation<'_>) -> Result<SecretBytes> {
+    let Params::Ecdh { kdf, shared, public } = work.params else { Err(Code::MechanismParamInvalid)? };
+    let secret = agree(work.base, public)?;
+    if *kdf == CKD_NULL {
+        if !shared.is_empty() {
+            Err(Code::MechanismParamInvalid.because("CKD_NULL takes no shared data"))?;
+        }
+        return truncated(secret, work.length);
+    }
+    let (digest, order) = of_kdf(*kdf)?;
+    expand(digest, order, secret.expose(), shared, work.length.unwrap_or(secret.len()))
+}
+
+/// All curves here have cofactor 1, where the cofactor method is the plain one.
+fn derive_with_cofactor(work: &Derivation<'_>) -> Result<SecretBytes> {
+    match &**work.base {
+        Key::EcPrivate(_) => derive(work),
+        _ => Err(Code::KeyTypeInconsistent)?,
+    }
+}
+
+/// The shared secret with `public`, raw or as a DER OCTET STRING; `CKR_PUBLIC_KEY_INVALID` where that is no public key of
+/// the curve, or one of small order.
+fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
+    let agreed = match base {
+        Key::EcPrivate(key) => point_bytes(key.curve(), public).and_then(|point| key.agree(point)),
+        Key::MontgomeryPrivate(key) => point_bytes(Curve::X25519, public).and_then(|point| key.agree(point)),
+        _ => Err(Code::KeyTypeInconsistent)?,
+    };
+    agreed.map_err(|error| match error.code() {
+        Code::AttributeValueInvalid => error.recode(Code::PublicKeyInvalid),
+        _ => error,
+    })
+}
+
+/// The last `length` bytes: truncation removes bytes from the leading end (PKCS#11 3.2, ECDH key derivation).
+/// `CKR_KEY_SIZE_RANGE` where there are fewer, or none are wanted.
+fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+    let length = length.unwrap_or(secret.len());
+    let start = secret.len().checked_sub(length).filter(|_| length > 0).ok_or_else(|| {
+        Code::KeySizeRange.because(format!("{length} bytes of key from a shared secret of {} bytes", secret.len()))
+    })?;
+    Ok(SecretBytes::copy_from(secret.expose().split_at(start).1))
+}
+
+/// What comes first under the hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// ANSI X9.63: secret, counter, shared data.
+    SecretFirst,
+    /// NIST SP 800-56A: counter, secret, shared data.
+    CounterFirst,
+}
+
+/// `CKR_MECHANISM_PARAM_INVALID` for a function not offered.
+fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
+    use Order::{CounterFirst, SecretFirst};
+    let (hash, order) = match kdf {
+        CKD_SHA1_KDF => (CKM_SHA_1, SecretFirst),
+        CKD_SHA224_KDF => (CKM_SHA224, SecretFirst),
+        CKD_SHA256_KDF => (CKM_SHA256, SecretFirst),
+        CKD_SHA384_KDF => (CKM_SHA384, SecretFirst),
+        CKD_SHA512_KDF => (CKM_SHA512, SecretFirst),
+        CKD_SHA3_224_KDF => (CKM_SHA3_224, SecretFirst),
+        CKD_SHA3_256_KDF => (CKM_SHA3_256, SecretFirst),
+        CKD_SHA3_384_KDF => (CKM_SHA3_384, SecretFirst),
+        CKD_SHA3_512_KDF => (CKM_SHA3_512, SecretFirst),
+        CKD_SHA1_KDF_SP800 => (CKM_SHA_1, CounterFirst),
+        CKD_SHA224_KDF_SP800 => (CKM_SHA224, CounterFirst),
+        CKD_SHA256_KDF_SP800 => (CKM_SHA256, CounterFirst),
+        CKD_SHA384_KDF_SP800 => (CKM_SHA384, CounterFirst),
+        CKD_SHA512_KDF_SP800 => (CKM_SHA512, CounterFirst),
+        CKD_SHA3_224_KDF_SP800 => (CKM_SHA3_224, CounterFirst),
+        CKD_SHA3_256_KDF_SP800 => (CKM_SHA3_256, CounterFirst),
+        CKD_SHA3_384_KDF_SP800 => (CKM_SHA3_384, CounterFirst),
+        CKD_SHA3_512_KDF_SP800 => (CKM_SHA3_512, CounterFirst),
+        _ => Err(Code::MechanismParamInvalid)?,
+    };
+    Ok((of_hash(hash)?, order))
+}
+
+/// The longest key that is derived in this way, in bytes: no key type needs more.
+const MAX_EXPANDED: usize = 1 << 20;
+
+/// `length` leading bytes of the hashes over counter, secret and shared data. `CKR_KEY_SIZE_RANGE`.
+fn expand(digest: Digest, order: Order, secret: &[u8], shared: &[u8], length: usize) -> Result<SecretBytes> {
+    if !(1..=MAX_EXPANDED).contains(&length) {
+        Err(Code::KeySizeRange)?;
+    }
+    let mut out = SecretBytes::zeroed(length);
+    let mut hasher = Hasher::new(digest);
+    for (counter, chunk) in (1u32..).zip(out.expose_mut().chunks_mut(digest.len())) {
+        let counter = counter.to_be_bytes();
+        let parts = match order {
+            Order::SecretFirst => [secret, &counter],
+            Order::CounterFirst => [&counter, secret],
+        };
+        parts.into_iter().for_each(|part| hasher.update(part));
+        hasher.update(shared);
+        hasher.finish_into(chunk);
+    }
+    Ok(out)
+}

@@ -1,6 +1,16 @@
 //! A prepared key: parsed once, with what its algorithm precomputes, cached with its object while the login lasts.
+//!
+//! What other rooms ask of a key's attributes is in `key_attributes`, and named here too.
 
+use cryptoki_sys::*;
+
+use super::key_attributes::{Kind, curve_and_point, curve_and_value, kind, needed, rsa_numbers};
+pub use super::key_attributes::{
+    bits, normalise, pkcs8_to_attributes, private_to_pkcs8, public_key_info, public_of, validate,
+};
 use super::secret_key::SecretKey;
+use crate::crypto::curve::Form;
+use crate::crypto::{ec, ed25519, rsa, x25519};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -9,13 +19,68 @@ use crate::secret::SecretBytes;
 pub enum Key {
     /// A secret key of any type.
     Secret(SecretKey),
+    RsaPublic(rsa::PublicKey),
+    RsaPrivate(rsa::PrivateKey),
+    EcPublic(ec::PublicKey),
+    EcPrivate(ec::PrivateKey),
+    EdwardsPublic(ed25519::PublicKey),
+    EdwardsPrivate(ed25519::PrivateKey),
+    /// The other party's half: its bytes are all there is to it.
+    MontgomeryPublic(Vec<u8>),
+    MontgomeryPrivate(x25519::PrivateKey),
+}
+
+/// One accessor per variant: the key, or `CKR_KEY_TYPE_INCONSISTENT`.
+macro_rules! accessors {
+    ($($name:ident: $variant:ident($ty:ty),)*) => {
+        impl Key {
+            $(pub fn $name(&self) -> Result<&$ty> {
+                match self {
+                    Key::$variant(key) => Ok(key),
+                    _ => Err(Code::KeyTypeInconsistent)?,
+                }
+            })*
+        }
+    };
+}
+
+accessors! {
+    secret: Secret(SecretKey),
+    rsa_public: RsaPublic(rsa::PublicKey),
+    rsa_private: RsaPrivate(rsa::PrivateKey),
+    ec_public: EcPublic(ec::PublicKey),
+    ec_private: EcPrivate(ec::PrivateKey),
+    edwards_public: EdwardsPublic(ed25519::PublicKey),
+    edwards_private: EdwardsPrivate(ed25519::PrivateKey),
 }
 
 impl Key {
     /// From an object's attributes, secret ones included. `CKR_KEY_TYPE_INCONSISTENT` where the class or key type
-    /// has no cryptography here.
+    /// has no cryptography here; else the codes of `key_attributes::normalise`.
     pub fn prepare(attributes: &Attributes) -> Result<Key> {
-        let value = attributes.bytes(cryptoki_sys::CKA_VALUE).ok_or(Code::KeyTypeInconsistent)?;
-        Ok(Key::Secret(SecretKey::new(SecretBytes::copy_from(value))))
+        Ok(match kind(attributes)? {
+            Kind::Secret => Key::Secret(SecretKey::new(SecretBytes::copy_from(needed(attributes, CKA_VALUE)?))),
+            Kind::RsaPublic => Key::RsaPublic(rsa::PublicKey::new(
+                needed(attributes, CKA_MODULUS)?,
+                needed(attributes, CKA_PUBLIC_EXPONENT)?,
+            )?),
+            Kind::RsaPrivate => Key::RsaPrivate(rsa::PrivateKey::new(rsa_numbers(attributes))?),
+            Kind::CurvePublic(form) => {
+                let (curve, point) = curve_and_point(attributes, form)?;
+                match form {
+                    Form::Weierstrass => Key::EcPublic(ec::PublicKey::new(curve, &point)?),
+                    Form::Edwards => Key::EdwardsPublic(ed25519::PublicKey::new(&point)?),
+                    Form::Montgomery => Key::MontgomeryPublic(point),
+                }
+            }
+            Kind::CurvePrivate(form) => {
+                let (curve, value) = curve_and_value(attributes, form)?;
+                match form {
+                    Form::Weierstrass => Key::EcPrivate(ec::PrivateKey::new(curve, value)?),
+                    Form::Edwards => Key::EdwardsPrivate(ed25519::PrivateKey::new(value)?),
+                    Form::Montgomery => Key::MontgomeryPrivate(x25519::PrivateKey::new(value)?),
+                }
+            }
+        })
     }
 }

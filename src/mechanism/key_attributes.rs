@@ -1,0 +1,363 @@
+//! What a key's attributes say: checked, brought to the standard form, completed, and as DER.
+//!
+//! Accepted is what applications are known to write; given back is one form.
+
+use cryptoki_sys::*;
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::asn1::{AnyRef, OctetStringRef};
+use pkcs8::der::{Decode, Encode, Tag, Tagged};
+use zeroize::Zeroizing;
+
+use crate::crypto::curve::{Curve, Form};
+use crate::crypto::keyinfo::{self, Private, Public};
+use crate::crypto::rsa::{self, Numbers};
+use crate::crypto::{ec, ed25519, x25519};
+use crate::error::{Code, Error, Result};
+use crate::object::Attributes;
+use crate::secret::SecretBytes;
+use crate::token::Attribute;
+
+/// Class and key type, as far as they decide which attributes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Secret,
+    RsaPublic,
+    RsaPrivate,
+    CurvePublic(Form),
+    CurvePrivate(Form),
+}
+
+/// `CKR_KEY_TYPE_INCONSISTENT` where the class or key type has no cryptography here.
+pub fn kind(attributes: &Attributes) -> Result<Kind> {
+    let class = attributes.ulong(CKA_CLASS).ok_or(Code::KeyTypeInconsistent)?;
+    let key_type = attributes.ulong(CKA_KEY_TYPE).ok_or(Code::KeyTypeInconsistent)?;
+    Ok(match (class, key_type) {
+        (CKO_SECRET_KEY, _) => Kind::Secret,
+        (CKO_PUBLIC_KEY, CKK_RSA) => Kind::RsaPublic,
+        (CKO_PRIVATE_KEY, CKK_RSA) => Kind::RsaPrivate,
+        (CKO_PUBLIC_KEY, _) => Kind::CurvePublic(form_of(key_type)?),
+        (CKO_PRIVATE_KEY, _) => Kind::CurvePrivate(form_of(key_type)?),
+        _ => Err(Code::KeyTypeInconsistent)?,
+    })
+}
+
+fn form_of(key_type: CK_KEY_TYPE) -> Result<Form> {
+    Ok(match key_type {
+        CKK_EC => Form::Weierstrass,
+        CKK_EC_EDWARDS => Form::Edwards,
+        CKK_EC_MONTGOMERY => Form::Montgomery,
+        _ => Err(Code::KeyTypeInconsistent)?,
+    })
+}
+
+fn key_type_of(form: Form) -> CK_KEY_TYPE {
+    match form {
+        Form::Weierstrass => CKK_EC,
+        Form::Edwards => CKK_EC_EDWARDS,
+        Form::Montgomery => CKK_EC_MONTGOMERY,
+    }
+}
+
+/// An attribute that the key cannot do without; `CKR_TEMPLATE_INCOMPLETE`.
+pub fn needed(attributes: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Result<&[u8]> {
+    Ok(attributes.bytes(ty).ok_or(Code::TemplateIncomplete)?)
+}
+
+/// Where the numbers of an RSA private key stand.
+pub const RSA_NUMBERS: Numbers<CK_ATTRIBUTE_TYPE> = [
+    CKA_MODULUS,
+    CKA_PUBLIC_EXPONENT,
+    CKA_PRIVATE_EXPONENT,
+    CKA_PRIME_1,
+    CKA_PRIME_2,
+    CKA_EXPONENT_1,
+    CKA_EXPONENT_2,
+    CKA_COEFFICIENT,
+];
+
+/// An empty value counts as none: some applications write the attributes that they do not know so.
+pub fn rsa_numbers(attributes: &Attributes) -> Numbers<Option<&[u8]>> {
+    RSA_NUMBERS.map(|ty| attributes.bytes(ty).filter(|value| !value.is_empty()))
+}
+
+/// The curve that `CKA_EC_PARAMS` names, by OID or `curveName`; of the `form` that the key type or mechanism asks for.
+/// `CKR_CURVE_NOT_SUPPORTED` for another curve, `CKR_DOMAIN_PARAMS_INVALID` for what names none.
+pub fn curve_of(parameters: &[u8], form: Form) -> Result<Curve> {
+    let unnamed =
+        |_| Code::DomainParamsInvalid.because("CKA_EC_PARAMS holds neither an object identifier nor a curve's name");
+    let any = AnyRef::from_der(parameters).map_err(unnamed)?;
+    let curve = match any.tag() {
+        Tag::ObjectIdentifier => {
+            let oid = any.decode_as::<ObjectIdentifier>().map_err(unnamed)?;
+            Curve::from_oid(oid.as_bytes())
+        }
+        Tag::PrintableString | Tag::Utf8String => std::str::from_utf8(any.value()).ok().and_then(Curve::from_name),
+        _ => Err(Code::DomainParamsInvalid)?,
+    };
+    Ok(curve.filter(|curve| curve.form() == form).ok_or(Code::CurveNotSupported)?)
+}
+
+/// The standard form of `CKA_EC_PARAMS`: the object identifier of the standards; the `curveName` of the specification
+/// stays on Edwards and Montgomery curves, where it is as common (PKCS#11 3.2, Edwards public key objects).
+pub fn standard_parameters(curve: Curve, given: &[u8]) -> Result<Vec<u8>> {
+    let name = curve.names().first().map(|name| name.as_bytes());
+    let named = AnyRef::from_der(given).ok().filter(|any| any.tag() == Tag::PrintableString);
+    if curve.form() != Form::Weierstrass && named.is_some_and(|any| Some(any.value()) == name) {
+        return Ok(given.to_vec());
+    }
+    let oid = ObjectIdentifier::from_bytes(curve.oid()).map_err(|_| Code::GeneralError)?;
+    Ok(oid.to_der().map_err(|_| Code::GeneralError)?)
+}
+
+/// A public key's bytes, from a DER OCTET STRING or as they are; not yet checked to be a point.
+/// `CKR_ATTRIBUTE_VALUE_INVALID` where the length fits neither.
+pub fn point_bytes(curve: Curve, given: &[u8]) -> Result<&[u8]> {
+    let fits = |point: &&[u8]| {
+        point.len() == curve.public_len() || (curve.form() == Form::Weierstrass && point.len() == 1 + curve.field_len())
+    };
+    let unwrapped = || <&OctetStringRef>::from_der(given).ok().map(OctetStringRef::as_bytes).filter(fits);
+    let point = Some(given).filter(fits).or_else(unwrapped);
+    point.ok_or_else(|| {
+        Code::AttributeValueInvalid.because(format!("a public key of {} bytes does not fit its curve", given.len()))
+    })
+}
+
+/// The standard form of `CKA_EC_POINT`. PKCS#11 3.2 has Edwards and Montgomery keys bare, yet the clients in use read
+/// a DER OCTET STRING for every curve.
+pub fn standard_point(point: &[u8]) -> Result<Vec<u8>> {
+    OctetStringRef::new(point).and_then(|point| point.to_der()).map_err(|_| Code::GeneralError.into())
+}
+
+/// A public key on a curve; the point checked where that costs little, and uncompressed.
+pub(super) fn curve_and_point(attributes: &Attributes, form: Form) -> Result<(Curve, Vec<u8>)> {
+    let curve = curve_of(needed(attributes, CKA_EC_PARAMS)?, form)?;
+    let given = point_bytes(curve, needed(attributes, CKA_EC_POINT)?)?;
+    let point = match form {
+        Form::Weierstrass => ec::uncompressed(curve, given)?,
+        Form::Edwards | Form::Montgomery => given.to_vec(),
+    };
+    Ok((curve, point))
+}
+
+pub(super) fn curve_and_value(attributes: &Attributes, form: Form) -> Result<(Curve, &[u8])> {
+    let curve = curve_of(needed(attributes, CKA_EC_PARAMS)?, form)?;
+    Ok((curve, needed(attributes, CKA_VALUE)?))
+}
+
+/// The value of a private key in its full length, and its public key.
+fn private_and_public(curve: Curve, value: &[u8]) -> Result<(SecretBytes, Vec<u8>)> {
+    Ok(match curve.form() {
+        Form::Weierstrass => {
+            let key = ec::PrivateKey::new(curve, value)?;
+            (key.scalar()?, key.public()?)
+        }
+        Form::Edwards => {
+            let key = ed25519::PrivateKey::new(value)?;
+            (key.seed(), key.public().to_vec())
+        }
+        Form::Montgomery => {
+            let key = x25519::PrivateKey::new(value)?;
+            (key.scalar(), key.public().to_vec())
+        }
+    })
+}
+
+/// Checks a key that comes from outside, brings its attributes to their standard form and adds those that follow from
+/// the others: `CKA_MODULUS_BITS` of a public key, the primes and exponents of an RSA private key that came without.
+/// Secret keys pass as they are. Idempotent. `CKR_TEMPLATE_INCOMPLETE`, `CKR_ATTRIBUTE_VALUE_INVALID` (also: too small,
+/// too large), `CKR_CURVE_NOT_SUPPORTED`, `CKR_DOMAIN_PARAMS_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
+pub fn normalise(attributes: &mut Attributes) -> Result<()> {
+    match kind(attributes)? {
+        Kind::Secret => {}
+        Kind::RsaPublic => normalise_rsa_public(attributes)?,
+        Kind::RsaPrivate => normalise_rsa_private(attributes)?,
+        Kind::CurvePublic(form) => {
+            let (curve, point) = curve_and_point(attributes, form)?;
+            attributes.put(Attribute::bytes(CKA_EC_POINT, &standard_point(&point)?));
+            put_parameters(attributes, curve)?;
+        }
+        Kind::CurvePrivate(form) => {
+            let (curve, value) = curve_and_value(attributes, form)?;
+            let (value, point) = private_and_public(curve, value)?;
+            // Some applications give the public key with the private one: it must be this key's.
+            if attributes.bytes(CKA_EC_POINT).is_some_and(|point| !point.is_empty()) {
+                if curve_and_point(attributes, form)?.1 != point {
+                    Err(mismatch("CKA_EC_POINT"))?;
+                }
+                attributes.put(Attribute::bytes(CKA_EC_POINT, &standard_point(&point)?));
+            }
+            attributes.put(Attribute::bytes(CKA_VALUE, value.expose()));
+            put_parameters(attributes, curve)?;
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(what: &str) -> Error {
+    Code::AttributeValueInvalid.because(format!("{what} does not belong to this private key"))
+}
+
+fn put_parameters(attributes: &mut Attributes, curve: Curve) -> Result<()> {
+    let standard = standard_parameters(curve, needed(attributes, CKA_EC_PARAMS)?)?;
+    attributes.put(Attribute::bytes(CKA_EC_PARAMS, &standard));
+    Ok(())
+}
+
+fn without_leading_zeros(number: &[u8]) -> &[u8] {
+    number.iter().position(|&byte| byte != 0).map_or(&[], |start| number.split_at(start).1)
+}
+
+fn normalise_rsa_public(attributes: &mut Attributes) -> Result<()> {
+    let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
+    let key = rsa::PublicKey::new(n, e)?;
+    for attribute in rsa_public_attributes(without_leading_zeros(n), without_leading_zeros(e), key.bits()) {
+        attributes.put(attribute);
+    }
+    Ok(())
+}
+
+fn normalise_rsa_private(attributes: &mut Attributes) -> Result<()> {
+    let key = rsa::PrivateKey::new(rsa_numbers(attributes))?;
+    if key.bits() < rsa::MIN_STRONG_BITS {
+        Err(Code::AttributeValueInvalid.because(format!(
+            "an RSA private key of {} bits; {} are the least (shorter public keys may verify)",
+            key.bits(),
+            rsa::MIN_STRONG_BITS
+        )))?;
+    }
+    rsa_private_attributes(&key)?.into_iter().for_each(|attribute| attributes.put(attribute));
+    Ok(())
+}
+
+/// A public key's own attributes.
+pub(super) fn rsa_public_attributes(n: &[u8], e: &[u8], bits: usize) -> Vec<Attribute> {
+    vec![
+        Attribute::bytes(CKA_MODULUS, n),
+        Attribute::bytes(CKA_PUBLIC_EXPONENT, e),
+        Attribute::ulong(CKA_MODULUS_BITS, bits as CK_ULONG),
+    ]
+}
+
+/// A private key's own attributes.
+pub(super) fn rsa_private_attributes(key: &rsa::PrivateKey) -> Result<Vec<Attribute>> {
+    let numbers = key.numbers()?;
+    Ok(RSA_NUMBERS.into_iter().zip(&numbers).map(|(ty, number)| Attribute::bytes(ty, number)).collect())
+}
+
+/// [`normalise`] without changing anything: would this key do? The same codes.
+pub fn validate(attributes: &Attributes) -> Result<()> {
+    normalise(&mut attributes.clone())
+}
+
+/// The size of a key in bits, as policies speak of it: of the modulus, the curve, the secret value. `None` where the
+/// attributes do not say it.
+pub fn bits(attributes: &Attributes) -> Option<u64> {
+    match kind(attributes).ok()? {
+        Kind::Secret => u64::try_from(attributes.bytes(CKA_VALUE)?.len()).ok()?.checked_mul(8),
+        Kind::RsaPublic | Kind::RsaPrivate => {
+            let n = without_leading_zeros(attributes.bytes(CKA_MODULUS)?);
+            let first = u64::from(n.first()?.leading_zeros());
+            u64::try_from(n.len()).ok()?.checked_mul(8)?.checked_sub(first)
+        }
+        Kind::CurvePublic(form) | Kind::CurvePrivate(form) => {
+            Some(curve_of(attributes.bytes(CKA_EC_PARAMS)?, form).ok()?.bits().into())
+        }
+    }
+}
+
+/// The public key's own attributes (neither class nor key type), of a private or a public key.
+/// `CKR_KEY_TYPE_INCONSISTENT` for a secret key, and the codes of [`normalise`].
+pub fn public_of(attributes: &Attributes) -> Result<Vec<Attribute>> {
+    match kind(attributes)? {
+        Kind::Secret => Err(Code::KeyTypeInconsistent)?,
+        Kind::RsaPublic | Kind::RsaPrivate => {
+            let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
+            let key = rsa::PublicKey::new(n, e)?;
+            Ok(rsa_public_attributes(without_leading_zeros(n), without_leading_zeros(e), key.bits()))
+        }
+        Kind::CurvePublic(form) => {
+            let (curve, point) = curve_and_point(attributes, form)?;
+            curve_public_attributes(curve, needed(attributes, CKA_EC_PARAMS)?, &point)
+        }
+        Kind::CurvePrivate(form) => {
+            let (curve, value) = curve_and_value(attributes, form)?;
+            let (_, point) = private_and_public(curve, value)?;
+            curve_public_attributes(curve, needed(attributes, CKA_EC_PARAMS)?, &point)
+        }
+    }
+}
+
+/// A public key's own attributes; `parameters` as the application gave them.
+pub(super) fn curve_public_attributes(curve: Curve, parameters: &[u8], point: &[u8]) -> Result<Vec<Attribute>> {
+    Ok(vec![
+        Attribute::bytes(CKA_EC_PARAMS, &standard_parameters(curve, parameters)?),
+        Attribute::bytes(CKA_EC_POINT, &standard_point(point)?),
+    ])
+}
+
+/// `CKA_PUBLIC_KEY_INFO`, the DER of SubjectPublicKeyInfo, of a public or a private key. The codes of [`public_of`].
+pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
+    match kind(attributes)? {
+        Kind::Secret => Err(Code::KeyTypeInconsistent)?,
+        Kind::RsaPublic | Kind::RsaPrivate => {
+            let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
+            keyinfo::encode_public(Public::Rsa { n, e })
+        }
+        Kind::CurvePublic(form) => {
+            let (curve, point) = curve_and_point(attributes, form)?;
+            keyinfo::encode_public(Public::Curve { curve, point: &point })
+        }
+        Kind::CurvePrivate(form) => {
+            let (curve, value) = curve_and_value(attributes, form)?;
+            let (_, point) = private_and_public(curve, value)?;
+            keyinfo::encode_public(Public::Curve { curve, point: &point })
+        }
+    }
+}
+
+/// The PrivateKeyInfo that `C_WrapKey` encrypts (PKCS#11 3.2, Wrapping/unwrapping private keys).
+/// `CKR_KEY_NOT_WRAPPABLE` for what is no private key of a type known here, and the codes of [`normalise`].
+pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
+    match kind(attributes).map_err(|error| error.recode(Code::KeyNotWrappable))? {
+        Kind::RsaPrivate => {
+            let numbers = rsa::PrivateKey::new(rsa_numbers(attributes))?.numbers()?;
+            keyinfo::encode_private(Private::Rsa(numbers.each_ref().map(|number| number.as_slice())))
+        }
+        Kind::CurvePrivate(form) => {
+            let (curve, value) = curve_and_value(attributes, form)?;
+            let (value, _) = private_and_public(curve, value)?;
+            keyinfo::encode_private(Private::Curve { curve, value: value.expose() })
+        }
+        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) => Err(Code::KeyNotWrappable)?,
+    }
+}
+
+/// The attributes that an unwrapped PrivateKeyInfo contributes: `CKA_KEY_TYPE` and the key's own, in standard form.
+/// `CKR_WRAPPED_KEY_INVALID` where it is malformed, its numbers do not belong together, or the key is too short;
+/// `CKR_CURVE_NOT_SUPPORTED`, `CKR_DOMAIN_PARAMS_INVALID`.
+pub fn pkcs8_to_attributes(der: &[u8]) -> Result<Vec<Attribute>> {
+    let mut attributes = Attributes::new();
+    attributes.put(Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY));
+    match keyinfo::decode_private(der)? {
+        Private::Rsa(numbers) => {
+            attributes.put(Attribute::ulong(CKA_KEY_TYPE, CKK_RSA));
+            for (ty, number) in RSA_NUMBERS.into_iter().zip(&numbers) {
+                attributes.put(Attribute::bytes(ty, number));
+            }
+        }
+        Private::Curve { curve, value } => put_curve_private(&mut attributes, curve, &value)?,
+    }
+    normalise(&mut attributes).map_err(|error| match error.code() {
+        Code::AttributeValueInvalid | Code::TemplateIncomplete => error.recode(Code::WrappedKeyInvalid),
+        _ => error,
+    })?;
+    attributes.remove(CKA_CLASS);
+    Ok(attributes.iter().cloned().collect())
+}
+
+fn put_curve_private(attributes: &mut Attributes, curve: Curve, value: &Zeroizing<Vec<u8>>) -> Result<()> {
+    attributes.put(Attribute::ulong(CKA_KEY_TYPE, key_type_of(curve.form())));
+    attributes.put(Attribute::bytes(CKA_EC_PARAMS, &standard_parameters(curve, &[])?));
+    attributes.put(Attribute::bytes(CKA_VALUE, value));
+    Ok(())
+}
