@@ -135,3 +135,111 @@ impl PrivateKey {
         Ok(SecretBytes::copy_from(x))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURVES: [Curve; 3] = [Curve::P256, Curve::P384, Curve::P521];
+
+    /// The compressed form of an uncompressed point.
+    fn compressed(point: &[u8]) -> Vec<u8> {
+        let field = (point.len() - 1) / 2;
+        let mut out = vec![2 + (point[point.len() - 1] & 1)];
+        out.extend_from_slice(&point[1..=field]);
+        out
+    }
+
+    #[test]
+    fn both_encodings_are_one_point_and_all_else_is_refused() {
+        for curve in CURVES {
+            let point = PrivateKey::generate(curve).unwrap().public().unwrap();
+            assert_eq!(uncompressed(curve, &compressed(&point)).unwrap(), point);
+            let mut off = point.clone();
+            *off.last_mut().unwrap() ^= 1;
+            let mut hybrid = point.clone();
+            hybrid[0] = 6 + (point[point.len() - 1] & 1);
+            // Not below the field's prime.
+            let mut large = point.clone();
+            large[1..=curve.field_len()].fill(0xff);
+            for wrong in [&off[..], &hybrid, &large, &[0], &[], &point[1..], &point[..point.len() - 1]] {
+                let refused = PublicKey::new(curve, wrong).err().unwrap();
+                assert_eq!(refused.code(), Code::AttributeValueInvalid, "{wrong:02x?}");
+                let private = PrivateKey::generate(curve).unwrap();
+                assert_eq!(private.agree(wrong).unwrap_err().code(), Code::AttributeValueInvalid);
+            }
+        }
+    }
+
+    #[test]
+    fn scalars_from_one_to_the_order_less_one_are_keys() {
+        // The order of P-256 (SP 800-186, 3.2.1.3).
+        let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
+        let mut last = order.clone();
+        last[31] -= 1;
+        let private = PrivateKey::new(Curve::P256, &last).unwrap();
+        assert_eq!(*private.scalar().unwrap().expose(), last);
+        assert_eq!(PrivateKey::new(Curve::P256, &[1]).unwrap().scalar().unwrap().expose()[31], 1);
+        for wrong in [&order[..], &[], &[0; 32], &[0xff; 33]] {
+            assert_eq!(PrivateKey::new(Curve::P256, wrong).err().unwrap().code(), Code::AttributeValueInvalid);
+        }
+    }
+
+    #[test]
+    fn hashes_of_any_length_are_signed_by_their_leftmost_bits() {
+        for curve in CURVES {
+            let private = PrivateKey::generate(curve).unwrap();
+            let public = PublicKey::new(curve, &private.public().unwrap()).unwrap();
+            let mut signature = vec![0; private.signature_len()];
+            for len in [0, 1, 20, 32, 48, 64, 66, 128, 1000] {
+                let digest = vec![0xa5; len];
+                assert_eq!(private.sign(&digest, &mut signature).unwrap(), signature.len());
+                public.verify(&digest, &signature).unwrap();
+                if len > 66 {
+                    let mut other = digest.clone();
+                    other[len - 1] ^= 0xff;
+                    public.verify(&other, &signature).unwrap();
+                    other[0] ^= 1;
+                    assert_eq!(public.verify(&other, &signature).unwrap_err().code(), Code::SignatureInvalid);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn signatures_may_lack_leading_zeros_and_nothing_else() {
+        let private = PrivateKey::generate(Curve::P256).unwrap();
+        let public = PublicKey::new(Curve::P256, &private.public().unwrap()).unwrap();
+        let mut signature = [0; 64];
+        // About one signature in 2^16 has two halves that begin with a zero; one half is enough to see the rule.
+        for len in [0, 1, 63, 65, 66, 128] {
+            let code = public.verify(&[1; 32], &vec![1; len]).unwrap_err().code();
+            assert_eq!(code, Code::SignatureLenRange, "{len}");
+        }
+        private.sign(&[1; 32], &mut signature).unwrap();
+        assert_eq!(public.verify(&[1; 32], &signature[1..63]).unwrap_err().code(), Code::SignatureInvalid);
+        signature[40] ^= 1;
+        assert_eq!(public.verify(&[1; 32], &signature).unwrap_err().code(), Code::SignatureInvalid);
+    }
+
+    #[test]
+    fn both_sides_agree_and_threads_share_a_key() {
+        for curve in CURVES {
+            let (one, other) = (PrivateKey::generate(curve).unwrap(), PrivateKey::generate(curve).unwrap());
+            let shared = one.agree(&other.public().unwrap()).unwrap();
+            assert_eq!(shared.len(), curve.field_len());
+            assert!(other.agree(&compressed(&one.public().unwrap())).unwrap() == shared);
+            std::thread::scope(|scope| {
+                for thread in 0..4u8 {
+                    let one = &one;
+                    scope.spawn(move || {
+                        let public = PublicKey::new(curve, &one.public().unwrap()).unwrap();
+                        let mut signature = vec![0; one.signature_len()];
+                        one.sign(&[thread; 32], &mut signature).unwrap();
+                        public.verify(&[thread; 32], &signature).unwrap();
+                    });
+                }
+            });
+        }
+    }
+}

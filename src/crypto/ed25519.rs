@@ -89,3 +89,63 @@ impl PrivateKey {
         Ok(SIGNATURE_LEN)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::digest::{Digest, hash};
+
+    fn check(seed: &str, public: &str, scheme: Scheme, message: &[u8], signature: &str) {
+        let key = PrivateKey::new(&hex::decode(seed).unwrap()).unwrap();
+        assert_eq!(hex::encode(key.public()), public);
+        assert_eq!(hex::encode(key.seed().expose()), seed);
+        let mut out = [0; SIGNATURE_LEN];
+        assert_eq!(key.sign(scheme, message, &mut out).unwrap(), SIGNATURE_LEN);
+        assert_eq!(hex::encode(out), signature);
+        let public = PublicKey::new(&key.public()).unwrap();
+        public.verify(scheme, message, &out).unwrap();
+        assert_eq!(public.verify(scheme, message, &out[1..]).unwrap_err().code(), Code::SignatureLenRange);
+        out[0] ^= 1;
+        assert_eq!(public.verify(scheme, message, &out).unwrap_err().code(), Code::SignatureInvalid);
+    }
+
+    #[test]
+    fn the_three_schemes_give_the_signatures_of_rfc_8032() {
+        // 7.1, test 1; 7.2, "foo"; 7.3, "abc".
+        check(
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            Scheme::Pure,
+            b"",
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155\
+             5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+        );
+        check(
+            "0305334e381af78f141cb666f6199f57bc3495335a256a95bd2a55bf546663f6",
+            "dfc9425e4f968f7f0c29f0259cf5f9aed6851c2bb4ad8bfb860cfee0ab248292",
+            Scheme::Context(b"foo"),
+            &hex::decode("f726936d19c800494e3fdaff20b276a8").unwrap(),
+            "55a4cc2f70a54e04288c5f4cd1e45a7bb520b36292911876cada7323198dd87a\
+             8b36950b95130022907a7fb7c4e9b2d5f6cca685a587b4b21f4b888e4e7edb0d",
+        );
+        check(
+            "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+            "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
+            Scheme::Prehashed(b""),
+            &hash(Digest::Sha512, b"abc"),
+            "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41\
+             31f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406",
+        );
+    }
+
+    #[test]
+    fn a_scheme_without_what_it_needs_is_refused() {
+        let key = PrivateKey::generate().unwrap();
+        let mut out = [0; SIGNATURE_LEN];
+        assert!(key.sign(Scheme::Context(b""), b"message", &mut out).is_err());
+        assert!(key.sign(Scheme::Context(&[1; 256]), b"message", &mut out).is_err());
+        let code = key.sign(Scheme::Prehashed(b""), &[1; 63], &mut out).unwrap_err().code();
+        assert_eq!(code, Code::DataLenRange);
+        assert_eq!(PrivateKey::new(&[1; 33]).err().unwrap().code(), Code::AttributeValueInvalid);
+    }
+}

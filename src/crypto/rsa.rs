@@ -290,7 +290,10 @@ fn complete(numbers: Numbers<Option<&[u8]>>) -> Result<RsaNumbers> {
     }
     let (p, q) = match (read(p)?, read(q)?) {
         (Some(p), Some(q)) => (p, q),
-        (Some(p), None) => (n.over(checked_prime(&p, &n)?)?, p),
+        (Some(p), None) => {
+            let q = n.over(checked_prime(&p, &n)?)?;
+            (p, q)
+        }
         (None, Some(q)) => (n.over(checked_prime(&q, &n)?)?, q),
         (None, None) => factor(&n, &e, &d)?,
     };
@@ -354,4 +357,188 @@ fn factor(n: &Number, e: &Number, d: &Number) -> Result<(Number, Number)> {
         }
     }
     Err(invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keyinfo::{Private, decode_private};
+
+    fn key(pkcs8: &[u8]) -> PrivateKey {
+        let Private::Rsa(numbers) = decode_private(pkcs8).unwrap() else { panic!("an RSA key") };
+        PrivateKey::new(numbers.each_ref().map(|number| Some(number.as_slice()))).unwrap()
+    }
+
+    fn public(key: &PrivateKey) -> PublicKey {
+        let [n, e, ..] = key.numbers().unwrap();
+        PublicKey::new(&n, &e).unwrap()
+    }
+
+    /// The vectors' keys of 1024, 1031 and 2048 bits, each with its pairs of ciphertext and message.
+    fn vectors() -> Vec<(PrivateKey, Vec<(&'static str, Vec<u8>, Vec<u8>)>)> {
+        let mut all = Vec::new();
+        for line in include_str!("../../tests/vectors/rsa_pkcs1_implicit_rejection.txt").lines() {
+            let fields: Vec<_> = line.split(' ').collect();
+            match fields.as_slice() {
+                ["#", ..] => {}
+                ["key", _, pkcs8] => all.push((key(&hex::decode(pkcs8).unwrap()), Vec::new())),
+                [name, ciphertext, message] => all.last_mut().unwrap().1.push((
+                    *name,
+                    hex::decode(ciphertext).unwrap(),
+                    hex::decode(message.replace('-', "")).unwrap(),
+                )),
+                _ => panic!("{line}"),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn implicit_rejection_answers_as_openssl_does() {
+        let mut ran = 0;
+        for (key, pairs) in vectors() {
+            for (name, ciphertext, message) in pairs {
+                let mut out = vec![0; key.len() - PKCS1_OVERHEAD];
+                let len = key.decrypt_pkcs1(&ciphertext, &mut out).unwrap();
+                assert_eq!(hex::encode(&out[..len]), hex::encode(message), "{name}, {} bits", key.bits());
+                ran += 1;
+            }
+        }
+        assert_eq!(ran, 45);
+    }
+
+    #[test]
+    fn decryption_refuses_what_cannot_be_a_ciphertext() {
+        let (key, pairs) = vectors().pop().unwrap();
+        let mut out = vec![0; key.len()];
+        let [n, ..] = key.numbers().unwrap();
+        let code = |result: Result<usize>| result.unwrap_err().code();
+        assert_eq!(code(key.decrypt_pkcs1(&pairs[0].1[1..], &mut out)), Code::EncryptedDataLenRange);
+        assert_eq!(code(key.decrypt_pkcs1(&n, &mut out)), Code::EncryptedDataInvalid);
+        assert_eq!(code(key.decrypt_pkcs1(&vec![0xff; key.len()], &mut out)), Code::EncryptedDataInvalid);
+    }
+
+    #[test]
+    fn the_fixed_points_that_the_library_refuses_work() {
+        let (key, _) = vectors().pop().unwrap();
+        let [n, ..] = key.numbers().unwrap();
+        let mut less = n.to_vec();
+        *less.last_mut().unwrap() -= 1;
+        let mut one = vec![0; key.len()];
+        *one.last_mut().unwrap() = 1;
+        for block in [vec![0; key.len()], one, less] {
+            let mut out = vec![7; key.len()];
+            assert_eq!(key.decrypt_raw(&block, &mut out).unwrap(), key.len());
+            assert_eq!(out, block);
+            assert_eq!(key.sign_raw(&block, &mut out).unwrap(), key.len());
+            assert_eq!(out, block);
+        }
+        let mut out = vec![0; key.len()];
+        assert_eq!(key.sign_raw(&n, &mut out).unwrap_err().code(), Code::DataInvalid);
+    }
+
+    #[test]
+    fn missing_numbers_are_computed() {
+        for (key, _) in vectors() {
+            let numbers = key.numbers().unwrap();
+            let given = |at: &[usize]| {
+                let mut some = [None; 8];
+                at.iter().for_each(|&at| some[at] = Some(numbers[at].as_slice()));
+                PrivateKey::new(some).map(|key| key.numbers().unwrap())
+            };
+            let mut swapped = numbers.clone();
+            swapped.swap(3, 4);
+            let by_hand = |key: &[Zeroizing<Vec<u8>>]| key[..5].to_vec();
+            // OpenSSL does not order the primes, factoring does.
+            let factored = given(&[0, 1, 2]).unwrap();
+            assert!(by_hand(&factored) == by_hand(&numbers) || by_hand(&factored) == by_hand(&swapped));
+            assert!(factored == numbers || factored[7] != numbers[7]);
+            assert_eq!(given(&[0, 1, 2, 3]).unwrap(), numbers);
+            assert_eq!(given(&[0, 1, 2, 4]).unwrap(), numbers);
+            assert_eq!(given(&[0, 1, 2, 3, 4]).unwrap(), numbers);
+            assert_eq!(given(&[0, 1]).unwrap_err().code(), Code::TemplateIncomplete);
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_belong_together_are_refused() {
+        let (key, _) = vectors().pop().unwrap();
+        let numbers = key.numbers().unwrap();
+        for wrong in 0..8 {
+            let mut some = numbers.each_ref().map(|number| number.to_vec());
+            // Another odd number of the same length.
+            let middle = some[wrong].len() / 2;
+            some[wrong][middle] ^= 1;
+            let refused = PrivateKey::new(some.each_ref().map(|number| Some(number.as_slice())));
+            assert_eq!(refused.err().unwrap().code(), Code::AttributeValueInvalid, "number {wrong}");
+            // And where the primes are to be found from it.
+            if wrong < 3 {
+                let refused = PrivateKey::new(std::array::from_fn(|at| (at < 3).then(|| some[at].as_slice())));
+                assert_eq!(refused.err().unwrap().code(), Code::AttributeValueInvalid, "number {wrong} of three");
+            }
+        }
+    }
+
+    #[test]
+    fn generation_keeps_to_its_bounds() {
+        let code = |bits, e: &[u8]| PrivateKey::generate(bits, e).err().unwrap().code();
+        for bits in [0, 1024, 1920, 2047, 2049, 2050, 16512, usize::MAX] {
+            assert_eq!(code(bits, &[1, 0, 1]), Code::KeySizeRange, "{bits}");
+        }
+        for e in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[1, 0, 0, 0, 1]] {
+            assert_eq!(code(2048, e), Code::TemplateInconsistent, "{e:?}");
+        }
+        let key = PrivateKey::generate(2048, &[0, 3]).unwrap();
+        assert_eq!((key.bits(), &*key.numbers().unwrap()[1]), (2048, &vec![3]));
+    }
+
+    #[test]
+    fn pss_fills_the_modulus_to_the_last_byte_and_no_further() {
+        for (key, _) in vectors() {
+            let public = public(&key);
+            let mut pss = Pss { hash: Digest::Sha256, mgf: Digest::Sha1, salt_len: (key.bits() - 1).div_ceil(8) - 34 };
+            let digest = hash(Digest::Sha256, b"message");
+            let mut signature = vec![0; key.len()];
+            key.sign_pss(&pss, &digest, &mut signature).unwrap();
+            public.verify_pss(&pss, &digest, &signature).unwrap();
+            let other = Pss { salt_len: pss.salt_len - 1, ..pss };
+            assert_eq!(public.verify_pss(&other, &digest, &signature).unwrap_err().code(), Code::SignatureInvalid);
+            pss.salt_len += 1;
+            assert!(!pss.fits(key.bits()));
+            assert_eq!(key.sign_pss(&pss, &digest, &mut signature).unwrap_err().code(), Code::KeySizeRange);
+        }
+    }
+
+    #[test]
+    fn threads_share_one_prepared_key() {
+        let (key, _) = vectors().pop().unwrap();
+        let public = public(&key);
+        let prefix = digest_info(Digest::Sha256);
+        std::thread::scope(|scope| {
+            for thread in 0..4u8 {
+                let (key, public, prefix) = (&key, &public, &prefix);
+                scope.spawn(move || {
+                    for round in 0..25u8 {
+                        let digest = hash(Digest::Sha256, &[thread, round]);
+                        let mut signature = vec![0; key.len()];
+                        key.sign_pkcs1(prefix, &digest, &mut signature).unwrap();
+                        public.verify_pkcs1(prefix, &digest, &signature).unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn short_moduli_are_no_keys() {
+        let mut n = vec![0xff; 127];
+        assert_eq!(PublicKey::new(&n, &[3]).err().unwrap().code(), Code::AttributeValueInvalid);
+        n.push(0xff);
+        assert_eq!(PublicKey::new(&n, &[3]).unwrap().bits(), 1024);
+        assert_eq!(PublicKey::new(&n, &[4]).err().unwrap().code(), Code::AttributeValueInvalid);
+        // An exponent of a whole modulus' length is unusual, and legal.
+        let mut e = vec![0x7f; 128];
+        e[127] = 1;
+        PublicKey::new(&n, &e).unwrap();
+    }
 }

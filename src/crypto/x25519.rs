@@ -44,3 +44,30 @@ impl PrivateKey {
         Ok(SecretBytes::copy_from(&*shared))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agreement_of_rfc_7748() {
+        // RFC 7748, 6.1.
+        let private = |hex| PrivateKey::new(&hex::decode(hex).unwrap()).unwrap();
+        let alice = private("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+        let bob = private("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+        let shared = alice.agree(&bob.public()).unwrap();
+        assert_eq!(hex::encode(shared.expose()), "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+        assert!(bob.agree(&alice.public()).unwrap() == shared);
+    }
+
+    #[test]
+    fn generated_scalars_are_clamped_and_small_orders_refused() {
+        let key = PrivateKey::generate().unwrap();
+        let scalar = key.scalar();
+        let scalar = scalar.expose();
+        assert_eq!((scalar[0] & 7, scalar[31] & 0xc0), (0, 0x40));
+        for peer in [&[0; 32][..], &[1; 31], &[1; 33]] {
+            assert_eq!(key.agree(peer).unwrap_err().code(), Code::AttributeValueInvalid);
+        }
+    }
+}
