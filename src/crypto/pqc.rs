@@ -26,7 +26,6 @@ pub enum Set {
     SlhDsa(slh_dsa::Set),
 }
 
-
 impl Set {
     pub fn all() -> impl Iterator<Item = Set> {
         let kem = ml_kem::Set::ALL.iter().copied().map(Set::MlKem);
