@@ -171,7 +171,7 @@ impl PrivateKey {
         self.sign_with(mu, &random, out)
     }
 
-    fn sign_with(&self, mu: &[u8; MU_LEN], random: &[u8; RANDOM_LEN], out: &mut [u8]) -> Result<usize> {
+    pub(super) fn sign_with(&self, mu: &[u8; MU_LEN], random: &[u8; RANDOM_LEN], out: &mut [u8]) -> Result<usize> {
         let out = out.get_mut(..self.set.signature_len()).ok_or(Code::GeneralError)?;
         self.set.signer().sign(self.value.expose(), mu, random, out)?;
         Ok(out.len())

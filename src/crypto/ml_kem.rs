@@ -98,7 +98,7 @@ impl PublicKey {
         self.encapsulate_with(&message)
     }
 
-    fn encapsulate_with(&self, message: &[u8; MESSAGE_LEN]) -> Result<(Vec<u8>, SecretBytes)> {
+    pub(super) fn encapsulate_with(&self, message: &[u8; MESSAGE_LEN]) -> Result<(Vec<u8>, SecretBytes)> {
         let mut ciphertext = vec![0; self.set.ciphertext_len()];
         let mut shared = SecretBytes::zeroed(SHARED_LEN);
         self.key.encapsulate(message, &mut ciphertext, shared.expose_mut())?;

@@ -22,3 +22,6 @@ pub mod rsa;
 mod rsa_padding;
 pub mod slh_dsa;
 pub mod x25519;
+
+#[cfg(test)]
+mod pqc_tests;
