@@ -1,6 +1,7 @@
 //! SLH-DSA (FIPS 205), all twelve sets. RustCrypto stands behind it.
 //!
-//! A key is its bytes: there is nothing to prepare but the state of one hash.
+//! A key is its bytes: there is nothing to prepare but the state of one hash. RustCrypto keeps signatures on the stack, in
+//! several copies; a host's thread may not have as much, so that these functions bring their own where it is short.
 
 use pkcs8::ObjectIdentifier;
 use slh_dsa::{ParameterSet, Signature, SigningKey, VerifyingKey};
@@ -13,6 +14,14 @@ use crate::secret::SecretBytes;
 
 /// The longest n, in bytes.
 const MAX_N: usize = 32;
+
+/// More than any of the functions was seen to use, in bytes: 320 KiB, at verification with the 256f sets.
+const STACK: usize = 512 * 1024;
+
+/// Runs `work` with at least [`STACK`] bytes of stack.
+fn with_stack<T>(work: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK, 2 * STACK, work)
+}
 
 /// What a set's type of RustCrypto does, for keys and randomness of the set's lengths.
 struct Functions {
@@ -46,7 +55,7 @@ fn sign<P: ParameterSet>(key: &[u8], parts: &[&[u8]], random: Option<&[u8]>) -> 
 
 fn verify<P: ParameterSet>(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> Result<()> {
     let key = VerifyingKey::<P>::try_from(key).map_err(|_| Code::GeneralError)?;
-    let signature = Signature::<P>::try_from(signature).map_err(|_| Code::SignatureLenRange)?;
+    let signature = Signature::<P>::try_from(signature).map_err(|_| Code::GeneralError)?;
     Ok(key.slh_verify_internal(parts, &signature).map_err(|_| Code::SignatureInvalid)?)
 }
 
@@ -129,7 +138,10 @@ impl PublicKey {
     /// Over M', the concatenation of the parts: the prefix first (`prehash::Prefix`). `CKR_SIGNATURE_LEN_RANGE`,
     /// `CKR_SIGNATURE_INVALID`.
     pub fn verify(&self, parts: &[&[u8]], signature: &[u8]) -> Result<()> {
-        (self.set.functions().verify)(&self.bytes, parts, signature)
+        if signature.len() != self.set.signature_len() {
+            Err(Code::SignatureLenRange)?;
+        }
+        with_stack(|| (self.set.functions().verify)(&self.bytes, parts, signature))
     }
 }
 
@@ -156,7 +168,8 @@ impl PrivateKey {
             }
         };
         let out = out.get_mut(..self.set.signature_len()).ok_or(Code::GeneralError)?;
-        out.copy_from_slice(&(self.set.functions().sign)(self.value.expose(), parts, random)?);
+        let signature = with_stack(|| (self.set.functions().sign)(self.value.expose(), parts, random))?;
+        out.copy_from_slice(&signature);
         Ok(out.len())
     }
 }
@@ -168,7 +181,7 @@ impl pqc::Private for PrivateKey {
         let mut seeds = Zeroizing::new([0; 3 * MAX_N]);
         let seeds = seeds.get_mut(..3 * set.n()).ok_or(Code::GeneralError)?;
         random::fill(seeds)?;
-        let value = (set.functions().generate)(set.n(), seeds)?;
+        let value = with_stack(|| (set.functions().generate)(set.n(), seeds))?;
         Ok(PrivateKey { set, value: SecretBytes::copy_from(&value) })
     }
 
@@ -186,7 +199,7 @@ impl pqc::Private for PrivateKey {
 
     /// Makes the root of the uppermost tree anew: from 1 ms to 0.3 s, by the set.
     fn check(&self) -> Result<()> {
-        let made = (self.set.functions().generate)(self.set.n(), self.value.expose())?;
+        let made = with_stack(|| (self.set.functions().generate)(self.set.n(), self.value.expose()))?;
         let same = SecretBytes::copy_from(&made) == self.value;
         if same { Ok(()) } else { Err(Code::AttributeValueInvalid.because("the root is not that of the seeds"))? }
     }
