@@ -23,13 +23,18 @@ fn with_stack<T>(work: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(STACK, 2 * STACK, work)
 }
 
+type Generate = fn(usize, &[u8]) -> Result<SecretBytes>;
+type Sign = fn(&[u8], &[&[u8]], Option<&[u8]>) -> Result<Vec<u8>>;
+type Verify = fn(&[u8], &[&[u8]], &[u8]) -> Result<()>;
+
 /// What a set's type of RustCrypto does, for keys and randomness of the set's lengths.
 struct Functions {
-    /// The private key from SK.seed || SK.prf || PK.seed.
-    generate: fn(n: usize, seeds: &[u8]) -> Result<Zeroizing<Vec<u8>>>,
-    /// Over the concatenation of the parts; without randomness, the deterministic variant.
-    sign: fn(key: &[u8], parts: &[&[u8]], random: Option<&[u8]>) -> Result<Vec<u8>>,
-    verify: fn(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> Result<()>,
+    /// The private key from n and SK.seed || SK.prf || PK.seed, each of n bytes.
+    generate: Generate,
+    /// By the private key, over the concatenation of the parts; without randomness, the deterministic variant.
+    sign: Sign,
+    /// By the public key, over the concatenation of the parts, the signature.
+    verify: Verify,
 }
 
 impl Functions {
@@ -38,12 +43,12 @@ impl Functions {
     }
 }
 
-fn generate<P: ParameterSet>(n: usize, seeds: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+fn generate<P: ParameterSet>(n: usize, seeds: &[u8]) -> Result<SecretBytes> {
     let mut seeds = seeds.chunks_exact(n);
     let (Some(secret), Some(prf), Some(public)) = (seeds.next(), seeds.next(), seeds.next()) else {
         Err(Code::AttributeValueInvalid)?
     };
-    Ok(Zeroizing::new(SigningKey::<P>::slh_keygen_internal(secret, prf, public).to_vec()))
+    Ok(SecretBytes::new(SigningKey::<P>::slh_keygen_internal(secret, prf, public).to_vec()))
 }
 
 // The `_internal` functions take M' in parts. The public ones know no pre-hashed messages and copy none either.
@@ -182,7 +187,7 @@ impl pqc::Private for PrivateKey {
         let seeds = seeds.get_mut(..3 * set.n()).ok_or(Code::GeneralError)?;
         random::fill(seeds)?;
         let value = with_stack(|| (set.functions().generate)(set.n(), seeds))?;
-        Ok(PrivateKey { set, value: SecretBytes::copy_from(&value) })
+        Ok(PrivateKey { set, value })
     }
 
     /// `CKR_TEMPLATE_INCONSISTENT`: SLH-DSA has no such form of a key.
@@ -200,8 +205,7 @@ impl pqc::Private for PrivateKey {
     /// Makes the root of the uppermost tree anew: from 1 ms to 0.3 s, by the set.
     fn check(&self) -> Result<()> {
         let made = with_stack(|| (self.set.functions().generate)(self.set.n(), self.value.expose()))?;
-        let same = SecretBytes::copy_from(&made) == self.value;
-        if same { Ok(()) } else { Err(Code::AttributeValueInvalid.because("the root is not that of the seeds"))? }
+        if made == self.value { Ok(()) } else { Err(Code::AttributeValueInvalid.because("the root is not that of the seeds"))? }
     }
 
     fn seed(&self) -> Option<&[u8]> {
