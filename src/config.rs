@@ -1,12 +1,29 @@
 //! The configuration: `KEYWARD_CONF`, then the user's file, then the system's; without any, a working default under the
 //! user's data directory.
+//!
+//! A file that is there must be right: an unknown key or a value out of range is an error that names the file and the
+//! line, never a silent default. The C ABI answers `CKR_GENERAL_ERROR` and logs the sentence.
 
-use std::path::PathBuf;
+mod file;
+mod places;
 
-use crate::error::Result;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Result};
+use places::Places;
+
+/// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
+pub fn version() -> (u8, u8) {
+    let part = |text: &str| text.parse().unwrap_or(0);
+    (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")))
+}
 
 /// When a slot without a token is shown, for the next `C_InitToken`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FreeSlot {
     /// Only while there is no token.
     Auto,
@@ -15,7 +32,8 @@ pub enum FreeSlot {
 }
 
 /// Cost of deriving a key from a PIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KdfPreset {
     /// Argon2id, 19 MiB, t=2, p=1.
     Standard,
@@ -35,12 +53,50 @@ pub enum Mechanisms {
     Without(Vec<String>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinRules {
+    /// Bytes, at least 1.
     pub min_len: usize,
+    /// Bytes, at most [`PinRules::LONGEST`].
     pub max_len: usize,
-    /// Wrong PINs until the role is locked.
+    /// Wrong PINs until the role is locked; at least 1.
     pub max_failures: u32,
+}
+
+impl PinRules {
+    pub const LONGEST: usize = 255;
+    pub const MOST_FAILURES: u32 = 1_000_000;
+}
+
+impl Default for PinRules {
+    fn default() -> PinRules {
+        PinRules { min_len: 4, max_len: PinRules::LONGEST, max_failures: 10 }
+    }
+}
+
+/// How much is logged; each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    /// Also each refused call of the C ABI. Never a PIN, a secret or a payload.
+    Debug,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogRules {
+    pub level: LogLevel,
+    /// Appended to; `None`: standard error.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for LogRules {
+    fn default() -> LogRules {
+        LogRules { level: LogLevel::Warn, file: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,20 +111,101 @@ pub struct Config {
     pub mechanisms: Mechanisms,
     pub kdf: KdfPreset,
     pub pin: PinRules,
+    pub log: LogRules,
 }
+
+/// Precedes the version inside the built library and the built program, so that `keyward doctor` can compare the two
+/// without loading (and running) a library that may be another one.
+pub const BUILD_MARK: &str = concat!("keyward-build-version=", env!("CARGO_PKG_VERSION"), ";");
 
 impl Config {
     /// Reads the configuration in effect for this process.
+    ///
+    /// `CKR_GENERAL_ERROR`, with a sentence for people, where a file is malformed or cannot be read, or where no
+    /// file and no home directory say where the tokens are.
     pub fn load() -> Result<Config> {
-        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).unwrap_or_default().join("keyward");
-        Ok(Config {
+        // The mark must be referred to, or the linker drops it.
+        std::hint::black_box(BUILD_MARK);
+        if places::raised_privileges() {
+            // A set-user-ID program's environment is its caller's: it may not choose whose tokens are opened.
+            return Config::find(&|_| None, Path::new(places::SYSTEM_FILE));
+        }
+        Config::find(&|name| std::env::var_os(name), Path::new(places::SYSTEM_FILE))
+    }
+
+    /// Reads one file instead of looking for one. Errors as of [`Config::load`].
+    pub fn load_file(path: &Path) -> Result<Config> {
+        file::read(path, &Places::new(&|name| std::env::var_os(name)))?.ok_or_else(|| {
+            Code::GeneralError.because(format!("configuration file {}: there is no such file", path.display()))
+        })
+    }
+
+    /// The built-in values, with the slot files and the device secret under `directory`.
+    pub fn within(directory: &Path) -> Config {
+        Config {
             source: None,
-            tokens: data.join("tokens"),
-            device_secret: data.join("device.secret"),
+            tokens: directory.join("tokens"),
+            device_secret: directory.join("device.secret"),
             free_slot: FreeSlot::Auto,
             mechanisms: Mechanisms::Modern,
             kdf: KdfPreset::Standard,
-            pin: PinRules { min_len: 4, max_len: 255, max_failures: 10 },
-        })
+            pin: PinRules::default(),
+            log: LogRules::default(),
+        }
+    }
+
+    /// The files that [`Config::load`] would look at in this process, in its order.
+    pub fn candidates() -> Vec<PathBuf> {
+        let env = |name: &str| std::env::var_os(name);
+        let places = Places::new(&env);
+        match places.named {
+            Some(named) => vec![named],
+            None => places.config.into_iter().chain([PathBuf::from(places::SYSTEM_FILE)]).collect(),
+        }
+    }
+
+    fn find(env: &dyn Fn(&str) -> Option<OsString>, system: &Path) -> Result<Config> {
+        let places = Places::new(env);
+        let mut config = Config::first_of(&places, system)?;
+        if let Some(level) = env("KEYWARD_LOG").filter(|level| !level.is_empty()) {
+            config.log.level = log_level(&level.to_string_lossy())?;
+        }
+        if let Some(file) = env("KEYWARD_LOG_FILE").filter(|file| !file.is_empty()) {
+            config.log.file = Some(PathBuf::from(file));
+        }
+        Ok(config)
+    }
+
+    fn first_of(places: &Places, system: &Path) -> Result<Config> {
+        if let Some(named) = &places.named {
+            return file::read(named, places)?.ok_or_else(|| {
+                Code::GeneralError.because(format!(
+                    "configuration file {}: there is no such file; KEYWARD_CONF names it: correct or unset KEYWARD_CONF",
+                    named.display()
+                ))
+            });
+        }
+        for path in places.config.as_deref().into_iter().chain([system]) {
+            if let Some(config) = file::read(path, places)? {
+                return Ok(config);
+            }
+        }
+        Ok(Config::within(places.data()?))
     }
 }
+
+fn log_level(name: &str) -> Result<LogLevel> {
+    Ok(match name.to_ascii_lowercase().as_str() {
+        "off" => LogLevel::Off,
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        _ => Err(Code::GeneralError.because(format!(
+            "KEYWARD_LOG={name}: expected one of off, error, warn, info, debug; correct or unset it"
+        )))?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,14 +17,17 @@
     )
 )]
 
-pub mod config;
-pub mod crypto;
-pub mod error;
-pub mod mechanism;
+pub mod abi;
 pub mod module;
-pub mod object;
-pub mod os;
-pub mod secret;
+pub mod session;
 pub mod soft;
-pub mod store;
+pub mod mechanism;
+pub mod object;
 pub mod token;
+pub mod store;
+pub mod crypto;
+pub mod config;
+pub mod secret;
+pub mod log;
+pub mod os;
+pub mod error;

@@ -9,7 +9,7 @@ mod lock;
 mod shared;
 
 pub use files::{
-    FileSystem, check_private, create_private, create_private_dirs, file_system, is_writable, sync_dir,
+    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, sync_dir,
     write_private_new,
 };
 pub use fork::{at_fork, fork_epoch};

@@ -105,7 +105,11 @@ pub enum Params {
         context: Bytes,
     },
     /// `CK_SIGN_ADDITIONAL_CONTEXT`, and `CK_HASH_SIGN_ADDITIONAL_CONTEXT` with its hash (a `CKM_`).
-    SignContext { hedge: CK_HEDGE_TYPE, context: Bytes, hash: Option<CK_MECHANISM_TYPE> },
+    SignContext {
+        hedge: CK_HEDGE_TYPE,
+        context: Bytes,
+        hash: Option<CK_MECHANISM_TYPE>,
+    },
     /// `CK_RSA_AES_KEY_WRAP_PARAMS`.
     RsaAesWrap {
         aes_bits: u64,

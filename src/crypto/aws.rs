@@ -482,12 +482,12 @@ pub(super) enum Ed25519<'a> {
     Prehashed(&'a [u8; 64], &'a [u8]),
 }
 
-/// The private key as AWS-LC wants it: seed and public key.
-pub(super) fn ed25519_from_seed(seed: &[u8; 32]) -> ([u8; 32], Zeroizing<[u8; 64]>) {
-    let (mut public, mut private) = ([0; 32], Zeroizing::new([0; 64]));
+/// Fills `private` as AWS-LC wants it, with seed and public key; gives the public key.
+pub(super) fn ed25519_from_seed(seed: &[u8; 32], private: &mut [u8; 64]) -> [u8; 32] {
+    let mut public = [0; 32];
     // SAFETY: the arrays have the lengths that the function documents.
     unsafe { ffi::ED25519_keypair_from_seed(public.as_mut_ptr(), private.as_mut_ptr(), seed.as_ptr()) };
-    (public, private)
+    public
 }
 
 pub(super) fn ed25519_sign(scheme: Ed25519, private: &[u8; 64], message: &[u8], out: &mut [u8; 64]) -> Result<()> {

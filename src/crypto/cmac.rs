@@ -87,6 +87,12 @@ impl BlockMac {
             if self.have == BLOCK {
                 self.absorb();
             }
+            // Past the kept block and short of the last: straight from the data.
+            while self.have == 0 && data.len() > BLOCK {
+                let Some((block, later)) = data.split_first_chunk() else { break };
+                self.mix(block);
+                data = later;
+            }
             let (now, later) = data.split_at(data.len().min(BLOCK - self.have));
             for (to, from) in self.last.iter_mut().skip(self.have).zip(now) {
                 *to = *from;
@@ -115,11 +121,16 @@ impl BlockMac {
     }
 
     fn absorb(&mut self) {
-        for (to, from) in self.chain.iter_mut().zip(&self.last) {
+        let last = self.last;
+        self.mix(&last);
+        self.have = 0;
+    }
+
+    fn mix(&mut self, block: &Block) {
+        for (to, from) in self.chain.iter_mut().zip(block) {
             *to ^= from;
         }
         self.key.encrypt_block(&mut self.chain);
-        self.have = 0;
     }
 }
 

@@ -1,13 +1,13 @@
-//! AES-GCM (SP 800-38D), by AWS-LC. A context keeps the key's schedule and GHASH table from one message to the next.
+//! AES-GCM (SP 800-38D), by AWS-LC. The key's schedule and GHASH table are made once.
 
 #![allow(unsafe_code)]
 
 use std::ptr::{NonNull, null, null_mut};
 
 use aws_lc_sys::{
-    EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CTRL_AEAD_GET_TAG,
-    EVP_CTRL_AEAD_SET_IVLEN, EVP_CTRL_AEAD_SET_TAG, EVP_CipherFinal_ex, EVP_CipherInit_ex, EVP_CipherUpdate,
-    EVP_aes_128_gcm, EVP_aes_192_gcm, EVP_aes_256_gcm,
+    EVP_CIPHER_CTX, EVP_CIPHER_CTX_copy, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new,
+    EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_IVLEN, EVP_CTRL_AEAD_SET_TAG, EVP_CipherFinal_ex, EVP_CipherInit_ex,
+    EVP_CipherUpdate, EVP_aes_128_gcm, EVP_aes_192_gcm, EVP_aes_256_gcm,
 };
 
 use super::aes::Direction;
@@ -22,43 +22,78 @@ pub const MAX_DATA: u64 = (1 << 36) - 32;
 /// The library counts a call's bytes in a C `int`; whole blocks, so that a piece never ends inside one.
 const PIECE: usize = 1 << 30;
 
-/// One key in one direction, for one message after the other: `start`, `update`s, then `tag` or `check`.
-pub struct Gcm {
-    context: NonNull<EVP_CIPHER_CTX>,
-    done: u64,
-}
+/// A key's schedule and GHASH table, to be copied into each new [`Gcm`].
+pub struct GcmKey(Context);
 
-// SAFETY: the context is heap memory that only this value points to; the library ties it to no thread.
-unsafe impl Send for Gcm {}
+// SAFETY: after `new` the context is only read, by `EVP_CIPHER_CTX_copy`.
+unsafe impl Sync for GcmKey {}
 
-impl Gcm {
-    /// `key` of 16, 24 or 32 bytes; `CKR_KEY_SIZE_RANGE`. Allocates, and is the only function here that does
-    /// (but for IVs longer than 16 bytes).
-    pub fn new(key: &[u8], direction: Direction) -> Result<Gcm> {
+impl GcmKey {
+    /// `key` of 16, 24 or 32 bytes; `CKR_KEY_SIZE_RANGE`.
+    pub fn new(key: &[u8]) -> Result<GcmKey> {
         let cipher = match key.len() {
             16 => EVP_aes_128_gcm,
             24 => EVP_aes_192_gcm,
             32 => EVP_aes_256_gcm,
             _ => return Err(Code::KeySizeRange.into()),
         };
-        // SAFETY: takes nothing; NULL on lack of memory.
-        let context = NonNull::new(unsafe { EVP_CIPHER_CTX_new() }).ok_or(Code::HostMemory)?;
-        let gcm = Gcm { context, done: 0 };
-        let encrypt = i32::from(direction == Direction::Encrypt);
-        // SAFETY: a fresh context; the key has the cipher's length; no engine, no IV yet.
-        succeeded(unsafe {
-            EVP_CipherInit_ex(gcm.context.as_ptr(), cipher(), null_mut(), key.as_ptr(), null(), encrypt)
-        })?;
-        Ok(gcm)
+        let context = Context::new()?;
+        // SAFETY: a fresh context; the key has the cipher's length; no engine, no IV yet. GCM's tables are the same for
+        // both directions.
+        succeeded(unsafe { EVP_CipherInit_ex(context.at(), cipher(), null_mut(), key.as_ptr(), null(), 1) })?;
+        Ok(GcmKey(context))
     }
 
+    /// An operation under this key. Allocates, and is the only thing here that does (but for IVs longer than 16 bytes).
+    pub fn begin(&self, direction: Direction) -> Result<Gcm> {
+        let context = Context::new()?;
+        // SAFETY: two contexts, the first fresh, the second only read.
+        succeeded(unsafe { EVP_CIPHER_CTX_copy(context.at(), self.0.at()) })?;
+        let encrypt = i32::from(direction == Direction::Encrypt);
+        // SAFETY: a context with its key; nothing else changes than its direction.
+        succeeded(unsafe { EVP_CipherInit_ex(context.at(), null(), null_mut(), null(), null(), encrypt) })?;
+        Ok(Gcm { context, done: 0 })
+    }
+}
+
+/// Owns the library's context.
+struct Context(NonNull<EVP_CIPHER_CTX>);
+
+// SAFETY: heap memory that only this value points to; the library ties it to no thread.
+unsafe impl Send for Context {}
+
+impl Context {
+    fn new() -> Result<Context> {
+        // SAFETY: takes nothing; NULL on lack of memory.
+        Ok(Context(NonNull::new(unsafe { EVP_CIPHER_CTX_new() }).ok_or(Code::HostMemory)?))
+    }
+
+    fn at(&self) -> *mut EVP_CIPHER_CTX {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: ours alone, and not used after. The library wipes what it frees.
+        unsafe { EVP_CIPHER_CTX_free(self.at()) }
+    }
+}
+
+/// One key in one direction, for one message after the other: `start`, `update`s, then `tag` or `check`.
+pub struct Gcm {
+    context: Context,
+    done: u64,
+}
+
+impl Gcm {
     /// Begins a message. `CKR_MECHANISM_PARAM_INVALID` where the IV is empty or longer than 2^31 - 1 bytes.
     pub fn start(&mut self, iv: &[u8], aad: &[u8]) -> Result<()> {
         let len = i32::try_from(iv.len()).ok().filter(|&len| len > 0).ok_or(Code::MechanismParamInvalid)?;
         self.done = 0;
         self.control(EVP_CTRL_AEAD_SET_IVLEN, len, null_mut())?;
         // SAFETY: a context with its key set; the IV has the length just announced; -1 keeps the direction.
-        succeeded(unsafe { EVP_CipherInit_ex(self.context.as_ptr(), null(), null_mut(), null(), iv.as_ptr(), -1) })?;
+        succeeded(unsafe { EVP_CipherInit_ex(self.context.at(), null(), null_mut(), null(), iv.as_ptr(), -1) })?;
         aad.chunks(PIECE).try_for_each(|piece| self.feed(piece, null_mut()))
     }
 
@@ -96,25 +131,18 @@ impl Gcm {
         let len = i32::try_from(input.len()).map_err(|_| Code::GeneralError)?;
         let mut written = 0;
         // SAFETY: a context with key and IV; `out` is NULL or has room for `len` bytes, as both callers see to.
-        succeeded(unsafe { EVP_CipherUpdate(self.context.as_ptr(), out, &mut written, input.as_ptr(), len) })
+        succeeded(unsafe { EVP_CipherUpdate(self.context.at(), out, &mut written, input.as_ptr(), len) })
     }
 
     fn finish(&mut self) -> i32 {
         let (mut nothing, mut written) = ([0; MAX_TAG], 0);
         // SAFETY: GCM writes nothing here; the room is a block's all the same.
-        unsafe { EVP_CipherFinal_ex(self.context.as_ptr(), nothing.as_mut_ptr(), &mut written) }
+        unsafe { EVP_CipherFinal_ex(self.context.at(), nothing.as_mut_ptr(), &mut written) }
     }
 
     fn control(&mut self, what: i32, len: i32, data: *mut u8) -> Result<()> {
         // SAFETY: for the controls used here `data` is NULL or has `len` bytes.
-        succeeded(unsafe { EVP_CIPHER_CTX_ctrl(self.context.as_ptr(), what, len, data.cast()) })
-    }
-}
-
-impl Drop for Gcm {
-    fn drop(&mut self) {
-        // SAFETY: ours alone, and not used after. The library wipes what it frees.
-        unsafe { EVP_CIPHER_CTX_free(self.context.as_ptr()) }
+        succeeded(unsafe { EVP_CIPHER_CTX_ctrl(self.context.at(), what, len, data.cast()) })
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod aes;
 mod aws;
 mod aws_lattice;
+pub mod check_value;
 pub mod cmac;
 pub mod curve;
 pub mod digest;

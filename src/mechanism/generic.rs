@@ -9,6 +9,7 @@ use super::table::{Derivation, Derive, Does, NOTHING, Offer, ParamKind, Row};
 use crate::crypto::random;
 use crate::error::{Code, Result};
 use crate::object::Attributes;
+use crate::object::build::Heritage;
 use crate::secret::SecretBytes;
 use crate::token::{Attribute, Params, Value};
 
@@ -98,7 +99,7 @@ const fn derivation(
         offer: Offer::On,
         approved,
         hash: None,
-        does: Does { derive: Some(derive), ..NOTHING },
+        does: Does { derive: Some(derive), heritage: Heritage::bound, ..NOTHING },
     }
 }
 

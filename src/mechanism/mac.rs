@@ -197,3 +197,101 @@ impl<M: Mac> Operation for MacOperation<M> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest::of_hash;
+    use super::*;
+    use crate::crypto::digest::Digest;
+    use crate::secret::SecretBytes;
+    use crate::token::Attribute;
+
+    fn begin_row(row: &'static Row, what: Use, params: &Params) -> Result<Box<dyn Operation>, Code> {
+        let key = Arc::new(Key::Secret(SecretKey::new(SecretBytes::copy_from(b"short"))));
+        row.does.begin.unwrap()(row, what, params, Some(&key)).map_err(|e| e.code())
+    }
+
+    fn rows(params: ParamKind) -> impl Iterator<Item = &'static Row> {
+        ROWS.iter().filter(move |row| row.does.begin.is_some() && row.params == params)
+    }
+
+    fn expected(row: &Row, data: &[u8]) -> Vec<u8> {
+        HmacKey::new(of_hash(row.hash.unwrap()).unwrap(), b"short").mac(data).to_vec()
+    }
+
+    #[test]
+    fn signs_and_verifies_whole_in_parts_and_again() {
+        let mut seen = 0;
+        for row in rows(ParamKind::None) {
+            let mac = expected(row, b"one two");
+            let mut sign = begin_row(row, Use::Sign, &Params::None).unwrap();
+            let mut verify = begin_row(row, Use::Verify, &Params::None).unwrap();
+            for _ in 0..2 {
+                let mut out = vec![0; mac.len()];
+                assert_eq!(sign.size(Step::Update, 3).unwrap(), Size::Exactly(0));
+                assert_eq!(sign.size(Step::Finish, 0).unwrap(), Size::Exactly(mac.len()));
+                sign.update(b"one", &mut []).unwrap();
+                sign.update(b" two", &mut []).unwrap();
+                assert_eq!((sign.finish(&mut out).unwrap(), &out), (mac.len(), &mac), "{}", row.name);
+                verify.verify(Some(b"one two"), &mac).unwrap();
+                assert!(sign.restart(&Params::None) && verify.restart(&Params::None));
+                sign.update(b"left behind", &mut []).unwrap();
+                verify.update(b"left behind", &mut []).unwrap();
+                assert!(sign.restart(&Params::None) && verify.restart(&Params::None));
+                sign.whole(b"one two", &mut out).unwrap();
+                assert_eq!(out, mac, "{}", row.name);
+                verify.update(b"one two", &mut []).unwrap();
+                verify.verify(None, &mac).unwrap();
+                assert!(sign.restart(&Params::None) && verify.restart(&Params::None));
+            }
+            let refused = verify.verify(Some(b"one twO"), &mac).unwrap_err().code();
+            assert_eq!(refused, Code::SignatureInvalid);
+            assert!(verify.restart(&Params::None));
+            let refused = verify.verify(Some(b"one two"), &mac[1..]).unwrap_err().code();
+            assert_eq!(refused, Code::SignatureLenRange);
+            assert_eq!(begin_row(row, Use::Sign, &Params::MacLength(4)).err(), Some(Code::MechanismParamInvalid));
+            assert_eq!(begin_row(row, Use::Encrypt, &Params::None).err(), Some(Code::MechanismInvalid));
+            seen += 1;
+        }
+        assert_eq!(seen, Digest::ALL.len());
+    }
+
+    #[test]
+    fn a_length_from_1_to_the_digests_and_no_other() {
+        let mut seen = 0;
+        for row in rows(ParamKind::MacLength) {
+            let mac = expected(row, b"data");
+            for len in 1..=mac.len() {
+                let params = Params::MacLength(len as u64);
+                let mut out = vec![0; len];
+                let mut sign = begin_row(row, Use::Sign, &params).unwrap();
+                assert_eq!(sign.whole(b"data", &mut out).unwrap(), len);
+                assert_eq!(out, mac[..len], "{}", row.name);
+                begin_row(row, Use::Verify, &params).unwrap().verify(Some(b"data"), &out).unwrap();
+                // Another length under the same key.
+                assert!(sign.restart(&Params::MacLength(1)));
+                assert_eq!(sign.size(Step::Whole, 0).unwrap(), Size::Exactly(1));
+            }
+            for bad in [Params::MacLength(0), Params::MacLength(mac.len() as u64 + 1), Params::None] {
+                assert_eq!(begin_row(row, Use::Sign, &bad).err(), Some(Code::MechanismParamInvalid), "{}", row.name);
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, Digest::ALL.len());
+    }
+
+    #[test]
+    fn a_key_of_each_hash_is_generated() {
+        let generators: Vec<&Row> = ROWS.iter().filter(|row| row.does.generate.is_some()).collect();
+        assert_eq!(generators.len(), Digest::ALL.len());
+        for row in generators {
+            let template = [Attribute::ulong(CKA_VALUE_LEN, 20)].into_iter().collect();
+            let made = row.does.generate.unwrap()(row, &Params::None, &template).unwrap();
+            let made: crate::object::Attributes = made.into_iter().collect();
+            assert_eq!(made.bytes(CKA_VALUE).map(<[u8]>::len), Some(20), "{}", row.name);
+            // The key type generated is one that the hash's own HMAC row takes.
+            let taken = rows(ParamKind::None).find(|hmac| hmac.hash == row.hash).unwrap().keys;
+            assert!(row.keys.iter().all(|key| taken.contains(key)), "{}", row.name);
+        }
+    }
+}

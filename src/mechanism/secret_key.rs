@@ -1,6 +1,5 @@
-//! A secret key with what its algorithms precompute: schedules, CMAC's subkeys, HMAC's keyed states. Each is made at its
-//! first use and shared by every operation after it. (GCM's table belongs to the operation: making it costs a hundred
-//! nanoseconds, and a session keeps its last operation for the next.)
+//! A secret key with what its algorithms precompute: schedules, GCM's table, CMAC's subkeys, HMAC's keyed states. Each is made at its
+//! first use and shared by every operation after it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +7,7 @@ use super::key::Key;
 use crate::crypto::aes::Aes;
 use crate::crypto::cmac::{self, Subkeys};
 use crate::crypto::digest::Digest;
+use crate::crypto::gcm::GcmKey;
 use crate::crypto::hmac::HmacKey;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
@@ -15,6 +15,7 @@ use crate::secret::SecretBytes;
 pub struct SecretKey {
     value: SecretBytes,
     aes: OnceLock<Arc<Aes>>,
+    gcm: OnceLock<Arc<GcmKey>>,
     cmac: OnceLock<Arc<Subkeys>>,
     xcbc: OnceLock<(Arc<Aes>, Arc<Subkeys>)>,
     hmac: [OnceLock<Arc<HmacKey>>; Digest::ALL.len()],
@@ -25,6 +26,7 @@ impl SecretKey {
         SecretKey {
             value,
             aes: OnceLock::new(),
+            gcm: OnceLock::new(),
             cmac: OnceLock::new(),
             xcbc: OnceLock::new(),
             hmac: Default::default(),
@@ -48,6 +50,11 @@ impl SecretKey {
     /// As an AES key; `CKR_KEY_SIZE_RANGE` unless it has 16, 24 or 32 bytes.
     pub fn aes(&self) -> Result<Arc<Aes>> {
         once(&self.aes, || Ok(Arc::new(Aes::new(self.value())?)))
+    }
+
+    /// As [`SecretKey::aes`].
+    pub fn gcm(&self) -> Result<Arc<GcmKey>> {
+        once(&self.gcm, || Ok(Arc::new(GcmKey::new(self.value())?)))
     }
 
     pub fn cmac(&self) -> Result<(Arc<Aes>, Arc<Subkeys>)> {

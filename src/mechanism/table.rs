@@ -9,6 +9,7 @@ use super::key::Key;
 use crate::config::Mechanisms;
 use crate::error::{Code, Result};
 use crate::object::Attributes;
+use crate::object::build::Heritage;
 use crate::secret::SecretBytes;
 use crate::token::{Attribute, Operation, Params, Use};
 
@@ -58,6 +59,8 @@ pub struct Does {
     /// Those of the public key and of the private key.
     pub generate_pair: Option<GeneratePair>,
     pub derive: Option<Derive>,
+    /// What a derived key takes over from its base keys.
+    pub heritage: fn(&[&Attributes]) -> Heritage,
     pub kem: Option<Kem>,
 }
 
@@ -66,16 +69,24 @@ pub struct Kem {
     /// Length of the ciphertext for this public key.
     pub ciphertext_len: fn(&Key) -> Result<usize>,
     /// Ciphertext and shared secret.
-    pub encapsulate: fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>,
-    pub decapsulate: fn(&Params, &Key, &[u8]) -> Result<SecretBytes>,
+    pub encapsulate: Encapsulate,
+    pub decapsulate: Decapsulate,
 }
 
 pub type Begin = fn(&'static Row, Use, &Params, Option<&Arc<Key>>) -> Result<Box<dyn Operation>>;
 pub type Generate = fn(&'static Row, &Params, &Attributes) -> Result<Vec<Attribute>>;
 pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> Result<Pair>;
+pub type Encapsulate = fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>;
+pub type Decapsulate = fn(&Params, &Key, &[u8]) -> Result<SecretBytes>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
 
-pub const NOTHING: Does = Does { begin: None, generate: None, generate_pair: None, derive: None, kem: None };
+/// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
+fn history(bases: &[&Attributes]) -> Heritage {
+    bases.first().map_or(Heritage::bound(&[]), |base| Heritage::history(base))
+}
+
+pub const NOTHING: Does =
+    Does { begin: None, generate: None, generate_pair: None, derive: None, heritage: history, kem: None };
 
 pub struct Pair {
     pub public: Vec<Attribute>,

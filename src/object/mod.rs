@@ -1,7 +1,21 @@
-//! The object model: which attributes each class has (`schema`), and the one interpreter of those rows (`build`).
+//! The object model: which attributes each class has (`schema`, over the tables in `rows`), and the one interpreter of
+//! those
+//! rows (`build`, with `compute` for what the token finds itself and `view` for reading, searching and sealing).
+
+pub mod build;
+pub mod codec;
+pub mod names;
+pub mod row;
+pub mod schema;
+
+mod compute;
+mod nested;
+mod rows;
+mod view;
 
 use cryptoki_sys::*;
 
+use crate::error::{Code, Result};
 use crate::token::{Attribute, Value};
 
 /// An object's attributes, sorted by type, each type once.
@@ -11,6 +25,16 @@ pub struct Attributes(Vec<Attribute>);
 impl Attributes {
     pub fn new() -> Attributes {
         Attributes::default()
+    }
+
+    /// A template's attributes. The same value twice counts once; `CKR_TEMPLATE_INCONSISTENT` for two different ones.
+    pub fn once_each(mut template: Vec<Attribute>) -> Result<Attributes> {
+        template.sort_by_key(|a| a.ty);
+        template.dedup();
+        match template.windows(2).any(|pair| matches!(pair, [a, b] if a.ty == b.ty)) {
+            true => Err(Code::TemplateInconsistent.because("an attribute twice, with different values")),
+            false => Ok(Attributes(template)),
+        }
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Attribute> {
@@ -72,6 +96,21 @@ impl Attributes {
     }
 }
 
+impl IntoIterator for Attributes {
+    type Item = Attribute;
+    type IntoIter = std::vec::IntoIter<Attribute>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// A big integer without the zeros that lead it.
+fn significant(integer: &[u8]) -> &[u8] {
+    let zeros = integer.iter().take_while(|byte| **byte == 0).count();
+    integer.get(zeros..).unwrap_or_default()
+}
+
 impl FromIterator<Attribute> for Attributes {
     fn from_iter<I: IntoIterator<Item = Attribute>>(iter: I) -> Self {
         let mut all = Attributes::new();
@@ -79,3 +118,6 @@ impl FromIterator<Attribute> for Attributes {
         all
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ const NETWORK: &[(u32, &str)] = &[
 ];
 
 /// `CKR_DEVICE_ERROR` with the system's reason, or the code for a full disk or a missing permission.
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+pub fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     let code = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DeviceMemory,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::TokenWriteProtected,
@@ -96,9 +96,9 @@ pub fn sync_dir(file: &Path) -> Result<()> {
 }
 
 /// Refuses a file that others may read or write, or that another account owns: `CKR_GENERAL_ERROR`, with the command
-/// that mends it.
-pub fn check_private(path: &Path, file: &File) -> Result<()> {
-    let meta = file.metadata().map_err(|e| failed("look at", path, &e))?;
+/// that mends it. Asks by path: to open a database file and close it again would drop the engine's own locks on it.
+pub fn check_private(path: &Path) -> Result<()> {
+    let meta = fs::metadata(path).map_err(|e| failed("look at", path, &e))?;
     let shown = path.display();
     if !meta.is_file() {
         return Err(Code::GeneralError.because(format!("{shown} is not a regular file")));
@@ -159,9 +159,9 @@ mod tests {
         assert!(!write_private_new(&path, b"two").unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(dir.join("a/b")).unwrap().count(), 1, "no temporary file is left");
-        check_private(&path, &File::open(&path).unwrap()).unwrap();
+        check_private(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        let refused = check_private(&path, &File::open(&path).unwrap()).unwrap_err();
+        let refused = check_private(&path).unwrap_err();
         assert!(refused.why().unwrap().contains("chmod 600"), "{refused}");
         fs::remove_dir_all(&dir).unwrap();
     }

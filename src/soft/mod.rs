@@ -1,33 +1,173 @@
-//! `Token` over our own objects.
+//! `Token` over our own objects: login, object store, generate, derive, wrap, and the beginning of operations.
 
+mod access;
+mod begin;
+mod handle;
+mod keys;
+mod manage;
+mod object;
+mod search;
+mod shelf;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use crate::config::Config;
-use crate::error::{Code, Result};
-use crate::token::Token;
+use cryptoki_sys::*;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
-/// The token directory: every software token of this machine's configuration.
-pub struct Shelf {
-    config: Arc<Config>,
+use crate::error::Result;
+use crate::token::*;
+
+pub use shelf::{Shelf, Shelved};
+
+/// A software token: one slot file, or the place where one will stand.
+pub struct Soft {
+    path: PathBuf,
+    serial: String,
+    environment: Arc<shelf::Environment>,
+    state: RwLock<access::State>,
+    /// Counts everything in this process that could change the answer of a `begin`.
+    changes: AtomicU64,
+    objects: object::Objects,
+    /// One change of login or PIN at a time; held across the key derivation, which nobody else waits for.
+    authenticating: Mutex<()>,
 }
 
-/// One entry of the shelf.
-pub struct Shelved {
-    /// Low 31 bits of the serial: the slot ID, the same in every process.
-    pub slot: u64,
-    pub token: Arc<dyn Token>,
-    /// No token yet: what `C_InitToken` fills. Its slot ID is already the one that the token will have.
-    pub blank: bool,
-}
-
-impl Shelf {
-    pub fn open(config: Arc<Config>) -> Result<Shelf> {
-        Ok(Shelf { config })
+impl Token for Soft {
+    fn info(&self) -> Result<TokenInfo> {
+        self.token_info()
     }
 
-    /// What stands there now, in the order of creation; a token keeps its `Arc` from call to call.
-    pub fn list(&self) -> Result<Vec<Shelved>> {
-        let _ = &self.config;
-        Err(Code::FunctionNotSupported.into())
+    fn mechanisms(&self) -> Vec<CK_MECHANISM_TYPE> {
+        self.environment.enabled().map(|row| row.ty).collect()
+    }
+
+    fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo> {
+        let row = self.environment.row(ty)?;
+        Ok(MechanismInfo { min_key: row.size.0, max_key: row.size.1, flags: row.flags })
+    }
+
+    fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
+        self.init_token(so_pin, label)
+    }
+
+    fn open_session(&self, caller: Caller) -> Result<()> {
+        self.check_session(caller)
+    }
+
+    fn close_session(&self, session: SessionId) {
+        self.end_session(session);
+    }
+
+    fn login(&self, _caller: Caller, user: User, pin: &[u8]) -> Result<()> {
+        self.log_in(user, pin)
+    }
+
+    fn reauthenticate(&self, _caller: Caller, pin: &[u8]) -> Result<()> {
+        self.log_in_again(pin)
+    }
+
+    fn logout(&self) -> Result<()> {
+        self.log_out()
+    }
+
+    fn logged_in(&self) -> Option<User> {
+        self.state.read().user()
+    }
+
+    fn init_pin(&self, _caller: Caller, pin: &[u8]) -> Result<()> {
+        self.init_user_pin(pin)
+    }
+
+    fn set_pin(&self, _caller: Caller, old: &[u8], new: &[u8]) -> Result<()> {
+        self.change_pin(old, new)
+    }
+
+    fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
+        self.create_object(caller, template)
+    }
+
+    fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
+        self.copy_object(caller, object, template)
+    }
+
+    fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()> {
+        self.destroy_object(caller, object)
+    }
+
+    fn size(&self, _caller: Caller, object: ObjectId) -> Result<u64> {
+        self.object_size(object)
+    }
+
+    fn get(&self, _caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+        self.attributes(object, types)
+    }
+
+    fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()> {
+        self.set_attributes(caller, object, template)
+    }
+
+    fn find(&self, _caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
+        self.search(template)
+    }
+
+    fn begin(
+        &self,
+        _caller: Caller,
+        what: Use,
+        mechanism: &Mechanism,
+        key: Option<ObjectId>,
+        spare: Option<Begun>,
+    ) -> Result<Begun> {
+        self.begin_operation(what, mechanism, key, spare)
+    }
+
+    fn digest_key(&self, _caller: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()> {
+        self.digest_key_value(digest, key)
+    }
+
+    fn restore(&self, _caller: Caller, what: Use, state: &[u8]) -> Result<Begun> {
+        self.restore_operation(what, state)
+    }
+
+    fn generate_key(&self, caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId> {
+        self.generate_secret(caller, mechanism, template)
+    }
+
+    fn generate_key_pair(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        public: Vec<Attribute>,
+        private: Vec<Attribute>,
+    ) -> Result<(ObjectId, ObjectId)> {
+        self.generate_pair(caller, mechanism, public, private)
+    }
+
+    fn wrap(&self, _caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
+        self.wrap_key(mechanism, wrapping, key)
+    }
+
+    fn unwrap(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        unwrapping: ObjectId,
+        wrapped: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<ObjectId> {
+        self.unwrap_key(caller, mechanism, unwrapping, wrapped, template)
+    }
+
+    fn derive(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        base: ObjectId,
+        template: Vec<Attribute>,
+    ) -> Result<Derived> {
+        self.derive_key(caller, mechanism, base, template)
     }
 }

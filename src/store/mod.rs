@@ -1,1 +1,23 @@
-//! The encrypted slot file.
+//! The encrypted slot file (docs/slot-file.md): one token, with its PINs and its objects, durable and shared by processes.
+//!
+//! [`SlotFile`] is the whole of it to the outside. Underneath, `engine` is the trait of a storage engine, which sees
+//! sealed rows only, and `sqlite` implements it; everything cryptographic stands above that trait, so that a second
+//! engine gets it for nothing.
+
+mod auth;
+mod device;
+mod engine;
+mod format;
+mod keys;
+mod ledger;
+mod objects;
+mod seal;
+mod slot_file;
+mod sqlite;
+mod verify;
+
+pub use device::DeviceSecret;
+pub use keys::{Keys, Role};
+pub use objects::{Change, Entry, Record, SecretChange};
+pub use slot_file::{Header, PinState, Rules, SlotFile};
+pub use verify::Report;

@@ -1,6 +1,7 @@
-//! The symmetric mechanisms, by the rows of the mechanism table, against published vectors.
+//! The symmetric mechanisms, by the rows of the mechanism table, against published vectors; the generator across forks.
 
 mod acvp;
+mod fork;
 mod wycheproof;
 
 use std::sync::Arc;

@@ -1,1 +1,66 @@
-fn main() {}
+//! `keyward`: the administration program.
+//!
+//! A command takes the [`context::Context`] and its arguments and returns a [`report::Report`], which has one form for
+//! people and one for programs; only `main` prints. What goes wrong is a [`failure::Failure`] with an exit code.
+
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented
+    )
+)]
+
+mod choice;
+mod cli;
+mod commands;
+mod context;
+mod failure;
+mod names;
+mod pins;
+mod report;
+mod session;
+mod slots;
+#[cfg(test)]
+mod testing;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::failure::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    let context = Context::new(cli.config.clone(), cli.yes);
+    let exit = match commands::run(&context, cli) {
+        Ok(report) => print(&report.render(json), report.exit),
+        Err(failure) => {
+            eprintln!("{}", failure.render(json));
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// A reader that has gone away (`keyward object list | head`) is no failure of ours.
+fn print(text: &str, exit: Exit) -> Exit {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("keyward: cannot write the result: {error}");
+            Exit::Failed
+        }
+        _ => exit,
+    }
+}

@@ -18,7 +18,7 @@ const KEPT_ROOM: usize = 1 << 16;
 
 pub(super) fn begin(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let direction = direction(what)?;
-    let cipher = Gcm::new(SecretKey::of(key)?.value(), direction)?;
+    let cipher = SecretKey::of(key)?.gcm()?.begin(direction)?;
     let mut operation = GcmOperation { cipher, direction, tag_len: 0, done: 0, gathered: Vec::new() };
     operation.start(params)?;
     Ok(Box::new(operation))

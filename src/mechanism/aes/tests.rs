@@ -1,1 +1,453 @@
-//! Tests of the family.
+//! Parts against the whole, restarts, lengths and codes. Published vectors are in tests/symmetric.
+
+use super::super::table::row;
+use super::*;
+use crate::token::{Size, Step};
+
+const KEY: [u8; 32] = [
+    0x60, 0x3d, 0xeb, 0x10, 0x15, 0xca, 0x71, 0xbe, 0x2b, 0x73, 0xae, 0xf0, 0x85, 0x7d, 0x77, 0x81, 0x1f, 0x35, 0x2c,
+    0x07, 0x3b, 0x61, 0x08, 0xd7, 0x2d, 0x98, 0x10, 0xa3, 0x09, 0x14, 0xdf, 0xf4,
+];
+
+fn key(value: &[u8]) -> Arc<Key> {
+    Arc::new(Key::Secret(SecretKey::new(SecretBytes::copy_from(value))))
+}
+
+fn begin(ty: CK_MECHANISM_TYPE, what: Use, params: &Params) -> Result<Box<dyn Operation>, Code> {
+    begin_with(ty, what, params, &KEY)
+}
+
+fn begin_with(ty: CK_MECHANISM_TYPE, what: Use, params: &Params, value: &[u8]) -> Result<Box<dyn Operation>, Code> {
+    let row = row(ty).unwrap();
+    row.does.begin.unwrap()(row, what, params, Some(&key(value))).map_err(|e| e.code())
+}
+
+/// Makes the step with exactly the room that its size asks for.
+fn step(operation: &mut dyn Operation, step: Step, input: &[u8]) -> Result<Vec<u8>, Code> {
+    let size = operation.size(step, input.len()).map_err(|e| e.code())?;
+    let mut out = vec![0x55; size.bound()];
+    let written = match step {
+        Step::Whole => operation.whole(input, &mut out),
+        Step::Update => operation.update(input, &mut out),
+        Step::Finish => operation.finish(&mut out),
+    };
+    out.truncate(written.map_err(|e| e.code())?);
+    if let Size::Exactly(exactly) = size {
+        assert_eq!(out.len(), exactly, "{step:?}");
+    }
+    Ok(out)
+}
+
+fn whole(ty: CK_MECHANISM_TYPE, what: Use, params: &Params, input: &[u8]) -> Result<Vec<u8>, Code> {
+    step(&mut *begin(ty, what, params)?, Step::Whole, input)
+}
+
+fn in_parts(operation: &mut dyn Operation, parts: &[&[u8]]) -> Result<Vec<u8>, Code> {
+    let mut out = Vec::new();
+    for part in parts {
+        out.extend(step(operation, Step::Update, part)?);
+    }
+    out.extend(step(operation, Step::Finish, &[])?);
+    Ok(out)
+}
+
+fn data(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + 7) as u8).collect()
+}
+
+fn iv_of(byte: u8) -> Params {
+    Params::Iv([byte; BLOCK].as_slice().into())
+}
+
+fn gcm_params(iv: &[u8], tag_bits: u64) -> Params {
+    Params::Gcm { iv: iv.into(), aad: b"header"[..].into(), tag_bits }
+}
+
+/// Every cipher that takes parts, with two sets of parameters, and the step in which its lengths go.
+fn ciphers() -> Vec<(CK_MECHANISM_TYPE, Params, Params, usize)> {
+    let counter = |bits, byte| Params::Ctr { counter_bits: bits, block: [byte; BLOCK] };
+    vec![
+        (CKM_AES_ECB, Params::None, Params::None, 16),
+        (CKM_AES_CBC, iv_of(1), iv_of(2), 16),
+        (CKM_AES_CBC_PAD, iv_of(1), iv_of(2), 1),
+        (CKM_AES_CTR, counter(128, 1), counter(32, 2), 1),
+        (CKM_AES_OFB, iv_of(1), iv_of(2), 1),
+        (CKM_AES_CFB1, iv_of(1), iv_of(2), 1),
+        (CKM_AES_CFB8, iv_of(1), iv_of(2), 1),
+        (CKM_AES_CFB64, iv_of(1), iv_of(2), 1),
+        (CKM_AES_CFB128, iv_of(1), iv_of(2), 1),
+        (CKM_AES_GCM, gcm_params(&[1; 12], 128), gcm_params(&[2; 60], 96), 1),
+    ]
+}
+
+#[test]
+fn parts_make_the_whole_at_every_split_in_both_directions_and_again_after_a_restart() {
+    for (ty, params, others, multiple) in ciphers() {
+        for len in [0, 1, 15, 16, 17, 31, 32, 33, 48, 64, 80].into_iter().filter(|len| len % multiple == 0) {
+            let plain = data(len);
+            let sealed = whole(ty, Use::Encrypt, &params, &plain).unwrap();
+            let sealed_otherwise = whole(ty, Use::Encrypt, &others, &plain).unwrap();
+            for (what, from, to, otherwise) in [
+                (Use::Encrypt, &plain, &sealed, (&plain, &sealed_otherwise)),
+                (Use::Decrypt, &sealed, &plain, (&sealed_otherwise, &plain)),
+            ] {
+                let mut operation = begin(ty, what, &params).unwrap();
+                for split in 0..=from.len() {
+                    let (one, two) = from.split_at(split);
+                    assert_eq!(in_parts(&mut *operation, &[one, two]).as_ref(), Ok(to), "{ty:#x} {len} {split}");
+                    assert!(operation.restart(&others));
+                    assert_eq!(step(&mut *operation, Step::Whole, otherwise.0).as_ref(), Ok(otherwise.1));
+                    assert!(operation.restart(&params));
+                    // Left in the middle, it forgets.
+                    operation.update(&[1; 3], &mut [0; 32]).unwrap();
+                    assert!(operation.restart(&params));
+                }
+                let bytes: Vec<&[u8]> = from.chunks(1).collect();
+                assert_eq!(in_parts(&mut *operation, &bytes).as_ref(), Ok(to), "{ty:#x} {len} byte by byte");
+                assert!(!operation.restart(&Params::Number(1)), "{ty:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn macs_in_parts_and_again_after_a_restart() {
+    let key = &KEY[..16];
+    for (ty, params, len) in [
+        (CKM_AES_CMAC, Params::None, 16),
+        (CKM_AES_CMAC_GENERAL, Params::MacLength(5), 5),
+        (CKM_AES_MAC, Params::None, 8),
+        (CKM_AES_MAC_GENERAL, Params::MacLength(16), 16),
+        (CKM_AES_XCBC_MAC, Params::None, 16),
+        (CKM_AES_XCBC_MAC_96, Params::None, 12),
+    ] {
+        let mut sign = begin_with(ty, Use::Sign, &params, key).unwrap();
+        let mut verify = begin_with(ty, Use::Verify, &params, key).unwrap();
+        for data in [0, 1, 15, 16, 17, 32, 33].map(data) {
+            let mac = step(&mut *sign, Step::Whole, &data).unwrap();
+            assert_eq!(mac.len(), len);
+            for split in 0..=data.len() {
+                assert!(sign.restart(&params) && verify.restart(&params));
+                let (one, two) = data.split_at(split);
+                assert_eq!(in_parts(&mut *sign, &[one, two]).as_ref(), Ok(&mac), "{ty:#x} {split}");
+                verify.update(one, &mut []).unwrap();
+                verify.update(two, &mut []).unwrap();
+                verify.verify(None, &mac).unwrap();
+            }
+            for at in 0..len {
+                let mut wrong = mac.clone();
+                wrong[at] ^= 0x10;
+                assert!(verify.restart(&params));
+                let refused = verify.verify(Some(&data), &wrong).unwrap_err().code();
+                assert_eq!(refused, Code::SignatureInvalid);
+            }
+            for other in [&mac[1..], &[&mac[..], &[0]].concat()] {
+                assert!(verify.restart(&params));
+                assert_eq!(verify.verify(Some(&data), other).unwrap_err().code(), Code::SignatureLenRange);
+            }
+            assert!(sign.restart(&params));
+        }
+    }
+    for len in [0, 17, u64::MAX] {
+        let refused = begin(CKM_AES_CMAC_GENERAL, Use::Sign, &Params::MacLength(len)).err();
+        assert_eq!(refused, Some(Code::MechanismParamInvalid));
+    }
+    assert_eq!(begin(CKM_AES_XCBC_MAC, Use::Sign, &Params::None).err(), Some(Code::KeySizeRange));
+}
+
+/// RFC 3566, 4.6.
+#[test]
+fn xcbc_vectors() {
+    let key: Vec<u8> = (0..16).collect();
+    for (len, mac) in [
+        (0u8, 0x75f0251d528ac01c4573dfd584d79f29u128),
+        (3, 0x5b376580ae2f19afe7219ceef172756f),
+        (16, 0xd2a246fa349b68a79998a4394ff7a263),
+        (20, 0x47f51b4564966215b8985c63055ed308),
+        (32, 0xf54f0ec8d2b9f3d36807734bd5283fd4),
+    ] {
+        let message: Vec<u8> = (0..len).collect();
+        let mut operation = begin_with(CKM_AES_XCBC_MAC, Use::Sign, &Params::None, &key).unwrap();
+        assert_eq!(step(&mut *operation, Step::Whole, &message).unwrap(), mac.to_be_bytes(), "{len}");
+    }
+}
+
+/// CBC-MAC is the last block of CBC from a zero IV over zero-padded data; CFB-64 is written out from SP 800-38A, 6.3.
+#[test]
+fn modes_without_vectors_follow_their_definition() {
+    for len in [1, 16, 40] {
+        let message = data(len);
+        let padded = [&message[..], &vec![0; len.next_multiple_of(BLOCK) - len]].concat();
+        let chained = whole(CKM_AES_CBC, Use::Encrypt, &iv_of(0), &padded).unwrap();
+        let mac = whole(CKM_AES_MAC_GENERAL, Use::Sign, &Params::MacLength(16), &message).unwrap();
+        assert_eq!(mac, chained[chained.len() - BLOCK..]);
+        let half = whole(CKM_AES_MAC, Use::Sign, &Params::None, &message).unwrap();
+        assert_eq!(half, mac[..8]);
+    }
+    let message = data(36);
+    let (mut register, mut expected) = ([3; BLOCK].to_vec(), Vec::new());
+    for segment in message.chunks(8) {
+        let stream = whole(CKM_AES_ECB, Use::Encrypt, &Params::None, &register).unwrap();
+        let sealed: Vec<u8> = segment.iter().zip(stream).map(|(a, b)| a ^ b).collect();
+        register = [&register[sealed.len()..], &sealed].concat();
+        expected.extend(sealed);
+    }
+    assert_eq!(whole(CKM_AES_CFB64, Use::Encrypt, &iv_of(3), &message), Ok(expected));
+}
+
+#[test]
+fn lengths_that_are_no_blocks_have_their_codes() {
+    for (ty, params) in [(CKM_AES_ECB, Params::None), (CKM_AES_CBC, iv_of(1))] {
+        for (what, code) in [(Use::Encrypt, Code::DataLenRange), (Use::Decrypt, Code::EncryptedDataLenRange)] {
+            assert_eq!(whole(ty, what, &params, &[0; 17]), Err(code));
+            assert_eq!(in_parts(&mut *begin(ty, what, &params).unwrap(), &[&[0; 17]]), Err(code));
+            let mut operation = begin(ty, what, &params).unwrap();
+            operation.update(&[0; 17], &mut [0; 16]).unwrap();
+            assert_eq!(operation.finish(&mut [0; 16]).unwrap_err().code(), code, "not only by its size");
+            assert_eq!(operation.size(Step::Update, usize::MAX).unwrap_err().code(), code);
+        }
+    }
+    for bad in [0, 1, 15, 17] {
+        let refused = whole(CKM_AES_CBC_PAD, Use::Decrypt, &iv_of(1), &vec![0; bad]);
+        assert_eq!(refused, Err(Code::EncryptedDataLenRange), "{bad}");
+    }
+    assert_eq!(
+        whole(CKM_AES_GCM, Use::Decrypt, &gcm_params(&[1; 12], 128), &[0; 15]),
+        Err(Code::EncryptedDataLenRange)
+    );
+}
+
+#[test]
+fn every_padding_but_the_right_ones_is_refused() {
+    for last in 0..=255u8 {
+        for good in 0..=16u8 {
+            let mut block = [0xaa; BLOCK];
+            block[BLOCK - usize::from(good)..].fill(last);
+            let sealed = whole(CKM_AES_CBC, Use::Encrypt, &iv_of(1), &block).unwrap();
+            let opened = whole(CKM_AES_CBC_PAD, Use::Decrypt, &iv_of(1), &sealed);
+            let last = *block.last().unwrap();
+            let padding = usize::from(last);
+            let right = (1..=BLOCK).contains(&padding) && block[BLOCK - padding..].iter().all(|&byte| byte == last);
+            let expected = if right { Ok(block[..BLOCK - padding].to_vec()) } else { Err(Code::EncryptedDataInvalid) };
+            assert_eq!(opened, expected, "{block:02x?}");
+        }
+    }
+}
+
+/// "E.g. if ulCounterBits = 2 and the counter bits start as 1 then only 3 blocks of data can be processed."
+#[test]
+fn a_counter_never_runs_over() {
+    let params = |bits, last| {
+        let mut block = [0xff; BLOCK];
+        block[BLOCK - 1] = last;
+        Params::Ctr { counter_bits: bits, block }
+    };
+    for (bits, last, blocks) in
+        [(2, 0b1111_1101, 3), (1, 0, 2), (1, 1, 1), (8, 0xfe, 2), (127, 0xff, 1), (128, 0xff, 1)]
+    {
+        for what in [Use::Encrypt, Use::Decrypt] {
+            let fits = data(blocks * BLOCK);
+            assert!(whole(CKM_AES_CTR, what, &params(bits, last), &fits).is_ok(), "{bits}");
+            let over = data(blocks * BLOCK + 1);
+            assert_eq!(whole(CKM_AES_CTR, what, &params(bits, last), &over), Err(Code::DataLenRange), "{bits}");
+            let mut operation = begin(CKM_AES_CTR, what, &params(bits, last)).unwrap();
+            step(&mut *operation, Step::Update, &fits).unwrap();
+            assert_eq!(operation.update(&[0], &mut [0]).unwrap_err().code(), Code::DataLenRange);
+        }
+    }
+    for bits in [0, 129, u64::MAX] {
+        assert_eq!(begin(CKM_AES_CTR, Use::Encrypt, &params(bits, 0)).err(), Some(Code::MechanismParamInvalid));
+    }
+}
+
+#[test]
+fn gcm_releases_nothing_before_the_tag_and_wipes_after_a_wrong_one() {
+    let params = gcm_params(&[1; 12], 128);
+    let mut sealed = whole(CKM_AES_GCM, Use::Encrypt, &params, &data(40)).unwrap();
+    let mut operation = begin(CKM_AES_GCM, Use::Decrypt, &params).unwrap();
+    assert_eq!(step(&mut *operation, Step::Update, &sealed), Ok(vec![]));
+    assert_eq!(step(&mut *operation, Step::Finish, &[]), Ok(data(40)));
+    sealed[3] ^= 1;
+    let mut out = [0x55; 40];
+    assert!(operation.restart(&params));
+    assert_eq!(operation.whole(&sealed, &mut out).unwrap_err().code(), Code::EncryptedDataInvalid);
+    assert_eq!(out, [0; 40]);
+    assert!(operation.restart(&params));
+    operation.update(&sealed, &mut []).unwrap();
+    out.fill(0x55);
+    assert_eq!(operation.finish(&mut out).unwrap_err().code(), Code::EncryptedDataInvalid);
+    assert_eq!(out, [0; 40]);
+}
+
+#[test]
+fn gcm_takes_tags_of_4_to_16_bytes_and_any_iv_but_none() {
+    let full = whole(CKM_AES_GCM, Use::Encrypt, &gcm_params(&[1; 12], 128), &data(20)).unwrap();
+    for bits in (0..=140).chain([u64::MAX]) {
+        let params = gcm_params(&[1; 12], bits);
+        let sealed = whole(CKM_AES_GCM, Use::Encrypt, &params, &data(20));
+        if bits % 8 == 0 && (32..=128).contains(&bits) {
+            assert_eq!(sealed.as_deref(), Ok(&full[..20 + bits as usize / 8]));
+            assert_eq!(whole(CKM_AES_GCM, Use::Decrypt, &params, &sealed.unwrap()), Ok(data(20)));
+        } else {
+            assert_eq!(sealed, Err(Code::MechanismParamInvalid), "{bits}");
+        }
+    }
+    // Long after short and short after long, in one operation: each as in a new one.
+    let mut operation = begin(CKM_AES_GCM, Use::Encrypt, &gcm_params(&[1; 12], 128)).unwrap();
+    for len in [1, 16, 17, 1000, 12, 64, 8, 2000, 5] {
+        let params = gcm_params(&vec![9; len], 128);
+        assert!(operation.restart(&params));
+        let sealed = step(&mut *operation, Step::Whole, &data(20));
+        assert_eq!(sealed, whole(CKM_AES_GCM, Use::Encrypt, &params, &data(20)), "{len}");
+    }
+    assert!(!operation.restart(&gcm_params(&[], 128)));
+    let refused = begin(CKM_AES_GCM, Use::Encrypt, &gcm_params(&[], 128)).err();
+    assert_eq!(refused, Some(Code::MechanismParamInvalid));
+}
+
+#[test]
+fn key_wrapping_with_the_standard_and_with_given_values() {
+    let given = |len| Params::Iv(vec![0x17; len].into());
+    for (ty, iv_len, least, multiple) in [
+        (CKM_AES_KEY_WRAP, 8, 16, 8),
+        (CKM_AES_KEY_WRAP_PKCS7, 8, 8, 1),
+        (CKM_AES_KEY_WRAP_KWP, 4, 1, 1),
+        (CKM_AES_KEY_WRAP_PAD, 4, 1, 1),
+    ] {
+        for len in 0..=40 {
+            let key = data(len);
+            let wrapped = whole(ty, Use::Encrypt, &Params::None, &key);
+            if len < least || len % multiple != 0 {
+                assert_eq!(wrapped, Err(Code::DataLenRange), "{ty:#x} {len}");
+                continue;
+            }
+            let wrapped = wrapped.unwrap();
+            assert!(wrapped.len() > len && wrapped.len().is_multiple_of(8));
+            assert_eq!(whole(ty, Use::Decrypt, &Params::None, &wrapped), Ok(key.clone()), "{ty:#x} {len}");
+            let otherwise = whole(ty, Use::Encrypt, &given(iv_len), &key).unwrap();
+            assert_ne!(otherwise, wrapped);
+            assert_eq!(whole(ty, Use::Decrypt, &given(iv_len), &otherwise), Ok(key), "{ty:#x} {len}");
+            let refused = whole(ty, Use::Decrypt, &Params::None, &otherwise);
+            assert_eq!(refused, Err(Code::EncryptedDataInvalid), "{ty:#x} {len}");
+            for bit in 0..wrapped.len() * 8 {
+                let mut wrong = wrapped.clone();
+                wrong[bit / 8] ^= 1 << (bit % 8);
+                let mut operation = begin(ty, Use::Decrypt, &Params::None).unwrap();
+                let mut out = vec![0x55; wrong.len() - 8];
+                assert_eq!(operation.whole(&wrong, &mut out).unwrap_err().code(), Code::EncryptedDataInvalid);
+                assert!(out.iter().all(|&byte| byte == 0), "{ty:#x} {len}: wiped");
+            }
+        }
+        for len in [0, 7, 8, 15, 25] {
+            let refused = whole(ty, Use::Decrypt, &Params::None, &vec![0; len]);
+            assert_eq!(refused, Err(Code::EncryptedDataLenRange), "{ty:#x} {len}");
+        }
+        let refused = begin(ty, Use::Encrypt, &given(12 - iv_len)).err();
+        assert_eq!(refused, Some(Code::MechanismParamInvalid));
+        let mut operation = begin(ty, Use::Encrypt, &Params::None).unwrap();
+        assert!(!operation.multi_part());
+        assert!(operation.restart(&given(iv_len)) && !operation.restart(&given(12 - iv_len)));
+    }
+}
+
+/// What RFC 5649 lets a wrapper get wrong: the length in the initial value, and padding that is not zero.
+#[test]
+fn kwp_with_a_lying_length_or_padding_is_refused() {
+    let wrapped_raw = |length: u32, block: &[u8]| {
+        let iv = [KWP_IV, length.to_be_bytes()].concat();
+        if block.len() == 8 {
+            whole(CKM_AES_ECB, Use::Encrypt, &Params::None, &[&iv[..], block].concat()).unwrap()
+        } else {
+            whole(CKM_AES_KEY_WRAP, Use::Encrypt, &Params::Iv(iv[..].into()), block).unwrap()
+        }
+    };
+    for (len, good) in [(8, 1..=8), (16, 9..=16), (24, 17..=24)] {
+        for length in (0..=40).chain([u32::MAX]) {
+            let opened = whole(CKM_AES_KEY_WRAP_KWP, Use::Decrypt, &Params::None, &wrapped_raw(length, &vec![0; len]));
+            let expected = match good.contains(&length) {
+                true => Ok(vec![0; length as usize]),
+                false => Err(Code::EncryptedDataInvalid),
+            };
+            assert_eq!(opened, expected, "{len} {length}");
+        }
+        for at in 1..=7 {
+            let mut block = vec![0; len];
+            block[len - at] = 1;
+            for padding in 0..8 {
+                let sealed = wrapped_raw((len - padding) as u32, &block);
+                let opened = whole(CKM_AES_KEY_WRAP_KWP, Use::Decrypt, &Params::None, &sealed);
+                assert_eq!(opened.is_ok(), at > padding, "{len} {at} {padding}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_parameters_and_uses_that_do_not_fit() {
+    for row in ROWS.iter().filter(|row| row.does.begin.is_some()) {
+        let signs = row.flags & CKF_SIGN != 0;
+        let what = if signs { Use::Sign } else { Use::Encrypt };
+        let params = match row.params {
+            ParamKind::Iv(_) => iv_of(1),
+            ParamKind::Ctr => Params::Ctr { counter_bits: 64, block: [0; BLOCK] },
+            ParamKind::Gcm => gcm_params(&[1; 12], 128),
+            ParamKind::MacLength => Params::MacLength(8),
+            _ => Params::None,
+        };
+        let begin = |what, params: &Params, key: Option<&Arc<Key>>| {
+            row.does.begin.unwrap()(row, what, params, key).err().map(|e| e.code())
+        };
+        let good = key(&KEY[..16]);
+        assert_eq!(begin(what, &params, Some(&good)), None, "{}", row.name);
+        for len in [0, 15, 17, 33] {
+            let bad = key(&vec![1; len]);
+            assert_eq!(begin(what, &params, Some(&bad)), Some(Code::KeySizeRange), "{}", row.name);
+        }
+        assert_eq!(begin(what, &params, None), Some(Code::KeyHandleInvalid), "{}", row.name);
+        let stray = Params::Data(Default::default());
+        assert_eq!(begin(what, &stray, Some(&good)), Some(Code::MechanismParamInvalid), "{}", row.name);
+        let wrong = if signs { Use::Encrypt } else { Use::Sign };
+        assert_eq!(begin(wrong, &params, Some(&good)), Some(Code::MechanismInvalid), "{}", row.name);
+    }
+}
+
+#[test]
+fn keys_are_generated_in_the_three_sizes_and_no_other() {
+    let row = row(CKM_AES_KEY_GEN).unwrap();
+    let generate = |template: &Attributes| row.does.generate.unwrap()(row, &Params::None, template);
+    for len in 0..40 {
+        let template: Attributes = [Attribute::ulong(CKA_VALUE_LEN, len)].into_iter().collect();
+        match generate(&template) {
+            Ok(made) => {
+                let made: Attributes = made.into_iter().collect();
+                assert_eq!(made.bytes(CKA_VALUE).unwrap().len() as u64, len);
+                assert!(matches!(len, 16 | 24 | 32));
+            }
+            Err(e) => assert_eq!((e.code(), matches!(len, 16 | 24 | 32)), (Code::AttributeValueInvalid, false)),
+        }
+    }
+    assert_eq!(generate(&Attributes::new()).unwrap_err().code(), Code::TemplateIncomplete);
+}
+
+#[test]
+fn derivation_encrypts_the_data() {
+    let base = key(&KEY);
+    let derive = |ty, params: Params, length| {
+        let row = row(ty).unwrap();
+        let from = Derivation { row, params: &params, base: &base, other: None, length };
+        row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
+    };
+    let ecb = |len, length| derive(CKM_AES_ECB_ENCRYPT_DATA, Params::Data(data(len).into()), length);
+    let cbc = |len, length| {
+        derive(CKM_AES_CBC_ENCRYPT_DATA, Params::CbcData { iv: [1; BLOCK], data: data(len).into() }, length)
+    };
+    let by_ecb = whole(CKM_AES_ECB, Use::Encrypt, &Params::None, &data(48)).unwrap();
+    let by_cbc = whole(CKM_AES_CBC, Use::Encrypt, &iv_of(1), &data(48)).unwrap();
+    assert_eq!((ecb(48, None), cbc(48, None)), (Ok(by_ecb.clone()), Ok(by_cbc.clone())));
+    assert_eq!((ecb(48, Some(32)), cbc(48, Some(24))), (Ok(by_ecb[..32].to_vec()), Ok(by_cbc[..24].to_vec())));
+    assert_eq!((ecb(16, Some(17)), cbc(16, Some(32))), (Err(Code::DataLenRange), Err(Code::DataLenRange)));
+    for bad in [0, 15, 17] {
+        assert_eq!(ecb(bad, Some(16)), Err(Code::MechanismParamInvalid));
+        assert_eq!(cbc(bad, Some(16)), Err(Code::MechanismParamInvalid));
+    }
+}

@@ -1,0 +1,81 @@
+//! What stands around every entry: no panic crosses it, and what is no ordinary answer is on record.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cryptoki_sys::*;
+
+use crate::error::{Code, Error, Result};
+use crate::log;
+
+/// Runs a call. A panic is `CKR_GENERAL_ERROR`.
+pub(super) fn guard(name: &'static str, call: impl FnOnce() -> Result<()>) -> CK_RV {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(())) => CKR_OK,
+        Ok(Err(error)) => {
+            trace(name, &error);
+            error.code().ckr()
+        }
+        Err(payload) => {
+            // Dropping a payload may panic in its turn.
+            std::mem::forget(payload);
+            let _ = catch_unwind(|| log!(Error, "{name}: an internal error (a panic); please report it"));
+            CKR_GENERAL_ERROR
+        }
+    }
+}
+
+#[cold]
+fn trace(name: &str, error: &Error) {
+    if ordinary(error.code()) {
+        return;
+    }
+    // A failure that the application cannot explain to its user is worth a line without being asked for.
+    if error.why().is_some() && ours(error.code()) {
+        log!(Warn, "{name}: {error}");
+    } else {
+        log!(Debug, "{name}: {error}");
+    }
+}
+
+/// Answers that belong to the ordinary run of things.
+fn ordinary(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BufferTooSmall
+            | Code::NoEvent
+            | Code::AttributeSensitive
+            | Code::AttributeTypeInvalid
+            | Code::CryptokiAlreadyInitialized
+            | Code::UserAlreadyLoggedIn
+            | Code::FunctionNotParallel
+    )
+}
+
+/// Failures of ours or of the machine's, rather than of the call.
+fn ours(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GeneralError
+            | Code::FunctionFailed
+            | Code::HostMemory
+            | Code::DeviceError
+            | Code::DeviceMemory
+            | Code::DeviceRemoved
+            | Code::TokenNotPresent
+            | Code::TokenNotRecognized
+            | Code::TokenWriteProtected
+            | Code::CantLock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_code() {
+        assert_eq!(guard("C_Test", || panic!("on purpose")), CKR_GENERAL_ERROR);
+        assert_eq!(guard("C_Test", || Err(Code::PinIncorrect.into())), CKR_PIN_INCORRECT);
+        assert_eq!(guard("C_Test", || Ok(())), CKR_OK);
+    }
+}

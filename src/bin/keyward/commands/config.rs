@@ -1,0 +1,69 @@
+//! `keyward config`: the configuration in effect, as a complete configuration file.
+
+use keyward::config::{Config, Mechanisms};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Result};
+use crate::report::Report;
+
+pub fn show(context: &Context) -> Result<Report> {
+    let config = context.config()?;
+    let values = values(&config);
+    let text = toml::to_string(&values)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write the configuration as TOML: {error}")))?;
+    let source = config.source.as_ref().map_or_else(
+        || {
+            let looked: Vec<String> = Config::candidates().iter().map(|path| path.display().to_string()).collect();
+            format!("# Built-in defaults; there is no {}\n", looked.join(", no "))
+        },
+        |path| format!("# From {}\n", path.display()),
+    );
+    let json = json!({ "source": config.source, "values": values });
+    Ok(Report::new(source + &text, json))
+}
+
+/// Every key, in the form in which it is written.
+fn values(config: &Config) -> serde_json::Value {
+    let mechanisms = match &config.mechanisms {
+        Mechanisms::Modern => json!("modern"),
+        Mechanisms::All => json!("all"),
+        Mechanisms::Only(names) => json!(names),
+        Mechanisms::Without(names) => json!(names.iter().map(|name| format!("-{name}")).collect::<Vec<_>>()),
+    };
+    let mut log = json!({ "level": config.log.level });
+    // TOML has no null.
+    if let (Some(file), Some(log)) = (&config.log.file, log.as_object_mut()) {
+        log.insert("file".to_owned(), json!(file));
+    }
+    json!({
+        "tokens": config.tokens,
+        "device_secret": config.device_secret,
+        "free_slot": config.free_slot,
+        "mechanisms": mechanisms,
+        "kdf": config.kdf,
+        "pin": config.pin,
+        "log": log,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_read_back_and_means_the_same() {
+        let path = std::env::temp_dir().join(format!("keyward-shown-{}.toml", std::process::id()));
+        let mut config = Config::within(Path::new("/srv/keyward"));
+        config.mechanisms = Mechanisms::Without(vec!["SHA_1".into()]);
+        config.log.file = Some(PathBuf::from("/var/log/k\"eyward"));
+        config.pin.max_failures = 3;
+        let context = Context::for_test(config.clone(), false, Box::new(|_| Ok(Vec::new())));
+        std::fs::write(&path, show(&context).unwrap().text).unwrap();
+        let read = Config::load_file(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read.unwrap(), Config { source: Some(path), ..config });
+    }
+}

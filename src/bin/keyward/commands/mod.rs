@@ -1,0 +1,28 @@
+//! The commands, one file per group.
+
+pub mod compat;
+pub mod completion;
+pub mod config;
+pub mod doctor;
+pub mod mechanisms;
+pub mod object;
+pub mod pin;
+pub mod token;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::context::Context;
+use crate::failure::Result;
+use crate::report::Report;
+
+pub fn run(context: &Context, cli: Cli) -> Result<Report> {
+    match cli.command {
+        Some(Command::Token(command)) => token::run(context, &command),
+        Some(Command::Object(command)) => object::run(context, &command),
+        Some(Command::Pin(command)) => pin::run(context, &command),
+        Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
+        Some(Command::Config(ConfigCommand::Show)) => config::show(context),
+        Some(Command::Doctor) => Ok(doctor::run(context)),
+        Some(Command::Completion(arguments)) => Ok(completion::run(&arguments)),
+        None => compat::run(context, cli.compat),
+    }
+}

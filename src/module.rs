@@ -1,1 +1,0 @@
-//! The process-wide module: initialise, finalise, slots, handle maps.

@@ -1,0 +1,142 @@
+//! The functions that are one call of the token: handles in, handles out.
+
+use cryptoki_sys::*;
+use smallvec::SmallVec;
+use zeroize::Zeroizing;
+
+use super::{Session, handle_code, key_handle};
+use crate::error::{Code, Error, Result};
+use crate::token::{Answer, Attribute, Mechanism};
+
+impl Session {
+    /// `C_CreateObject`.
+    pub fn create(&self, template: Vec<Attribute>) -> Result<CK_OBJECT_HANDLE> {
+        self.slot.handle(self.slot.token.create(self.caller(), template)?)
+    }
+
+    /// `C_CopyObject`. `CKR_OBJECT_HANDLE_INVALID`.
+    pub fn copy(&self, object: CK_OBJECT_HANDLE, template: Vec<Attribute>) -> Result<CK_OBJECT_HANDLE> {
+        let object = self.slot.object(object)?;
+        self.slot.handle(self.slot.token.copy(self.caller(), object, template)?)
+    }
+
+    /// `C_DestroyObject`. `CKR_OBJECT_HANDLE_INVALID`.
+    pub fn destroy(&self, object: CK_OBJECT_HANDLE) -> Result<()> {
+        self.slot.token.destroy(self.caller(), self.slot.object(object)?)
+    }
+
+    /// `C_GetObjectSize`, in bytes. `CKR_OBJECT_HANDLE_INVALID`.
+    pub fn size(&self, object: CK_OBJECT_HANDLE) -> Result<u64> {
+        self.slot.token.size(self.caller(), self.slot.object(object)?)
+    }
+
+    /// `C_GetAttributeValue`: one answer per type, in order. `CKR_OBJECT_HANDLE_INVALID`.
+    pub fn get(&self, object: CK_OBJECT_HANDLE, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+        let answers = self.slot.token.get(self.caller(), self.slot.object(object)?, types)?;
+        if answers.len() != types.len() {
+            Err(Code::GeneralError.because("the token answered for another number of attributes"))?;
+        }
+        Ok(answers)
+    }
+
+    /// `C_SetAttributeValue`. `CKR_OBJECT_HANDLE_INVALID`.
+    pub fn set(&self, object: CK_OBJECT_HANDLE, template: Vec<Attribute>) -> Result<()> {
+        self.slot.token.set(self.caller(), self.slot.object(object)?, template)
+    }
+
+    /// `C_GenerateKey`.
+    pub fn generate_key(&self, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<CK_OBJECT_HANDLE> {
+        self.slot.handle(self.slot.token.generate_key(self.caller(), mechanism, template)?)
+    }
+
+    /// `C_GenerateKeyPair`: the public key and the private key.
+    pub fn generate_key_pair(
+        &self,
+        mechanism: &Mechanism,
+        public: Vec<Attribute>,
+        private: Vec<Attribute>,
+    ) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
+        let (public, private) = self.slot.token.generate_key_pair(self.caller(), mechanism, public, private)?;
+        Ok((self.slot.handle(public)?, self.slot.handle(private)?))
+    }
+
+    /// `C_WrapKey`. `CKR_WRAPPING_KEY_HANDLE_INVALID`, `CKR_KEY_HANDLE_INVALID`.
+    pub fn wrap(
+        &self,
+        mechanism: &Mechanism,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        let wrapping_code = handle_code(Code::WrappingKeyHandleInvalid);
+        let wrapping = self.slot.object(wrapping).map_err(&wrapping_code)?;
+        let key = self.slot.object(key).map_err(key_handle)?;
+        let (token, caller) = (&self.slot.token, self.caller());
+        token.wrap(caller, mechanism, wrapping, key).map(Zeroizing::new).map_err(|error: Error| {
+            // Which of the two was it?
+            match error.code() == Code::ObjectHandleInvalid && token.get(caller, wrapping, &[CKA_CLASS]).is_err() {
+                true => wrapping_code(error),
+                false => key_handle(error),
+            }
+        })
+    }
+
+    /// `C_UnwrapKey`. `CKR_UNWRAPPING_KEY_HANDLE_INVALID`.
+    pub fn unwrap(
+        &self,
+        mechanism: &Mechanism,
+        unwrapping: CK_OBJECT_HANDLE,
+        wrapped: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<CK_OBJECT_HANDLE> {
+        let code = handle_code(Code::UnwrappingKeyHandleInvalid);
+        let unwrapping = self.slot.object(unwrapping).map_err(&code)?;
+        let key = self.slot.token.unwrap(self.caller(), mechanism, unwrapping, wrapped, template).map_err(&code)?;
+        self.slot.handle(key)
+    }
+
+    /// `C_DeriveKey`; 0 where the mechanism makes no key of its own. `CKR_KEY_HANDLE_INVALID`.
+    pub fn derive(
+        &self,
+        mechanism: &Mechanism,
+        base: CK_OBJECT_HANDLE,
+        template: Vec<Attribute>,
+    ) -> Result<CK_OBJECT_HANDLE> {
+        let base = self.slot.object(base).map_err(key_handle)?;
+        let derived = self.slot.token.derive(self.caller(), mechanism, base, template).map_err(key_handle)?;
+        // Further keys and bytes would go back into the parameters; no parameter kind of the table has a place for them.
+        derived.key.map_or(Ok(CK_INVALID_HANDLE), |key| self.slot.handle(key))
+    }
+
+    /// The length of [`Session::encapsulate`]'s ciphertext. `CKR_KEY_HANDLE_INVALID`.
+    pub fn encapsulated_len(&self, mechanism: &Mechanism, public: CK_OBJECT_HANDLE) -> Result<usize> {
+        let public = self.slot.object(public).map_err(key_handle)?;
+        self.slot.token.encapsulated_len(self.caller(), mechanism, public).map_err(key_handle)
+    }
+
+    /// `C_EncapsulateKey`: the ciphertext and the new key. `CKR_KEY_HANDLE_INVALID`.
+    pub fn encapsulate(
+        &self,
+        mechanism: &Mechanism,
+        public: CK_OBJECT_HANDLE,
+        template: Vec<Attribute>,
+    ) -> Result<(Vec<u8>, CK_OBJECT_HANDLE)> {
+        let public = self.slot.object(public).map_err(key_handle)?;
+        let made = self.slot.token.encapsulate(self.caller(), mechanism, public, template).map_err(key_handle);
+        let (ciphertext, key) = made?;
+        Ok((ciphertext, self.slot.handle(key)?))
+    }
+
+    /// `C_DecapsulateKey`. `CKR_UNWRAPPING_KEY_HANDLE_INVALID`.
+    pub fn decapsulate(
+        &self,
+        mechanism: &Mechanism,
+        private: CK_OBJECT_HANDLE,
+        ciphertext: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<CK_OBJECT_HANDLE> {
+        let code = handle_code(Code::UnwrappingKeyHandleInvalid);
+        let private = self.slot.object(private).map_err(&code)?;
+        let key = self.slot.token.decapsulate(self.caller(), mechanism, private, ciphertext, template);
+        self.slot.handle(key.map_err(&code)?)
+    }
+}

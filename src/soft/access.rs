@@ -1,0 +1,280 @@
+//! Who is logged in, and what that opens.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cryptoki_sys::*;
+
+use super::Soft;
+use super::handle::{self, LOGINS, Number};
+use super::object::Object;
+use crate::error::{Code, Result};
+use crate::store::{Header, Keys, PinState, Role, SlotFile};
+use crate::token::{Caller, ObjectId, SessionId, TokenInfo, User};
+
+/// What changes with logins and with the token's initialisation.
+#[derive(Default)]
+pub struct State {
+    /// `None`: no token stands here yet.
+    file: Option<Arc<SlotFile>>,
+    /// Why the slot file could not be opened, for `C_GetTokenInfo` and the log.
+    damaged: Option<crate::error::Error>,
+    login: Option<Login>,
+    /// Counts the logins of users, 1 .. [`LOGINS`] and round again: part of every handle to a private object.
+    count: u64,
+}
+
+struct Login {
+    user: User,
+    keys: Arc<Keys>,
+}
+
+impl State {
+    pub fn new(opened: Option<Result<SlotFile>>) -> State {
+        match opened {
+            None => State::default(),
+            Some(Ok(file)) => State { file: Some(Arc::new(file)), ..State::default() },
+            Some(Err(error)) => State { damaged: Some(error), ..State::default() },
+        }
+    }
+
+    pub fn user(&self) -> Option<User> {
+        self.login.as_ref().map(|login| login.user)
+    }
+
+    pub fn blank(&self) -> bool {
+        self.file.is_none() && self.damaged.is_none()
+    }
+
+    fn file(&self) -> Result<&Arc<SlotFile>> {
+        match (&self.file, &self.damaged) {
+            (Some(file), _) => Ok(file),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => {
+                Err(Code::TokenNotRecognized.because("the token is not initialised: run `keyward token init`"))
+            }
+        }
+    }
+}
+
+/// One call's view of the token: what it may read, under whose keys.
+pub struct View {
+    pub file: Arc<SlotFile>,
+    /// The user's keys after a user's login, else those that open public objects only: the SO sees no private object.
+    pub keys: Arc<Keys>,
+    pub user: Option<User>,
+    count: u64,
+}
+
+impl View {
+    pub fn sees_private(&self) -> bool {
+        self.user == Some(User::User)
+    }
+
+    pub fn security_officer(&self) -> bool {
+        self.user == Some(User::SecurityOfficer)
+    }
+
+    /// The handle of an object for this application.
+    pub fn handle(&self, object: &Object) -> Result<ObjectId> {
+        self.handle_of(object.at, object.private)
+    }
+
+    pub fn handle_of(&self, at: Number, private: bool) -> Result<ObjectId> {
+        handle::encode(at, if private { self.count } else { 0 })
+    }
+
+    /// Whether a handle that names login `count` can name `object` now.
+    pub fn honours(&self, object: &Object, count: u64) -> bool {
+        if object.private { self.sees_private() && count == self.count } else { count == 0 }
+    }
+
+    /// May `caller` make, change or destroy an object of this kind? (PKCS#11 3.2, 5.6: session states.)
+    pub fn may_write(&self, caller: Caller, on_token: bool, private: bool) -> Result<()> {
+        if private && !self.sees_private() {
+            return Err(Code::UserNotLoggedIn.into());
+        }
+        if on_token && !caller.read_write {
+            return Err(Code::SessionReadOnly.into());
+        }
+        Ok(())
+    }
+}
+
+impl Soft {
+    pub(super) fn view(&self) -> Result<View> {
+        let state = self.state.read();
+        let file = state.file()?.clone();
+        let (keys, user) = match &state.login {
+            Some(Login { user: User::User, keys }) => (keys.clone(), Some(User::User)),
+            other => (file.public_keys()?, other.as_ref().map(|login| login.user)),
+        };
+        Ok(View { file, keys, user, count: state.count })
+    }
+
+    /// What an operation's stamp holds of this token: equal stamps mean that nothing has changed here or in another
+    /// process. `None` where there is no token.
+    pub(super) fn stamp(&self) -> Option<(u64, u64)> {
+        let state = self.state.read();
+        Some((self.changes.load(Ordering::Acquire), state.file.as_ref()?.epoch()))
+    }
+
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn check_session(&self, _caller: Caller) -> Result<()> {
+        self.state.read().file().map(|_| ())
+    }
+
+    pub(super) fn end_session(&self, session: SessionId) {
+        if self.objects.end_session(session) {
+            self.changed();
+        }
+    }
+
+    /// `C_InitToken`: a new slot file, or the old one emptied under its SO's PIN.
+    pub(super) fn init_token(&self, so_pin: &[u8], label: &str) -> Result<()> {
+        let _one = self.authenticating.lock();
+        self.environment.check_pin(so_pin)?;
+        let existing = {
+            let state = self.state.read();
+            if state.blank() { None } else { Some(state.file()?.clone()) }
+        };
+        match existing {
+            Some(file) => file.reinitialise(so_pin, label)?,
+            None => {
+                let device = self.environment.device_secret(self.environment.empty())?;
+                let rules = self.environment.rules();
+                let file = SlotFile::create(&self.path, device, rules, &self.serial, label, so_pin)?;
+                self.state.write().file = Some(Arc::new(file));
+            }
+        }
+        self.state.write().login = None;
+        self.objects.forget_all();
+        self.changed();
+        Ok(())
+    }
+
+    pub(super) fn log_in(&self, user: User, pin: &[u8]) -> Result<()> {
+        let _one = self.authenticating.lock();
+        let file = {
+            let state = self.state.read();
+            match state.user() {
+                Some(current) if current == user => return Err(Code::UserAlreadyLoggedIn.into()),
+                Some(_) => return Err(Code::UserAnotherAlreadyLoggedIn.into()),
+                None => state.file()?.clone(),
+            }
+        };
+        let keys = file.unlock(role(user), pin)?;
+        let mut state = self.state.write();
+        state.login = Some(Login { user, keys });
+        state.count = state.count % LOGINS + 1;
+        drop(state);
+        self.changed();
+        Ok(())
+    }
+
+    /// For `CKU_CONTEXT_SPECIFIC`. A locked PIN also logs the user out (PKCS#11 3.2, private key objects).
+    pub(super) fn log_in_again(&self, pin: &[u8]) -> Result<()> {
+        let _one = self.authenticating.lock();
+        let (user, file) = {
+            let state = self.state.read();
+            (state.user().ok_or(Code::UserNotLoggedIn)?, state.file()?.clone())
+        };
+        match file.unlock(role(user), pin) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if error.code() == Code::PinLocked {
+                    self.forget_login();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn log_out(&self) -> Result<()> {
+        if self.state.read().login.is_none() {
+            return Err(Code::UserNotLoggedIn.into());
+        }
+        self.forget_login();
+        Ok(())
+    }
+
+    fn forget_login(&self) {
+        self.state.write().login = None;
+        self.objects.forget_private();
+        self.changed();
+    }
+
+    pub(super) fn init_user_pin(&self, pin: &[u8]) -> Result<()> {
+        let _one = self.authenticating.lock();
+        self.environment.check_pin(pin)?;
+        let (file, keys) = {
+            let state = self.state.read();
+            match &state.login {
+                Some(Login { user: User::SecurityOfficer, keys }) => (state.file()?.clone(), keys.clone()),
+                _ => return Err(Code::UserNotLoggedIn.into()),
+            }
+        };
+        file.init_user_pin(&keys, pin)
+    }
+
+    pub(super) fn change_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
+        let _one = self.authenticating.lock();
+        self.environment.check_pin(new)?;
+        let (user, file) = {
+            let state = self.state.read();
+            (state.user().unwrap_or(User::User), state.file()?.clone())
+        };
+        file.set_pin(role(user), old, new)
+    }
+
+    pub(super) fn token_info(&self) -> Result<TokenInfo> {
+        let rules = &self.environment.config.pin;
+        let state = self.state.read();
+        let header = if state.blank() { None } else { Some(state.file()?.header()?) };
+        Ok(TokenInfo {
+            label: header.as_ref().map(|h| h.label.clone()).unwrap_or_default(),
+            manufacturer: "Keyward".into(),
+            model: "Software token".into(),
+            serial: self.serial.clone(),
+            flags: CKF_RNG
+                | CKF_LOGIN_REQUIRED
+                | CKF_DUAL_CRYPTO_OPERATIONS
+                | CKF_RESTORE_KEY_NOT_NEEDED
+                | header.as_ref().map_or(0, flags),
+            max_sessions: 0,
+            pin_len: rules.min_len as u64..=rules.max_len as u64,
+            hardware: (0, 0),
+            firmware: crate::config::version(),
+        })
+    }
+}
+
+fn role(user: User) -> Role {
+    match user {
+        User::SecurityOfficer => Role::SecurityOfficer,
+        User::User => Role::User,
+    }
+}
+
+/// `CKF_` of `CK_TOKEN_INFO` that come from the token's header.
+fn flags(header: &Header) -> CK_FLAGS {
+    let mut flags = CKF_TOKEN_INITIALIZED;
+    if header.user_pin_set {
+        flags |= CKF_USER_PIN_INITIALIZED;
+    }
+    flags |= pin_flags(&header.user, [CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED]);
+    flags | pin_flags(&header.so, [CKF_SO_PIN_COUNT_LOW, CKF_SO_PIN_FINAL_TRY, CKF_SO_PIN_LOCKED])
+}
+
+/// Count low: at least one wrong try since the last success; final try; locked.
+fn pin_flags(state: &PinState, [low, last, locked]: [CK_FLAGS; 3]) -> CK_FLAGS {
+    match state.max.saturating_sub(state.failures) {
+        0 => locked,
+        1 => low | last,
+        _ if state.failures > 0 => low,
+        _ => 0,
+    }
+}

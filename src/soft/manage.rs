@@ -1,0 +1,190 @@
+//! Making, reading, changing and destroying objects.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+use smallvec::SmallVec;
+
+use super::Soft;
+use super::access::View;
+use super::handle::{Number, Place};
+use super::object::Object;
+use crate::error::{Code, Result};
+use crate::mechanism::key;
+use crate::object::build::{self, Draft, Given, Maker, Origin};
+use crate::object::{Attributes, codec};
+use crate::secret::SecretBytes;
+use crate::store::{Change, SecretChange};
+use crate::token::{Answer, Attribute, Caller, ObjectId};
+
+/// The attributes by which the slot file finds objects without reading them; the selective ones first.
+pub(super) const SELECTIVE: [CK_ATTRIBUTE_TYPE; 6] =
+    [CKA_UNIQUE_ID, CKA_ID, CKA_LABEL, CKA_SERIAL_NUMBER, CKA_SUBJECT, CKA_ISSUER];
+pub(super) const COARSE: [CK_ATTRIBUTE_TYPE; 2] = [CKA_KEY_TYPE, CKA_CLASS];
+
+impl View {
+    pub(super) fn maker(&self) -> Maker {
+        Maker { security_officer: self.security_officer() }
+    }
+}
+
+impl Soft {
+    pub(super) fn create_object(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
+        let view = self.view()?;
+        let draft = build::draft(Origin::Create, &view.maker(), None, None, template)?;
+        may_keep(&view, caller, &draft)?;
+        let given = Given { attributes: standard_form(draft.attributes())?, ..Given::default() };
+        self.keep_one(&view, caller, draft.finish(given)?)
+    }
+
+    pub(super) fn copy_object(&self, caller: Caller, id: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
+        let view = self.view()?;
+        let original = self.object(&view, id)?.whole(&view)?;
+        let attributes = build::copy(&view.maker(), &original, template)?;
+        self.keep_one(&view, caller, attributes)
+    }
+
+    pub(super) fn destroy_object(&self, caller: Caller, id: ObjectId) -> Result<()> {
+        let view = self.view()?;
+        let object = self.object(&view, id)?;
+        view.may_write(caller, object.on_token(), object.private)?;
+        build::may_destroy(&object.attributes)?;
+        if object.on_token() {
+            view.file.commit(&view.keys, vec![Change::Delete { id: object.at.number }])?;
+        }
+        self.objects.remove(object.at);
+        self.changed();
+        Ok(())
+    }
+
+    pub(super) fn object_size(&self, id: ObjectId) -> Result<u64> {
+        let view = self.view()?;
+        Ok(build::size(&self.object(&view, id)?.whole(&view)?))
+    }
+
+    pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+        let view = self.view()?;
+        let object = self.object(&view, id)?;
+        // Opened once, and only when a secret attribute that may leave is asked for.
+        let mut whole: Option<Attributes> = None;
+        let mut answers = SmallVec::with_capacity(types.len());
+        for &ty in types {
+            if whole.is_none() && build::needs_secret(&object.attributes, ty) {
+                whole = Some(object.whole(&view)?);
+            }
+            answers.push(build::read(whole.as_ref().unwrap_or(&object.attributes), ty));
+        }
+        Ok(answers)
+    }
+
+    pub(super) fn set_attributes(&self, caller: Caller, id: ObjectId, template: Vec<Attribute>) -> Result<()> {
+        let view = self.view()?;
+        let object = self.object(&view, id)?;
+        view.may_write(caller, object.on_token(), object.private)?;
+        let attributes = build::set(&view.maker(), &object.whole(&view)?, template)?;
+        match object.at.place {
+            Place::Session => {
+                if !self.objects.replace_session_object(object.at.number, &attributes) {
+                    return Err(Code::ObjectHandleInvalid.into());
+                }
+            }
+            Place::Token => {
+                let change = update(&object, &attributes);
+                view.file.commit(&view.keys, vec![change])?;
+                self.objects.remove(object.at);
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
+    pub(super) fn keep_one(&self, view: &View, caller: Caller, attributes: Attributes) -> Result<ObjectId> {
+        let [id] = self.keep(view, caller, [attributes])?;
+        Ok(id)
+    }
+
+    /// Keeps new objects, all or none: those of the token in one durable transaction.
+    pub(super) fn keep<const N: usize>(
+        &self,
+        view: &View,
+        caller: Caller,
+        objects: [Attributes; N],
+    ) -> Result<[ObjectId; N]> {
+        for attributes in &objects {
+            view.may_write(caller, attributes.is_true(CKA_TOKEN), attributes.is_true(CKA_PRIVATE))?;
+        }
+        let inserts: Vec<Change> = objects.iter().filter(|a| a.is_true(CKA_TOKEN)).map(insert).collect();
+        let mut rows = if inserts.is_empty() { Vec::new() } else { view.file.commit(&view.keys, inserts)? }.into_iter();
+        let mut ids = [ObjectId(0); N];
+        for (id, attributes) in ids.iter_mut().zip(&objects) {
+            let private = attributes.is_true(CKA_PRIVATE);
+            *id = if attributes.is_true(CKA_TOKEN) {
+                let number = rows.next().ok_or(Code::GeneralError)?;
+                view.handle_of(Number { place: Place::Token, number }, private)?
+            } else {
+                view.handle(&self.objects.add_session_object(caller.session, attributes))?
+            };
+        }
+        self.changed();
+        Ok(ids)
+    }
+}
+
+/// The session states forbid it before any work is done, and before a key is made in vain.
+pub(super) fn may_keep(view: &View, caller: Caller, draft: &Draft) -> Result<()> {
+    let attributes = draft.attributes();
+    view.may_write(caller, attributes.is_true(CKA_TOKEN), attributes.is_true(CKA_PRIVATE))
+}
+
+/// A key's own attributes in their standard form, and what follows from them; nothing for other objects.
+pub(super) fn standard_form(wanted: &Attributes) -> Result<Vec<Attribute>> {
+    if !matches!(wanted.ulong(CKA_CLASS), Some(CKO_PUBLIC_KEY | CKO_PRIVATE_KEY)) {
+        return Ok(Vec::new());
+    }
+    let mut attributes = wanted.clone();
+    match key::normalise(&mut attributes) {
+        Ok(()) => {}
+        // A key type without cryptography here is kept as it comes.
+        Err(error) if error.code() == Code::KeyTypeInconsistent => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    }
+    let changed = attributes.iter().filter(|a| wanted.get(a.ty) != Some(&a.value)).cloned();
+    let mut own: Vec<Attribute> = changed.collect();
+    own.push(Attribute::bytes(CKA_PUBLIC_KEY_INFO, &key::public_key_info(&attributes)?));
+    Ok(own)
+}
+
+fn insert(attributes: &Attributes) -> Change {
+    let (clear, secret) = build::split(attributes);
+    Change::Insert {
+        private: attributes.is_true(CKA_PRIVATE),
+        attrs: codec::encode(&clear).expose().clone(),
+        secret: sealed(&secret),
+        index: index(&clear),
+    }
+}
+
+fn update(object: &Arc<Object>, attributes: &Attributes) -> Change {
+    let (clear, secret) = build::split(attributes);
+    Change::Update {
+        id: object.at.number,
+        version: object.version(),
+        private: attributes.is_true(CKA_PRIVATE),
+        attrs: codec::encode(&clear).expose().clone(),
+        secret: SecretChange::Set(sealed(&secret)),
+        index: index(&clear),
+    }
+}
+
+fn sealed(secret: &Attributes) -> Option<SecretBytes> {
+    (!secret.is_empty()).then(|| codec::encode(secret))
+}
+
+/// What the slot file finds an object by.
+fn index(attributes: &Attributes) -> Vec<(u64, Vec<u8>)> {
+    let indexed = SELECTIVE.iter().chain(&COARSE);
+    indexed
+        .filter_map(|&ty| Some((ty, attributes.bytes(ty)?.to_vec())))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}

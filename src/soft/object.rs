@@ -1,0 +1,214 @@
+//! The objects at hand: session objects, and those of the slot file that were read.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use cryptoki_sys::*;
+use parking_lot::RwLock;
+use quick_cache::sync::Cache;
+
+use super::Soft;
+use super::access::View;
+use super::handle::{self, Number, Place};
+use crate::error::{Code, Result};
+use crate::mechanism::key::Key;
+use crate::object::{Attributes, build, codec};
+use crate::store::Record;
+use crate::token::{ObjectId, SessionId};
+
+/// How many of the slot file's objects are kept read. A prepared RSA-2048 key takes some 8 KiB.
+const KEPT: usize = 4096;
+
+/// An object as this process holds it. Its attributes never change: a change makes a new one.
+pub struct Object {
+    pub at: Number,
+    pub private: bool,
+    /// All but the secret attributes.
+    pub attributes: Attributes,
+    secret: Secret,
+    key: OnceLock<Arc<Key>>,
+}
+
+enum Secret {
+    /// A session object's, in memory.
+    Here(Attributes),
+    /// A token object's, sealed in the slot file; `checked` is the epoch at which this version was last known current.
+    Stored { record: Record, checked: AtomicU64 },
+}
+
+/// The objects of one token in this process.
+pub struct Objects {
+    session: RwLock<HashMap<u64, (SessionId, Arc<Object>)>>,
+    next: AtomicU64,
+    token: Cache<u64, Arc<Object>>,
+}
+
+impl Object {
+    pub fn on_token(&self) -> bool {
+        self.at.place == Place::Token
+    }
+
+    pub fn class(&self) -> Option<CK_OBJECT_CLASS> {
+        self.attributes.ulong(CKA_CLASS)
+    }
+
+    /// The version that a change of a token object must name.
+    pub fn version(&self) -> u64 {
+        match &self.secret {
+            Secret::Stored { record, .. } => record.version,
+            Secret::Here(_) => 0,
+        }
+    }
+
+    /// The secret attributes, opened for this use.
+    pub fn secret(&self, view: &View) -> Result<Attributes> {
+        match &self.secret {
+            Secret::Here(attributes) => Ok(attributes.clone()),
+            Secret::Stored { record, .. } => match view.file.secret(&view.keys, record)? {
+                Some(sealed) => codec::decode(sealed.expose()),
+                None => Ok(Attributes::new()),
+            },
+        }
+    }
+
+    /// Every attribute, secret ones too.
+    pub fn whole(&self, view: &View) -> Result<Attributes> {
+        Ok(build::join(self.attributes.clone(), self.secret(view)?))
+    }
+
+    /// The prepared key, parsed at its first use.
+    pub fn key(&self, view: &View) -> Result<Arc<Key>> {
+        if let Some(key) = self.key.get() {
+            return Ok(key.clone());
+        }
+        let key = Arc::new(Key::prepare(&self.whole(view)?)?);
+        Ok(self.key.get_or_init(|| key).clone())
+    }
+}
+
+impl Objects {
+    pub fn new() -> Objects {
+        Objects { session: RwLock::default(), next: AtomicU64::new(1), token: Cache::new(KEPT) }
+    }
+
+    pub fn add_session_object(&self, owner: SessionId, attributes: &Attributes) -> Arc<Object> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let object = Arc::new(session_object(number, attributes));
+        self.session.write().insert(number, (owner, object.clone()));
+        object
+    }
+
+    /// `false`: it is gone.
+    pub fn replace_session_object(&self, number: u64, attributes: &Attributes) -> bool {
+        match self.session.write().get_mut(&number) {
+            Some((_, object)) => {
+                *object = Arc::new(session_object(number, attributes));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// `false`: it was gone.
+    pub fn remove(&self, at: Number) -> bool {
+        match at.place {
+            Place::Token => self.token.remove(&at.number).is_some(),
+            Place::Session => self.session.write().remove(&at.number).is_some(),
+        }
+    }
+
+    /// The session objects now, in the order of their making.
+    pub fn session_objects(&self) -> Vec<Arc<Object>> {
+        let mut all: Vec<_> = self.session.read().values().map(|(_, object)| object.clone()).collect();
+        all.sort_by_key(|object| object.at.number);
+        all
+    }
+
+    /// Whether any object went.
+    pub fn end_session(&self, session: SessionId) -> bool {
+        let mut objects = self.session.write();
+        let before = objects.len();
+        objects.retain(|_, (owner, _)| *owner != session);
+        objects.len() != before
+    }
+
+    /// At the end of a login: private session objects die, and no key of a private object stays prepared.
+    pub fn forget_private(&self) {
+        self.session.write().retain(|_, (_, object)| !object.private);
+        self.token.retain(|_, object| !object.private);
+    }
+
+    pub fn forget_all(&self) {
+        self.session.write().clear();
+        self.token.clear();
+    }
+}
+
+fn session_object(number: u64, attributes: &Attributes) -> Object {
+    let (clear, secret) = build::split(attributes);
+    Object {
+        at: Number { place: Place::Session, number },
+        private: attributes.is_true(CKA_PRIVATE),
+        attributes: clear,
+        secret: Secret::Here(secret),
+        key: OnceLock::new(),
+    }
+}
+
+impl Soft {
+    /// The object that `id` names, if this application may see it now; `CKR_OBJECT_HANDLE_INVALID`.
+    pub(super) fn object(&self, view: &View, id: ObjectId) -> Result<Arc<Object>> {
+        let (at, count) = handle::decode(id);
+        let object = self.object_at(view, at)?.ok_or(Code::ObjectHandleInvalid)?;
+        if view.honours(&object, count) { Ok(object) } else { Err(Code::ObjectHandleInvalid.into()) }
+    }
+
+    /// The object with this number; `None`: there is none, or it is private and the user is not logged in.
+    pub(super) fn object_at(&self, view: &View, at: Number) -> Result<Option<Arc<Object>>> {
+        if at.place == Place::Session {
+            let found = self.objects.session.read().get(&at.number).map(|(_, object)| object.clone());
+            return Ok(found.filter(|object| !object.private || view.sees_private()));
+        }
+        // The epoch is sampled before reading: a change that comes between is seen at the next use.
+        let epoch = view.file.epoch();
+        let kept = self.objects.token.get(&at.number).filter(|object| !object.private || view.sees_private());
+        if let Some(object) = &kept
+            && let Secret::Stored { checked, .. } = &object.secret
+            && checked.load(Ordering::Acquire) == epoch
+        {
+            return Ok(kept);
+        }
+        self.read_object(view, at, epoch, kept)
+    }
+
+    /// Reads a token object, or confirms the one kept.
+    fn read_object(
+        &self,
+        view: &View,
+        at: Number,
+        epoch: u64,
+        kept: Option<Arc<Object>>,
+    ) -> Result<Option<Arc<Object>>> {
+        let Some(record) = view.file.read(&view.keys, at.number)? else {
+            self.objects.token.remove(&at.number);
+            return Ok(None);
+        };
+        if let Some(object) = kept
+            && let Secret::Stored { record: old, checked } = &object.secret
+            && old.version == record.version
+        {
+            checked.store(epoch, Ordering::Release);
+            return Ok(Some(object));
+        }
+        let object = Arc::new(Object {
+            at,
+            private: record.private,
+            attributes: codec::decode(&record.attrs)?,
+            secret: Secret::Stored { record, checked: AtomicU64::new(epoch) },
+            key: OnceLock::new(),
+        });
+        self.objects.token.insert(at.number, object.clone());
+        Ok(Some(object))
+    }
+}

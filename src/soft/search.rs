@@ -1,0 +1,126 @@
+//! `C_FindObjects`: session objects first, then the slot file's, by index where the template allows, streamed.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+
+use super::Soft;
+use super::access::View;
+use super::handle::{Number, Place};
+use super::manage::{COARSE, SELECTIVE};
+use super::object::Object;
+use crate::error::Result;
+use crate::object::{Attributes, build, codec};
+use crate::token::{Attribute, ObjectId, Search};
+
+/// Index entries read from the slot file at a time.
+const BATCH: usize = 64;
+
+struct Running {
+    view: View,
+    template: Vec<Attribute>,
+    session_objects: std::vec::IntoIter<Arc<Object>>,
+    /// The template's values that the slot file's index holds; the most selective kind only.
+    index: Vec<(u64, Vec<u8>)>,
+    /// The last row seen; `None`: the slot file is done with, or not asked for.
+    after: Option<u64>,
+    entries: std::vec::IntoIter<u64>,
+}
+
+impl Soft {
+    pub(super) fn search(&self, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
+        let view = self.view()?;
+        let wanted: Attributes = template.iter().cloned().collect();
+        let on_token = wanted.bool(CKA_TOKEN);
+        let session_objects = if on_token == Some(true) { Vec::new() } else { self.objects.session_objects() };
+        Ok(Box::new(Running {
+            view,
+            index: by_index(&wanted),
+            template,
+            session_objects: session_objects.into_iter(),
+            after: (on_token != Some(false)).then_some(0),
+            entries: Vec::new().into_iter(),
+        }))
+    }
+}
+
+/// The given values to look up: all the selective ones, else the coarse ones. An empty value is in no index.
+fn by_index(wanted: &Attributes) -> Vec<(u64, Vec<u8>)> {
+    let given = |types: &[CK_ATTRIBUTE_TYPE]| -> Vec<(u64, Vec<u8>)> {
+        let values = types.iter().filter_map(|&ty| Some((ty, wanted.bytes(ty)?.to_vec())));
+        values.filter(|(_, value)| !value.is_empty()).collect()
+    };
+    let selective = given(&SELECTIVE);
+    if selective.is_empty() { given(&COARSE) } else { selective }
+}
+
+impl Running {
+    fn next_session_object(&mut self) -> Result<Option<ObjectId>> {
+        for object in self.session_objects.by_ref() {
+            if object.private && !self.view.sees_private() {
+                continue;
+            }
+            let found = if asks_for_secret(&self.template, &object.attributes) {
+                build::matches(&object.whole(&self.view)?, &self.template)
+            } else {
+                build::matches(&object.attributes, &self.template)
+            };
+            if found {
+                return self.view.handle(&object).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_token_object(&mut self) -> Result<Option<ObjectId>> {
+        while let Some(number) = self.next_row()? {
+            // A record that cannot be read costs itself only: the store has said so in the log.
+            let Ok(Some(record)) = self.view.file.read(&self.view.keys, number) else { continue };
+            let Ok(mut attributes) = codec::decode(&record.attrs) else { continue };
+            if asks_for_secret(&self.template, &attributes)
+                && let Ok(Some(secret)) = self.view.file.secret(&self.view.keys, &record)
+            {
+                attributes = build::join(attributes, codec::decode(secret.expose())?);
+            }
+            if build::matches(&attributes, &self.template) {
+                return self.view.handle_of(Number { place: Place::Token, number }, record.private).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_row(&mut self) -> Result<Option<u64>> {
+        if let Some(number) = self.entries.next() {
+            return Ok(Some(number));
+        }
+        let Some(after) = self.after else { return Ok(None) };
+        let index: Vec<(u64, &[u8])> = self.index.iter().map(|(ty, value)| (*ty, value.as_slice())).collect();
+        let entries = self.view.file.find(&self.view.keys, &index, after, BATCH)?;
+        self.after = if entries.len() < BATCH { None } else { entries.last().map(|entry| entry.id) };
+        let rows: Vec<u64> = entries.into_iter().map(|entry| entry.id).collect();
+        self.entries = rows.into_iter();
+        Ok(self.entries.next())
+    }
+}
+
+/// Whether the template names an attribute that this object holds sealed and may reveal.
+fn asks_for_secret(template: &[Attribute], attributes: &Attributes) -> bool {
+    template.iter().any(|wanted| build::needs_secret(attributes, wanted.ty))
+}
+
+impl Search for Running {
+    fn next(&mut self, max: usize) -> Result<Vec<ObjectId>> {
+        let mut found = Vec::with_capacity(max.min(BATCH));
+        while found.len() < max {
+            let next = match self.next_session_object()? {
+                Some(id) => Some(id),
+                None => self.next_token_object()?,
+            };
+            match next {
+                Some(id) => found.push(id),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,177 @@
+//! The key hierarchy (docs/slot-file.md, "Keys").
+
+use zeroize::Zeroizing;
+
+use super::device::DeviceSecret;
+use super::engine::{ObjectRow, Tag};
+use super::format::{decode_attrs, encode_attrs};
+use super::seal::{Key, Part, Sealer, aad, hkdf, hmac};
+use crate::error::{Code, Error, Result};
+use crate::secret::{Secret, SecretBytes};
+
+/// Who has a PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    SecurityOfficer = 1,
+    User = 2,
+}
+
+impl Role {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Role::SecurityOfficer => "security officer",
+            Role::User => "user",
+        }
+    }
+}
+
+/// What a process may read of one token: the public half always, the private half after the user's login. Belongs to
+/// the token as it was initialised when they were made; after another initialisation they open nothing.
+pub struct Keys {
+    pub(super) uuid: [u8; 16],
+    role: Option<Role>,
+    public: Half,
+    private: Option<Half>,
+    master: Option<Master>,
+}
+
+/// The token's random master key.
+pub(super) struct Master {
+    pub version: u32,
+    pub key: Key,
+}
+
+impl Master {
+    pub fn random(version: u32) -> Result<Master> {
+        Ok(Master { version, key: Secret::new(crate::os::random_array()?) })
+    }
+}
+
+impl Keys {
+    pub(super) fn public(device: &DeviceSecret, uuid: [u8; 16]) -> Result<Keys> {
+        let root = device.derive(b"keyward public", &uuid)?;
+        Ok(Keys { uuid, role: None, public: Half::of(&root, &uuid, 1)?, private: None, master: None })
+    }
+
+    pub(super) fn after_login(device: &DeviceSecret, uuid: [u8; 16], role: Role, master: Master) -> Result<Keys> {
+        let private = Half::of(&master.key, &uuid, master.version)?;
+        Ok(Keys { role: Some(role), private: Some(private), master: Some(master), ..Keys::public(device, uuid)? })
+    }
+
+    /// Whose login gave them; `None` without login.
+    pub fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// Whether they read private objects: the user's do. The security officer's only hand the master key on.
+    pub fn reads_private(&self) -> bool {
+        self.role == Some(Role::User) && self.private.is_some()
+    }
+
+    /// The half for objects of that kind; `CKR_USER_NOT_LOGGED_IN`.
+    pub(super) fn half(&self, private: bool) -> Result<&Half> {
+        match (private, &self.private) {
+            (false, _) => Ok(&self.public),
+            (true, Some(half)) if self.reads_private() => Ok(half),
+            (true, _) => Err(Code::UserNotLoggedIn.because("private objects need the user's login")),
+        }
+    }
+
+    /// The private half whoever has logged in: the security officer may check and reset, not read.
+    pub(super) fn private_half(&self) -> Option<&Half> {
+        self.private.as_ref()
+    }
+
+    pub(super) fn public_half(&self) -> &Half {
+        &self.public
+    }
+
+    /// What `C_InitPIN` wraps anew for the user; `CKR_USER_NOT_LOGGED_IN` unless the security officer has logged in.
+    pub(super) fn master_for_pin_reset(&self) -> Result<&Master> {
+        match (&self.master, self.role) {
+            (Some(master), Some(Role::SecurityOfficer)) => Ok(master),
+            _ => Err(Code::UserNotLoggedIn.because("only the security officer sets the user's PIN")),
+        }
+    }
+}
+
+/// The keys for public or for private objects.
+pub(super) struct Half {
+    uuid: [u8; 16],
+    pub version: u32,
+    attrs: Sealer,
+    secret: Key,
+    index: Key,
+    digest: Key,
+    pub state: Sealer,
+}
+
+/// An object's attributes, opened.
+pub(super) struct Opened {
+    pub tags: Vec<Tag>,
+    pub attrs: Vec<u8>,
+}
+
+impl Half {
+    pub fn of(root: &Key, uuid: &[u8; 16], version: u32) -> Result<Half> {
+        let key = |purpose: &[u8]| hkdf(uuid, root.expose(), &[purpose]);
+        Ok(Half {
+            uuid: *uuid,
+            version,
+            attrs: Sealer::new(&key(b"keyward attrs")?),
+            secret: key(b"keyward secret")?,
+            index: key(b"keyward index")?,
+            digest: key(b"keyward digest")?,
+            state: Sealer::new(&key(b"keyward state")?),
+        })
+    }
+
+    /// The blind index tag of an attribute's value.
+    pub fn tag(&self, ty: u64, value: &[u8]) -> Tag {
+        let len = u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes();
+        hmac(&self.index, &[&ty.to_be_bytes(), &len, value]).first_chunk().copied().unwrap_or_default()
+    }
+
+    /// Seals attributes into `row.attrs`; all its other fields must be final.
+    pub fn seal_attrs(&self, row: &mut ObjectRow, tags: &[Tag], attrs: &[u8]) -> Result<()> {
+        let plain = Zeroizing::new(encode_attrs(tags, attrs)?);
+        row.attrs = self.attrs.seal(&aad(&self.uuid, row, Part::Attrs), &plain)?;
+        Ok(())
+    }
+
+    /// `CKR_DEVICE_ERROR` where the record is damaged.
+    pub fn open_attrs(&self, row: &ObjectRow) -> Result<Opened> {
+        let plain = self.attrs.open(&aad(&self.uuid, row, Part::Attrs), &row.attrs).ok_or_else(|| damaged(row.id))?;
+        let (tags, attrs) = decode_attrs(&plain)?;
+        Ok(Opened { tags, attrs: attrs.to_vec() })
+    }
+
+    /// The secret of an object, under a key of its own.
+    pub fn seal_secret(&self, row: &ObjectRow, secret: &SecretBytes) -> Result<Vec<u8>> {
+        self.secret_key(row)?.seal(&aad(&self.uuid, row, Part::Secret), secret.expose())
+    }
+
+    /// `CKR_DEVICE_ERROR` where it is damaged.
+    pub fn open_secret(&self, row: &ObjectRow, sealed: &[u8]) -> Result<SecretBytes> {
+        let opened = self.secret_key(row)?.open(&aad(&self.uuid, row, Part::Secret), sealed);
+        let mut plain = opened.ok_or_else(|| damaged(row.id))?;
+        Ok(Secret::new(std::mem::take(&mut *plain)))
+    }
+
+    fn secret_key(&self, row: &ObjectRow) -> Result<Sealer> {
+        let (id, version) = (row.id.to_be_bytes(), row.key_version.to_be_bytes());
+        Ok(Sealer::new(&hkdf(&[], self.secret.expose(), &[b"keyward object", &id, &version])?))
+    }
+
+    /// An object's summand of the multiset hash.
+    pub fn summand(&self, row: &ObjectRow, attrs_tag: [u8; 16], secret_tag: [u8; 16]) -> [u8; 32] {
+        hmac(&self.digest, &[&aad(&self.uuid, row, Part::Attrs), &attrs_tag, &secret_tag])
+    }
+}
+
+fn damaged(id: u64) -> Error {
+    let why =
+        format!("object {id} of the slot file is damaged or was altered: its seal does not open; see keyward doctor");
+    Code::DeviceError.because(why)
+}

@@ -1,0 +1,292 @@
+//! One open token: its header, its PINs, its life from initialisation to initialisation.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::auth::{Good, Try, login_for, login_of, row_of};
+use super::device::DeviceSecret;
+use super::engine::{AuthRow, Batch, Flush, MetaRow, Store, TokenRows};
+use super::format::HeaderBytes;
+use super::keys::{Keys, Master, Role};
+use super::ledger::{Ledger, Sum};
+use super::sqlite::Sqlite;
+use crate::config::KdfPreset;
+use crate::error::{Code, Result};
+use crate::os;
+
+/// What the configuration says of PINs. The store does not judge a PIN's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// For PINs set from now on; each login record keeps its own.
+    pub kdf: KdfPreset,
+    /// Wrong PINs until the role is locked.
+    pub max_failures: u32,
+}
+
+/// Wrong tries of a role, a try under way included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinState {
+    pub failures: u32,
+    pub max: u32,
+}
+
+impl PinState {
+    /// `CKF_USER_PIN_COUNT_LOW`, `CKF_SO_PIN_COUNT_LOW`.
+    pub fn count_low(self) -> bool {
+        self.failures > 0
+    }
+
+    /// `CKF_USER_PIN_FINAL_TRY`, `CKF_SO_PIN_FINAL_TRY`.
+    pub fn final_try(self) -> bool {
+        self.failures.saturating_add(1) == self.max
+    }
+
+    /// `CKF_USER_PIN_LOCKED`, `CKF_SO_PIN_LOCKED`.
+    pub fn locked(self) -> bool {
+        self.failures >= self.max
+    }
+}
+
+/// What may be known of a token without login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub label: String,
+    /// 16 lower-case hexadecimal digits.
+    pub serial: String,
+    /// New with each initialisation.
+    pub uuid: [u8; 16],
+    /// Seconds since 1970 at which the token was last initialised.
+    pub created: u64,
+    pub user_pin_set: bool,
+    pub so: PinState,
+    pub user: PinState,
+    /// The medium or the permissions allow reading only.
+    pub read_only: bool,
+}
+
+/// Most bytes of a label.
+const LABEL: usize = 255;
+
+/// One open token. Any thread may call at any time; after a fork the child's first call opens the file anew.
+pub struct SlotFile {
+    pub(super) store: Arc<dyn Store>,
+    device: Arc<DeviceSecret>,
+    rules: Rules,
+    /// Wrong tries of this process where none can be recorded, by role.
+    unrecorded: [AtomicU32; 2],
+}
+
+/// A token just initialised: all rows, and the keys that open them.
+struct Fresh {
+    meta: MetaRow,
+    so: AuthRow,
+}
+
+impl SlotFile {
+    /// Makes the file of a new token, which appears under its name complete or not at all. `serial`: 16 hexadecimal
+    /// digits; `label`: at most 255 bytes; `so_pin`: the security officer's.
+    ///
+    /// `CKR_ARGUMENTS_BAD`; `CKR_FUNCTION_FAILED` where the name is taken; `CKR_TOKEN_WRITE_PROTECTED`,
+    /// `CKR_DEVICE_MEMORY` (disk full), `CKR_DEVICE_ERROR`.
+    pub fn create(
+        path: &Path,
+        device: Arc<DeviceSecret>,
+        rules: Rules,
+        serial: &str,
+        label: &str,
+        so_pin: &[u8],
+    ) -> Result<SlotFile> {
+        let serial = match u64::from_str_radix(serial, 16) {
+            Ok(number) if serial.len() == 16 && !serial.starts_with('+') => number,
+            _ => return Err(Code::ArgumentsBad.because(format!("the serial {serial:?} is not 16 hexadecimal digits"))),
+        };
+        let fresh = Fresh::make(&device, rules, (serial, 0), label, so_pin)?;
+        Sqlite::create(path, &fresh.meta, &[(Role::SecurityOfficer as u8, fresh.so)])?;
+        SlotFile::open(path, device, rules)
+    }
+
+    /// Opens an existing token.
+    /// `CKR_TOKEN_NOT_RECOGNIZED`: no slot file, a damaged or a newer one, or of another device secret;
+    /// `CKR_DEVICE_REMOVED`: no such file; `CKR_GENERAL_ERROR`: its permissions are too loose;
+    /// `CKR_TOKEN_WRITE_PROTECTED`: it cannot be opened as things are; `CKR_DEVICE_ERROR`.
+    pub fn open(path: &Path, device: Arc<DeviceSecret>, rules: Rules) -> Result<SlotFile> {
+        let store: Arc<dyn Store> = Sqlite::open(path)?;
+        let file = SlotFile { store, device, rules, unrecorded: Default::default() };
+        file.header()?;
+        Ok(file)
+    }
+
+    /// `C_InitToken` on a token that is: its objects and the user's PIN go, keys and UUID are new, the serial and the
+    /// security officer's PIN stay. Ids go on: none is given twice. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`,
+    /// `CKR_ARGUMENTS_BAD`, `CKR_FUNCTION_FAILED` (initialised by another process meanwhile), and those of writing.
+    pub fn reinitialise(&self, so_pin: &[u8], label: &str) -> Result<()> {
+        let good = self.recorded(Role::SecurityOfficer, so_pin)?;
+        let (header, ..) = self.open_public()?;
+        let commits = self.ledger()?.commits;
+        let fresh = Fresh::make(&self.device, self.rules, (header.serial, commits), label, so_pin)?;
+        self.store.write(Flush::Before, &mut |batch| {
+            self.same_token(batch, &good.uuid)?;
+            batch.wipe()?;
+            batch.set_meta(&fresh.meta)?;
+            batch.set_auth(Role::SecurityOfficer as u8, &fresh.so)
+        })
+    }
+
+    /// `CKR_TOKEN_NOT_RECOGNIZED`, `CKR_DEVICE_ERROR`, `CKR_DEVICE_REMOVED`.
+    pub fn header(&self) -> Result<Header> {
+        let (header, keys, rows) = self.open_public()?;
+        let label = keys.public_half().state.open(&label_aad(&rows.meta.header), &rows.meta.label);
+        let label = label
+            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+            .ok_or_else(|| Code::TokenNotRecognized.because("the slot file's header is damaged or was altered"))?;
+        let state = |role| -> Result<Option<PinState>> {
+            let login = login_of(&self.device, &header.uuid, role, &rows)?;
+            Ok(login.map(|(_, failures)| PinState { failures, max: self.rules.max_failures }))
+        };
+        let none = PinState { failures: 0, max: self.rules.max_failures };
+        let user = state(Role::User)?;
+        Ok(Header {
+            label,
+            serial: format!("{:016x}", header.serial),
+            uuid: header.uuid,
+            created: header.created,
+            user_pin_set: user.is_some(),
+            so: state(Role::SecurityOfficer)?.unwrap_or(none),
+            user: user.unwrap_or(none),
+            read_only: !self.store.is_writable(),
+        })
+    }
+
+    /// The keys that a PIN gives. The try is on record, durably, before it is made; a clean login costs one flush.
+    /// `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`.
+    pub fn unlock(&self, role: Role, pin: &[u8]) -> Result<Arc<Keys>> {
+        let good = match self.store.is_writable() {
+            true => self.recorded(role, pin)?,
+            false => self.unrecorded(role, pin)?,
+        };
+        Keys::after_login(&self.device, good.uuid, role, good.master).map(Arc::new)
+    }
+
+    /// What may be read without login.
+    pub fn public_keys(&self) -> Result<Arc<Keys>> {
+        self.open_public().map(|(_, keys, _)| Arc::new(keys))
+    }
+
+    /// Replaces a PIN by its old one. Errors as for [`SlotFile::unlock`]; `CKR_FUNCTION_FAILED` where another process
+    /// replaced it meanwhile.
+    pub fn set_pin(&self, role: Role, old: &[u8], new: &[u8]) -> Result<()> {
+        let good = self.recorded(role, old)?;
+        let generation = good.login.generation.checked_add(1).ok_or(Code::DeviceMemory)?;
+        let login = login_for(&self.device, &good.uuid, role, (new, generation, self.rules.kdf), &good.master)?;
+        self.store.write(Flush::Before, &mut |batch| {
+            let rows = self.same_token(batch, &good.uuid)?;
+            match login_of(&self.device, &good.uuid, role, &rows)? {
+                Some((now, _)) if now == good.login => {}
+                _ => return Err(Code::FunctionFailed.because("another process changed this PIN meanwhile")),
+            }
+            batch.set_auth(role as u8, &row_of(&self.device, &good.uuid, role, &login, 0)?)
+        })
+    }
+
+    /// Sets the user's PIN by the security officer's keys, forgetting wrong tries. Private objects stay readable.
+    /// `CKR_USER_NOT_LOGGED_IN` for other keys; `CKR_FUNCTION_FAILED`: the token has been initialised meanwhile.
+    pub fn init_user_pin(&self, so: &Keys, pin: &[u8]) -> Result<()> {
+        let master = so.master_for_pin_reset()?;
+        let (header, _, rows) = self.open_public()?;
+        let before = login_of(&self.device, &header.uuid, Role::User, &rows);
+        // A damaged record of the user is what this call mends.
+        let generation = before.ok().flatten().map_or(1, |(login, _)| login.generation.saturating_add(1));
+        let login = login_for(&self.device, &so.uuid, Role::User, (pin, generation, self.rules.kdf), master)?;
+        self.store.write(Flush::Before, &mut |batch| {
+            self.same_token(batch, &so.uuid)?;
+            batch.set_auth(Role::User as u8, &row_of(&self.device, &so.uuid, Role::User, &login, 0)?)
+        })
+    }
+
+    /// Changes whenever any process committed anything, and when the file was replaced. Sample it *before* reading what
+    /// is to be kept. Some nanoseconds.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.store.epoch()
+    }
+
+    pub(super) fn uuid(&self) -> Result<[u8; 16]> {
+        Ok(HeaderBytes::decode(&self.store.token()?.meta.header)?.uuid)
+    }
+
+    pub(super) fn ledger(&self) -> Result<Ledger> {
+        let (_, keys, rows) = self.open_public()?;
+        Ledger::open(&keys, &rows.meta)
+    }
+
+    pub(super) fn open_public(&self) -> Result<(HeaderBytes, Keys, TokenRows)> {
+        let rows = self.store.token()?;
+        let header = HeaderBytes::decode(&rows.meta.header)?;
+        if self.device.check(&header.uuid)? != header.device_check {
+            let why = "the slot file belongs to another device secret than the one configured: use the secret of the \
+                       machine that made it";
+            return Err(Code::TokenNotRecognized.because(why));
+        }
+        let keys = Keys::public(&self.device, header.uuid)?;
+        Ok((header, keys, rows))
+    }
+
+    fn attempt(&self, role: Role) -> Try<'_> {
+        Try { store: &*self.store, device: &self.device, role, max: self.rules.max_failures }
+    }
+
+    fn recorded(&self, role: Role, pin: &[u8]) -> Result<Good> {
+        self.attempt(role).run(pin)
+    }
+
+    fn unrecorded(&self, role: Role, pin: &[u8]) -> Result<Good> {
+        let [so, user] = &self.unrecorded;
+        let count = if role == Role::User { user } else { so };
+        let outcome = self.attempt(role).run_unrecorded(pin, count.fetch_add(1, Ordering::AcqRel));
+        if outcome.is_ok() {
+            count.store(0, Ordering::Release);
+        }
+        outcome
+    }
+
+    /// `CKR_FUNCTION_FAILED` where it is another initialisation's.
+    pub(super) fn same_token(&self, batch: &dyn Batch, uuid: &[u8; 16]) -> Result<TokenRows> {
+        let rows = batch.token()?;
+        match HeaderBytes::decode(&rows.meta.header)?.uuid == *uuid {
+            true => Ok(rows),
+            false => Err(Code::FunctionFailed.because("another process initialised the token meanwhile")),
+        }
+    }
+}
+
+impl Fresh {
+    fn make(
+        device: &DeviceSecret,
+        rules: Rules,
+        (serial, commits): (u64, u64),
+        label: &str,
+        so_pin: &[u8],
+    ) -> Result<Fresh> {
+        if label.len() > LABEL {
+            return Err(Code::ArgumentsBad.because(format!("the label has {} bytes, at most {LABEL}", label.len())));
+        }
+        let uuid = os::random_array::<16>()?;
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let header = HeaderBytes { uuid, serial, created, key_version: 1, device_check: device.check(&uuid)? }.encode();
+        let master = Master::random(1)?;
+        let login = login_for(device, &uuid, Role::SecurityOfficer, (so_pin, 1, rules.kdf), &master)?;
+        let so = row_of(device, &uuid, Role::SecurityOfficer, &login, 0)?;
+        let keys = Keys::after_login(device, uuid, Role::SecurityOfficer, master)?;
+        let label = keys.public_half().state.seal(&label_aad(&header), label.as_bytes())?;
+        let mut meta = MetaRow { header, label, public_state: Vec::new(), private_state: Vec::new() };
+        let mut ledger = Ledger { commits, private: Some(Sum::default()), ..Ledger::default() };
+        ledger.close(&keys, &mut meta)?;
+        Ok(Fresh { meta, so })
+    }
+}
+
+fn label_aad(header: &[u8]) -> Vec<u8> {
+    [b"keyward label", header].concat()
+}

@@ -1,0 +1,246 @@
+//! Rows to SQL and back.
+
+use std::path::Path;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
+
+use super::super::engine::{AuthRow, Batch, MetaRow, ObjectRow, SecretRow, Tag, TokenRows};
+use super::open::failure;
+use crate::error::{Code, Error, Result};
+
+/// Statements on one connection, within the transaction that it is in, if any.
+pub struct Transaction<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
+
+/// Ids and versions as the engine keeps them. What does not fit was never handed out.
+fn signed(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|_| Code::GeneralError.because("a number of the slot file is out of range"))
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+impl<'a> Transaction<'a> {
+    pub fn new(connection: &'a Connection, path: &'a Path) -> Transaction<'a> {
+        Transaction { connection, path }
+    }
+
+    fn fails(&self, error: rusqlite::Error) -> Error {
+        failure(self.path, &error)
+    }
+
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>> {
+        self.connection.prepare_cached(sql).map_err(|e| self.fails(e))
+    }
+
+    fn run(&self, sql: &str, with: impl Params) -> Result<()> {
+        self.prepare(sql)?.execute(with).map(drop).map_err(|e| self.fails(e))
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        with: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        self.prepare(sql)?.query_row(with, read).optional().map_err(|e| self.fails(e))
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        with: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.prepare(sql)?;
+        let rows = statement.query_map(with, read).and_then(|rows| rows.collect());
+        rows.map_err(|e| self.fails(e))
+    }
+
+    pub fn begin(&self, how: &str) -> Result<()> {
+        if !self.connection.is_autocommit() {
+            // A panic left the last one open.
+            self.run("ROLLBACK", [])?;
+        }
+        self.run(how, [])
+    }
+
+    /// Commits if `done` is good, else rolls back.
+    pub fn end<T>(&self, done: Result<T>) -> Result<T> {
+        let ended = done.and_then(|value| self.run("COMMIT", []).map(|()| value));
+        if ended.is_err() && !self.connection.is_autocommit() {
+            let _ = self.run("ROLLBACK", []);
+        }
+        ended
+    }
+
+    pub fn set_flush(&self, level: &str) -> Result<()> {
+        self.connection.pragma_update(None, "synchronous", level).map_err(|e| self.fails(e))
+    }
+
+    pub fn write_token(&self, meta: &MetaRow, auth: &[(u8, AuthRow)]) -> Result<()> {
+        self.set_meta(meta)?;
+        auth.iter().try_for_each(|(role, row)| self.set_auth(*role, row))
+    }
+
+    /// See `Store::find`. The rarest tag leads, so that one that all objects carry costs nothing.
+    pub fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>> {
+        let mut tags: Vec<&Tag> = tags.iter().collect();
+        if tags.len() > 1 {
+            let mut counted =
+                tags.into_iter().map(|tag| Ok((self.count_some(tag)?, tag))).collect::<Result<Vec<_>>>()?;
+            counted.sort_by_key(|(count, _)| *count);
+            tags = counted.into_iter().map(|(_, tag)| tag).collect();
+        }
+        let Some((first, others)) = tags.split_first() else { return Ok(Vec::new()) };
+        let mut sql = String::from("SELECT a.id FROM idx a WHERE a.tag = ?1 AND a.id > ?2");
+        for at in 0..others.len() {
+            let parameter = at.saturating_add(4);
+            sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM idx b WHERE b.tag = ?{parameter} AND b.id = a.id)"));
+        }
+        sql.push_str(" ORDER BY a.id LIMIT ?3");
+        let (after, limit) = (signed(after)?, limited(limit));
+        let mut with: Vec<&dyn rusqlite::ToSql> = vec![*first, &after, &limit];
+        with.extend(others.iter().map(|tag| *tag as &dyn rusqlite::ToSql));
+        self.all(&sql, with.as_slice(), |row| unsigned(row, 0))
+    }
+
+    /// How many objects carry a tag, counted up to 64.
+    fn count_some(&self, tag: &Tag) -> Result<u64> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM idx WHERE tag = ?1 LIMIT 64)";
+        Ok(self.one(sql, [tag], |row| unsigned(row, 0))?.unwrap_or(0))
+    }
+
+    /// See `Store::list`.
+    pub fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>> {
+        let sql = "SELECT id, private FROM obj WHERE id > ?1 AND private <= ?2 ORDER BY id LIMIT ?3";
+        self.all(sql, params![signed(after)?, private, limited(limit)], |row| Ok((unsigned(row, 0)?, row.get(1)?)))
+    }
+
+    pub fn index_entries(&self) -> Result<u64> {
+        Ok(self.one("SELECT count(*) FROM idx", [], |row| unsigned(row, 0))?.unwrap_or(0))
+    }
+}
+
+fn limited(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl Batch for Transaction<'_> {
+    fn token(&self) -> Result<TokenRows> {
+        let meta = self.one("SELECT header, label, public_state, private_state FROM meta", [], |row| {
+            Ok(MetaRow {
+                header: row.get(0)?,
+                label: row.get(1)?,
+                public_state: row.get(2)?,
+                private_state: row.get(3)?,
+            })
+        })?;
+        let auth = self.all("SELECT role, record, failures, mac FROM auth", [], |row| {
+            Ok((row.get(0)?, AuthRow { record: row.get(1)?, failures: row.get(2)?, mac: row.get(3)? }))
+        })?;
+        let meta = meta.ok_or_else(|| Code::TokenNotRecognized.because("the slot file has no header"))?;
+        Ok(TokenRows { meta, auth })
+    }
+
+    fn get(&self, id: u64) -> Result<Option<ObjectRow>> {
+        let Ok(key) = i64::try_from(id) else { return Ok(None) };
+        let sql = "SELECT version, key_version, private, secret_version, attrs FROM obj WHERE id = ?1";
+        self.one(sql, [key], |row| {
+            Ok(ObjectRow {
+                id,
+                version: unsigned(row, 0)?,
+                key_version: row.get(1)?,
+                private: row.get(2)?,
+                secret_version: unsigned(row, 3)?,
+                attrs: row.get(4)?,
+            })
+        })
+    }
+
+    fn secret(&self, id: u64) -> Result<Option<SecretRow>> {
+        let Ok(key) = i64::try_from(id) else { return Ok(None) };
+        self.one("SELECT key_version, private, secret_version, secret FROM obj WHERE id = ?1", [key], |row| {
+            Ok(SecretRow {
+                key_version: row.get(0)?,
+                private: row.get(1)?,
+                secret_version: unsigned(row, 2)?,
+                sealed: row.get(3)?,
+            })
+        })
+    }
+
+    fn next_object(&self, after: u64) -> Result<Option<u64>> {
+        self.one("SELECT id FROM obj WHERE id > ?1 ORDER BY id LIMIT 1", [signed(after)?], |row| unsigned(row, 0))
+    }
+
+    fn has_tag(&self, tag: &Tag, id: u64) -> Result<bool> {
+        let sql = "SELECT 1 FROM idx WHERE tag = ?1 AND id = ?2";
+        Ok(self.one(sql, params![tag, signed(id)?], |_| Ok(()))?.is_some())
+    }
+
+    fn set_meta(&self, meta: &MetaRow) -> Result<()> {
+        let sql =
+            "INSERT OR REPLACE INTO meta(one, header, label, public_state, private_state) VALUES (1, ?1, ?2, ?3, ?4)";
+        self.run(sql, params![meta.header, meta.label, meta.public_state, meta.private_state])
+    }
+
+    fn set_auth(&self, role: u8, row: &AuthRow) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO auth(role, record, failures, mac) VALUES (?1, ?2, ?3, ?4)";
+        self.run(sql, params![role, row.record, row.failures, row.mac])
+    }
+
+    fn next_id(&self) -> Result<u64> {
+        let last = self.one("SELECT seq FROM sqlite_sequence WHERE name = 'obj'", [], |row| unsigned(row, 0))?;
+        // The sequence was found set back, or ids at the end of their range: never hand one out again.
+        let used = self.one("SELECT max(id) FROM obj", [], |row| row.get::<_, Option<i64>>(0))?.flatten();
+        let used = used.and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
+        let next = last.unwrap_or(0).max(used).checked_add(1).filter(|id| i64::try_from(*id).is_ok());
+        next.ok_or_else(|| Code::DeviceMemory.because("the slot file has no object ids left"))
+    }
+
+    fn insert(&self, row: &ObjectRow, secret: Option<&[u8]>) -> Result<()> {
+        let sql = "INSERT INTO obj(id, version, key_version, private, secret_version, attrs, secret) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (id, version, sealed_in) = (signed(row.id)?, signed(row.version)?, signed(row.secret_version)?);
+        self.run(sql, params![id, version, row.key_version, row.private, sealed_in, row.attrs, secret])
+    }
+
+    fn update(&self, row: &ObjectRow, secret: Option<Option<&[u8]>>) -> Result<()> {
+        let sql = "UPDATE obj SET version = ?2, key_version = ?3, private = ?4, secret_version = ?5, attrs = ?6 \
+                   WHERE id = ?1";
+        let (id, version, sealed_in) = (signed(row.id)?, signed(row.version)?, signed(row.secret_version)?);
+        self.run(sql, params![id, version, row.key_version, row.private, sealed_in, row.attrs])?;
+        match secret {
+            Some(secret) => self.run("UPDATE obj SET secret = ?2 WHERE id = ?1", params![id, secret]),
+            None => Ok(()),
+        }
+    }
+
+    fn delete(&self, id: u64) -> Result<()> {
+        self.run("DELETE FROM obj WHERE id = ?1", [signed(id)?])
+    }
+
+    fn add_tag(&self, tag: &Tag, id: u64) -> Result<()> {
+        self.run("INSERT OR IGNORE INTO idx(tag, id) VALUES (?1, ?2)", params![tag, signed(id)?])
+    }
+
+    fn drop_tag(&self, tag: &Tag, id: u64) -> Result<()> {
+        self.run("DELETE FROM idx WHERE tag = ?1 AND id = ?2", params![tag, signed(id)?])
+    }
+
+    fn drop_all_tags(&self, id: u64) -> Result<()> {
+        self.run("DELETE FROM idx WHERE id = ?1", [signed(id)?])
+    }
+
+    fn wipe(&self) -> Result<()> {
+        // Row by row, not by truncation: so `secure_delete` overwrites, and the sequence of ids stays.
+        ["DELETE FROM obj WHERE true", "DELETE FROM idx WHERE true", "DELETE FROM auth WHERE true"]
+            .into_iter()
+            .try_for_each(|sql| self.run(sql, []))
+    }
+}

@@ -1,0 +1,253 @@
+//! The engine on SQLite in WAL mode: any number of processes and threads, one flush per commit.
+//!
+//! The five traps of docs/slot-file.md ("Traps") are closed here: forks in `gate`, fairness by the lock file in
+//! [`Sqlite::write`], speed in `open`, change detection in [`Sqlite::epoch`], media in `open::access`.
+
+mod batch;
+mod connections;
+mod gate;
+mod open;
+
+use std::any::Any;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::batch::Transaction;
+use self::connections::{Connections, Pooled, Watched};
+use self::gate::Inside;
+use self::open::{Access, Purpose};
+use super::engine::{AuthRow, Batch, Flush, MetaRow, ObjectRow, SecretRow, Store, Tag, TokenRows, Tries};
+use crate::error::{Code, Result};
+use crate::os::{self, Mode, RangeLock};
+
+const WRITERS: u8 = 0;
+const TRIES: u8 = 1;
+
+/// How often the path is looked at for a replaced file, in milliseconds.
+const LOOK: u64 = 1000;
+
+/// A slot file.
+pub struct Sqlite {
+    path: PathBuf,
+    access: Access,
+    connections: Arc<Connections>,
+    /// When the path was last looked at, and what stood there.
+    looked: AtomicU64,
+    stamp: AtomicU64,
+}
+
+impl Sqlite {
+    pub fn create(path: &Path, meta: &MetaRow, auth: &[(u8, AuthRow)]) -> Result<()> {
+        if let Some(dir) = path.parent() {
+            os::create_private_dirs(dir)?;
+        }
+        let _alone = RangeLock::wait(&open::lock_path(path), WRITERS, Mode::Exclusive)?;
+        open::create(&gate::enter(), path, meta, auth)
+    }
+
+    pub fn open(path: &Path) -> Result<Arc<Sqlite>> {
+        // Absolute, since the host may change its working directory.
+        let path = std::path::absolute(path).map_err(|e| os::failed("open", path, &e))?;
+        let inside = gate::enter();
+        let access = open::access(&path)?;
+        let connections = Arc::new(Connections::default());
+        gate::register(&inside, &connections);
+        let (looked, stamp) = (AtomicU64::new(os::coarse_millis()), AtomicU64::new(stamp(&path, access)));
+        let engine = Sqlite { path, access, connections, looked, stamp };
+        // Opens the first connection, which says what is wrong with the file, if anything.
+        let watched = engine.watch(&inside).map(drop);
+        drop(inside);
+        watched.map(|()| Arc::new(engine))
+    }
+
+    fn connect(&self, inside: &Inside, purpose: Purpose) -> Result<rusqlite::Connection> {
+        open::connect(inside, &self.path, self.access, purpose)
+    }
+
+    /// Watches the file as it now stands there, if not done yet.
+    fn watch(&self, inside: &Inside) -> Result<&Watched> {
+        self.connections.watch(inside, || {
+            let connection = self.connect(inside, Purpose::Read)?;
+            // The engine maps its shared memory with the first read.
+            Transaction::new(&connection, &self.path).token()?;
+            Ok(connection)
+        })
+    }
+
+    /// Looks whether the path still leads to the same file; `CKR_DEVICE_REMOVED` where it leads nowhere.
+    fn look(&self, _: &Inside) -> Result<()> {
+        self.looked.store(os::coarse_millis(), Ordering::Release);
+        let now = stamp(&self.path, self.access);
+        if self.stamp.swap(now, Ordering::AcqRel) != now {
+            self.connections.replaced();
+        }
+        match now {
+            GONE => Err(Code::DeviceRemoved.because(format!("the slot file {} is gone", self.path.display()))),
+            _ => Ok(()),
+        }
+    }
+
+    fn look_is_due(&self) -> bool {
+        os::coarse_millis().saturating_sub(self.looked.load(Ordering::Relaxed)) >= LOOK
+            || self.stamp.load(Ordering::Relaxed) == GONE
+    }
+
+    fn reading<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let inside = gate::enter();
+        if self.look_is_due() {
+            self.look(&inside)?;
+        }
+        let reader = match self.connections.take_reader(&inside) {
+            Some(reader) => reader,
+            None => self.connections.pooled(self.connect(&inside, Purpose::Read)?),
+        };
+        let done = work(&Transaction::new(&reader.connection, &self.path));
+        self.connections.give_back(&inside, reader);
+        done
+    }
+
+    fn writing<T>(&self, flush: Flush, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let inside = gate::enter();
+        self.look(&inside)?;
+        let mut place = self.connections.writer(&inside);
+        let writer = match &mut *place {
+            Some(writer) => writer,
+            empty => empty.insert(self.connections.pooled(self.connect(&inside, Purpose::Write)?)),
+        };
+        let transaction = Transaction::new(&writer.connection, &self.path);
+        if flush == Flush::Later {
+            transaction.set_flush("normal")?;
+        }
+        let done = transaction.begin("BEGIN IMMEDIATE").and_then(|()| transaction.end(work(&transaction)));
+        if flush == Flush::Later && transaction.set_flush("full").is_err() {
+            // Rather a new connection than one that does not flush.
+            *place = None::<Pooled>;
+        }
+        done
+    }
+
+    #[cold]
+    fn epoch_anew(&self) -> u64 {
+        let inside = gate::enter();
+        if self.look(&inside).is_err() {
+            return GONE;
+        }
+        match self.watch(&inside) {
+            Ok(watched) => self.epoch_of(watched).unwrap_or(GONE),
+            Err(_) => GONE,
+        }
+    }
+
+    #[inline]
+    fn epoch_of(&self, watched: &Watched) -> Option<u64> {
+        match &watched.watch {
+            Some(watch) => Some(watch.sample()?.wrapping_add(watched.incarnation)),
+            None => Some(self.stamp.load(Ordering::Acquire)),
+        }
+    }
+}
+
+/// The stamp of no file.
+const GONE: u64 = 0;
+
+/// A number for the file that stands under the path: which one it is, and where nothing else would show a change
+/// also its size and time.
+fn stamp(path: &Path, access: Access) -> u64 {
+    let Ok(meta) = fs::metadata(path) else { return GONE };
+    let [mut size, mut seconds, mut nanos] = [0; 3];
+    if access == Access::Immutable {
+        (size, seconds, nanos) = (meta.len(), meta.mtime().unsigned_abs(), meta.mtime_nsec().unsigned_abs());
+    }
+    let fields = [meta.dev(), meta.ino(), size, seconds, nanos];
+    let mixed = fields.into_iter().fold(1u64, |sum, f| (sum.rotate_left(23) ^ f).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed.max(1)
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // Entering closes what a fork left; what remains is this process's own.
+        let inside = gate::enter();
+        self.connections.close(&inside);
+        gate::unregister(&inside, &self.connections);
+        // The watch closes with the last reference to the connections: now, still inside.
+        self.connections = Arc::default();
+    }
+}
+
+impl Store for Sqlite {
+    fn token(&self) -> Result<TokenRows> {
+        self.reading(|t| {
+            t.begin("BEGIN")?;
+            t.end(t.token())
+        })
+    }
+
+    fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>> {
+        self.reading(|t| t.find(tags, after, limit))
+    }
+
+    fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>> {
+        self.reading(|t| t.list(private, after, limit))
+    }
+
+    fn get(&self, id: u64) -> Result<Option<ObjectRow>> {
+        self.reading(|t| t.get(id))
+    }
+
+    fn secret(&self, id: u64) -> Result<Option<SecretRow>> {
+        self.reading(|t| t.secret(id))
+    }
+
+    fn write(&self, flush: Flush, work: &mut dyn FnMut(&dyn Batch) -> Result<()>) -> Result<()> {
+        if !self.is_writable() {
+            let why = format!("{} can only be read: it or its directory is not writable here", self.path.display());
+            return Err(Code::TokenWriteProtected.because(why));
+        }
+        // Outside the gate, as another process may keep us waiting, and a fork must not wait with us.
+        let _turn = RangeLock::wait(&open::lock_path(&self.path), WRITERS, Mode::Exclusive)?;
+        self.writing(flush, |t| work(t))
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&dyn Batch, u64) -> Result<()>) -> Result<(TokenRows, u64)> {
+        self.reading(|t| {
+            t.begin("BEGIN")?;
+            let scanned = (|| {
+                let mut after = 0;
+                while let Some(id) = t.next_object(after)? {
+                    visit(t, id)?;
+                    after = id;
+                }
+                Ok((t.token()?, t.index_entries()?))
+            })();
+            t.end(scanned)
+        })
+    }
+
+    fn tries(&self, mode: Tries) -> Result<Box<dyn Any>> {
+        let mode = match mode {
+            Tries::Together => Mode::Shared,
+            Tries::Alone => Mode::Exclusive,
+        };
+        Ok(Box::new(RangeLock::wait(&open::lock_path(&self.path), TRIES, mode)?))
+    }
+
+    #[inline]
+    fn epoch(&self) -> u64 {
+        if !self.look_is_due()
+            && let Some(watched) = self.connections.watched()
+            && watched.fork == os::fork_epoch()
+            && watched.incarnation == self.connections.incarnation()
+            && let Some(epoch) = self.epoch_of(watched)
+        {
+            return epoch;
+        }
+        self.epoch_anew()
+    }
+
+    fn is_writable(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+}

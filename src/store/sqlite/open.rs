@@ -1,0 +1,272 @@
+//! Opening and making the database: what it lies on, who may write it, how each connection is set up.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind as Io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::super::engine::{AuthRow, MetaRow};
+use super::super::format::FORMAT;
+use super::batch::Transaction;
+use super::gate::Inside;
+use crate::error::{Code, Error, Result};
+use crate::os;
+
+/// `KEYW`, at offset 68 of the file.
+const APPLICATION_ID: i32 = 0x4B45_5957;
+
+const SCHEMA: &str = "
+    CREATE TABLE meta(one INTEGER PRIMARY KEY CHECK(one = 1), header BLOB NOT NULL, label BLOB NOT NULL,
+        public_state BLOB NOT NULL, private_state BLOB NOT NULL) STRICT;
+    CREATE TABLE auth(role INTEGER PRIMARY KEY, record BLOB NOT NULL, failures INTEGER NOT NULL,
+        mac BLOB NOT NULL) STRICT;
+    CREATE TABLE obj(id INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, key_version INTEGER NOT NULL,
+        private INTEGER NOT NULL, secret_version INTEGER NOT NULL, attrs BLOB NOT NULL, secret BLOB) STRICT;
+    CREATE TABLE idx(tag BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(tag, id)) STRICT, WITHOUT ROWID;
+";
+
+/// How the file may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    ReadWrite,
+    /// Nobody can write it from here, and no log waits to be replayed.
+    Immutable,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Read,
+    Write,
+}
+
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Lock file of the slot file: byte 0 for writers, byte 1 for tries of PINs.
+pub fn lock_path(path: &Path) -> PathBuf {
+    beside(path, "-lock")
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// Decides how an existing file can be used, by looking at it from outside only.
+pub fn access(path: &Path) -> Result<Access> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.len() == 0 => {
+            return Err(Code::TokenNotRecognized.because(format!("{} is empty: no slot file", path.display())));
+        }
+        Ok(_) => os::check_private(path)?,
+        Err(e) if e.kind() == Io::NotFound => {
+            return Err(Code::DeviceRemoved.because(format!("the slot file {} is gone", path.display())));
+        }
+        Err(e) => return Err(os::failed("open", path, &e)),
+    }
+    let medium = local(path)?;
+    if !medium.read_only && os::is_writable(path) && os::is_writable(directory(path)) {
+        return Ok(Access::ReadWrite);
+    }
+    match fs::metadata(beside(path, "-wal")) {
+        Ok(wal) if wal.len() > 0 => {
+            let why = format!(
+                "{} cannot be written from here, and was not closed cleanly: its newest changes stand in {}-wal; open it \
+                 once where it can be written (it and its directory), then use it read-only",
+                path.display(),
+                path.display()
+            );
+            Err(Code::TokenWriteProtected.because(why))
+        }
+        _ => Ok(Access::Immutable),
+    }
+}
+
+/// Refuses media on which the engine's locks and shared memory do not hold.
+fn local(path: &Path) -> Result<os::FileSystem> {
+    let medium = os::file_system(path)?;
+    match medium.network {
+        None => Ok(medium),
+        Some(name) => {
+            let why = format!(
+                "{} lies on {name}, where locks and shared memory between processes cannot be trusted: keep slot files on \
+                 a local disk",
+                path.display()
+            );
+            Err(Code::DeviceError.because(why))
+        }
+    }
+}
+
+/// A connection, set up. Checks that it is a slot file of a format that we read.
+pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Result<Connection> {
+    let open = || -> rusqlite::Result<(Connection, i32, i32)> {
+        let connection = match access {
+            Access::ReadWrite => Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+            Access::Immutable => {
+                let flags = FLAGS | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                Connection::open_with_flags(immutable_uri(path), flags)?
+            }
+        };
+        set_up(&connection, access, purpose)?;
+        let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((connection, id, format))
+    };
+    let (connection, id, format) = open().map_err(|e| match failure(path, &e) {
+        e if e.code() == Code::DeviceError && is_damage(&e) => e.recode(Code::TokenNotRecognized),
+        e => e,
+    })?;
+    let shown = path.display();
+    if id != APPLICATION_ID {
+        return Err(Code::TokenNotRecognized.because(format!("{shown} is a database, but no slot file")));
+    }
+    if format > i32::from(FORMAT) {
+        let why = format!(
+            "{shown} has tables of format {format}; this program reads up to {FORMAT}: install a newer keyward"
+        );
+        return Err(Code::TokenNotRecognized.because(why));
+    }
+    Ok(connection)
+}
+
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_EXRESCODE);
+
+fn immutable_uri(path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut uri = b"file:".to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(byte),
+            _ => uri.extend(format!("%{byte:02X}").bytes()),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    OsString::from_vec(uri)
+}
+
+fn set_up(connection: &Connection, access: Access, purpose: Purpose) -> rusqlite::Result<()> {
+    // Readers wait only where another process recovers the log or closes the file as the last.
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    // Plans that do not depend on bound values: 4 instead of 15 microseconds a look-up.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // The file may have been prepared by somebody else: nothing in its schema is run.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
+    if access == Access::ReadWrite {
+        // A backup made by VACUUM INTO is not in WAL mode until first opened here; otherwise this does nothing.
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+    }
+    match purpose {
+        Purpose::Read => connection.pragma_update(None, "query_only", true),
+        Purpose::Write => {
+            // Pages of removed objects are overwritten; a log that grew by one large import is cut again.
+            connection.execute_batch("PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 16777216;")
+        }
+    }
+}
+
+/// Makes the file whole under another name, then gives it its own, unless that is taken (`CKR_FUNCTION_FAILED`).
+pub fn create(inside: &Inside, path: &Path, meta: &MetaRow, auth: &[(u8, AuthRow)]) -> Result<()> {
+    let dir = directory(path);
+    local(dir)?;
+    remove_abandoned(dir);
+    let temporary = beside(path, &format!("{TEMPORARY}{:016x}", u64::from_be_bytes(os::random_array()?)));
+    let made = fill(inside, &temporary, meta, auth).and_then(|()| place(&temporary, path));
+    for rest in ["", "-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(beside(&temporary, rest));
+    }
+    made
+}
+
+const TEMPORARY: &str = ".new-";
+
+fn fill(_: &Inside, path: &Path, meta: &MetaRow, auth: &[(u8, AuthRow)]) -> Result<()> {
+    os::create_private(path).map_err(|e| os::failed("make", path, &e))?;
+    let fails = |e: rusqlite::Error| failure(path, &e);
+    let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fails)?;
+    connection.execute_batch("PRAGMA page_size = 8192; PRAGMA synchronous = FULL;").map_err(fails)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fails)?;
+    connection.pragma_update(None, "user_version", i32::from(FORMAT)).map_err(fails)?;
+    connection.execute_batch(&format!("BEGIN; {SCHEMA}")).map_err(fails)?;
+    let batch = Transaction::new(&connection, path);
+    batch.write_token(meta, auth)?;
+    connection.execute_batch("COMMIT; PRAGMA journal_mode = WAL;").map_err(fails)?;
+    // Checkpoints what the change of mode left and removes the log, so that this file alone is the token.
+    connection.close().map_err(|(_, e)| fails(e))
+}
+
+fn place(temporary: &Path, path: &Path) -> Result<()> {
+    let taken = || Code::FunctionFailed.because(format!("{} exists already; nothing was changed", path.display()));
+    if path.exists() {
+        return Err(taken());
+    }
+    // Of a file that somebody removed without them: replayed over the new one they would destroy it.
+    for stale in ["-wal", "-shm", "-journal"] {
+        match fs::remove_file(beside(path, stale)) {
+            Err(e) if e.kind() != Io::NotFound => return Err(os::failed("remove the stale", &beside(path, stale), &e)),
+            _ => {}
+        }
+    }
+    match fs::hard_link(temporary, path) {
+        Ok(()) => os::sync_dir(path),
+        Err(e) if e.kind() == Io::AlreadyExists => Err(taken()),
+        Err(e) => Err(os::failed("make", path, &e)),
+    }
+}
+
+/// Removes what processes that died while making a token left behind more than an hour ago.
+fn remove_abandoned(dir: &Path) {
+    let old = |entry: &fs::DirEntry| {
+        let age = entry.metadata().ok().and_then(|m| SystemTime::now().duration_since(m.modified().ok()?).ok());
+        age.is_some_and(|age| age > Duration::from_secs(3600))
+    };
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.contains(&format!(".slot{TEMPORARY}")) && old(&entry) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The engine's failure in our codes.
+pub fn failure(path: &Path, error: &rusqlite::Error) -> Error {
+    let code = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Code::DeviceMemory,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Code::TokenWriteProtected,
+        Some(ErrorCode::OutOfMemory) => Code::HostMemory,
+        Some(ErrorCode::NotADatabase) => Code::TokenNotRecognized,
+        _ => Code::DeviceError,
+    };
+    let hint = match code {
+        Code::DeviceMemory => ": the disk is full",
+        Code::TokenWriteProtected => ": it and its directory must be writable by this account",
+        Code::TokenNotRecognized => ": it is no slot file, or is damaged",
+        _ if is_corruption(error) => ": the slot file is damaged; restore it from a backup",
+        _ => "",
+    };
+    code.because(format!("{}: {error}{hint}", path.display()))
+}
+
+fn is_corruption(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
+fn is_damage(error: &Error) -> bool {
+    error.why().is_some_and(|why| why.contains("is damaged"))
+}

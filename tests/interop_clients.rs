@@ -1,0 +1,65 @@
+//! Real PKCS#11 clients on the module just built: each script under scripts/interop makes a token in a scratch
+//! directory, lets its client work on it, and ends with PASS or `FAIL: why`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// The shared library of this build: beside the program, where Cargo also puts what it links for tests.
+fn keyward() -> PathBuf {
+    let beside = Path::new(env!("CARGO_BIN_EXE_keyward")).parent().unwrap();
+    let built = |path: PathBuf| Some((path.metadata().ok()?.modified().ok()?, path));
+    let found = [beside.join("libkeyward.so"), beside.join("deps/libkeyward.so")].into_iter().filter_map(built);
+    found.max().expect("cargo builds libkeyward.so with the tests").1
+}
+
+/// Runs one script; its last line is the verdict.
+fn passes(script: &str, module: &Path) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/interop").join(script);
+    let output = Command::new("bash").arg(&path).arg(module).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let verdict = said.lines().last().unwrap_or_default();
+    assert!(
+        output.status.success() && verdict == "PASS",
+        "{script} with {}: {}\n{said}\n{}",
+        module.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+macro_rules! clients {
+    ($($name:ident: $script:literal,)*) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn works_with_keyward() {
+                passes($script, &keyward());
+            }
+
+            /// So that a failure above is known to be ours and not the script's.
+            #[test]
+            fn the_script_is_sound_on_softhsm() {
+                passes($script, Path::new(SOFTHSM));
+            }
+        }
+    )* };
+}
+
+clients! {
+    pkcs11_tool: "pkcs11-tool.sh",
+    openssl: "openssl.sh",
+    gnutls: "gnutls.sh",
+    p11_kit: "p11-kit.sh",
+}
+
+#[test]
+fn a_file_that_is_no_module_fails_with_a_reason() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/interop/pkcs11-tool.sh");
+    let output = Command::new("bash").arg(path).arg(file!()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success());
+    assert!(said.lines().last().unwrap_or_default().starts_with("FAIL: pkcs11-tool: "), "{said}");
+}

@@ -1,0 +1,92 @@
+//! What the tests of the slot file share.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use keyward::config::KdfPreset;
+use keyward::secret::SecretBytes;
+use keyward::store::*;
+
+pub const LABEL: u64 = 3;
+pub const ID: u64 = 0x102;
+pub const RULES: Rules = Rules { kdf: KdfPreset::Standard, max_failures: 4 };
+pub const SO: &[u8] = b"so-pin";
+pub const PIN: &[u8] = b"user-pin";
+pub const SERIAL: &str = "00112233445566aa";
+
+/// A directory of one test's own, removed at its end.
+pub struct Place(pub PathBuf);
+
+impl Place {
+    pub fn new() -> Place {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("keyward-store-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Place(dir)
+    }
+
+    pub fn slot(&self) -> PathBuf {
+        self.0.join("t.slot")
+    }
+
+    pub fn create(&self) -> SlotFile {
+        SlotFile::create(&self.slot(), device(), RULES, SERIAL, "a label", SO).unwrap()
+    }
+
+    /// A token with a user PIN, and the user's keys.
+    pub fn ready(&self) -> (SlotFile, Arc<Keys>) {
+        let file = self.create();
+        let so = file.unlock(Role::SecurityOfficer, SO).unwrap();
+        file.init_user_pin(&so, PIN).unwrap();
+        let keys = file.unlock(Role::User, PIN).unwrap();
+        (file, keys)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn device() -> Arc<DeviceSecret> {
+    Arc::new(DeviceSecret::from_bytes([42; 32]))
+}
+
+pub fn open(path: &Path) -> SlotFile {
+    SlotFile::open(path, device(), RULES).unwrap()
+}
+
+/// An object found by label and id; its secret is the label reversed.
+pub fn insert(private: bool, label: &str, id: &str) -> Change {
+    Change::Insert {
+        private,
+        attrs: format!("{label}/{id}").into_bytes(),
+        secret: Some(SecretBytes::new(label.bytes().rev().collect())),
+        index: vec![(LABEL, label.into()), (ID, id.into())],
+    }
+}
+
+pub fn find(file: &SlotFile, keys: &Keys, index: &[(u64, &[u8])]) -> Vec<u64> {
+    file.find(keys, index, 0, 1000).unwrap().into_iter().map(|e| e.id).collect()
+}
+
+/// Runs the test `name` of this same program again as another process, with `setting` in KEYWARD_TEST_CHILD.
+pub fn again(name: &str, setting: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("KEYWARD_TEST_CHILD", setting)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// What [`again`] set; `None` in the first process.
+pub fn setting() -> Option<Vec<String>> {
+    let setting = std::env::var("KEYWARD_TEST_CHILD").ok()?;
+    Some(setting.split('|').map(str::to_owned).collect())
+}
