@@ -205,7 +205,11 @@ impl pqc::Private for PrivateKey {
     /// Makes the root of the uppermost tree anew: from 1 ms to 0.3 s, by the set.
     fn check(&self) -> Result<()> {
         let made = with_stack(|| (self.set.functions().generate)(self.set.n(), self.value.expose()))?;
-        if made == self.value { Ok(()) } else { Err(Code::AttributeValueInvalid.because("the root is not that of the seeds"))? }
+        if made == self.value {
+            Ok(())
+        } else {
+            Err(Code::AttributeValueInvalid.because("the root is not that of the seeds"))?
+        }
     }
 
     fn seed(&self) -> Option<&[u8]> {
