@@ -7,6 +7,7 @@ mod ffi;
 mod functions;
 mod names;
 mod process;
+mod profiles;
 mod report;
 mod runner;
 
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Run the specification as tests against a module
     Check(CheckArgs),
+    /// Replay test cases of the PKCS#11 Profiles in their XML form
+    Profiles(ProfilesArgs),
 }
 
 /// Which module, and which token of it.
@@ -106,6 +109,13 @@ struct CheckArgs {
     /// Show passed and skipped tests too
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Where results go, and what they are compared with.
+#[derive(Args)]
+struct Output {
     /// Known failures and skips; the exit status then tells whether the results are exactly as expected
     #[arg(long)]
     expected: Option<PathBuf>,
@@ -120,10 +130,25 @@ struct CheckArgs {
     junit: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct ProfilesArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Cases, or folders of cases
+    #[arg(required = true)]
+    cases: Vec<PathBuf>,
+    /// Fail on every difference that the profile document does not list as variable
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Check(args) => check(&args),
+        Command::Profiles(args) => run_profiles(&args),
     };
     result.unwrap_or_else(|why| {
         eprintln!("pkcs11-conformance: {why}");
@@ -142,15 +167,27 @@ fn check(args: &CheckArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let records = run_all(&env, &tests);
-    let report = Report { module: env.module.display().to_string(), about, records };
-    print!("{}", report::table(&report, args.all, std::io::stdout().is_terminal()));
+    tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, args.all)
+}
+
+fn run_profiles(args: &ProfilesArgs) -> Result<ExitCode, String> {
+    let env = args.target.env();
+    let about = runner::probe(&env)?;
+    let files = profiles::files(&args.cases)?;
+    let records = files.iter().map(|f| profiles::replay(&env, f, args.strict)).collect();
+    tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, true)
+}
+
+/// Prints and writes the results, and concludes.
+fn tell(output: &Output, report: &Report, all: bool) -> Result<ExitCode, String> {
+    print!("{}", report::table(report, all, std::io::stdout().is_terminal()));
     let write = |path: &Option<PathBuf>, text: &dyn Fn() -> String| match path {
         Some(p) => std::fs::write(p, text()).map_err(|e| format!("cannot write {}: {e}", p.display())),
         None => Ok(()),
     };
-    write(&args.json, &|| serde_json::to_string_pretty(&report).unwrap_or_default())?;
-    write(&args.junit, &|| report::junit(&report))?;
-    conclude(args, &report)
+    write(&output.json, &|| serde_json::to_string_pretty(report).unwrap_or_default())?;
+    write(&output.junit, &|| report::junit(report))?;
+    conclude(output, report)
 }
 
 fn run_all(env: &Env, tests: &[check::Test]) -> Vec<runner::Record> {
@@ -168,7 +205,7 @@ fn run_all(env: &Env, tests: &[check::Test]) -> Vec<runner::Record> {
     records
 }
 
-fn conclude(args: &CheckArgs, report: &Report) -> Result<ExitCode, String> {
+fn conclude(args: &Output, report: &Report) -> Result<ExitCode, String> {
     let Some(path) = &args.expected else {
         let failed = report.records.iter().any(|r| r.verdict == Verdict::Fail);
         return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
