@@ -1,5 +1,6 @@
 //! `pkcs11-conformance`: judges any PKCS#11 module from outside, by its shared library alone.
 
+mod bench;
 mod check;
 mod context;
 mod data;
@@ -34,6 +35,8 @@ enum Command {
     Check(CheckArgs),
     /// Replay test cases of the PKCS#11 Profiles in their XML form
     Profiles(ProfilesArgs),
+    /// Measure modules side by side
+    Bench(BenchArgs),
 }
 
 /// Which module, and which token of it.
@@ -144,11 +147,51 @@ struct ProfilesArgs {
     output: Output,
 }
 
+#[derive(Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    target: Target,
+    /// A module to compare with; may be given several times
+    #[arg(long)]
+    vs: Vec<PathBuf>,
+    /// Only operations whose name contains one of these
+    #[arg(long = "only")]
+    only: Vec<String>,
+    /// Sizes of data in bytes
+    #[arg(long, value_delimiter = ',', default_value = "16,1024,16384,1048576")]
+    sizes: Vec<usize>,
+    /// Numbers of objects in the token, for searches; they are made first
+    #[arg(long, value_delimiter = ',', default_value = "10,1000")]
+    objects: Vec<usize>,
+    /// Numbers of threads
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Numbers of processes
+    #[arg(long, value_delimiter = ',')]
+    processes: Vec<usize>,
+    /// Rounds of each module, taken in turns
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Milliseconds of one round
+    #[arg(long, default_value_t = 50)]
+    slice: u64,
+    /// Add the same operations straight on AWS-LC (feature `floor`)
+    #[arg(long)]
+    floor: bool,
+    /// Write results as JSON to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write a chart as SVG to this file
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Check(args) => check(&args),
         Command::Profiles(args) => run_profiles(&args),
+        Command::Bench(args) => run_bench(&args),
     };
     result.unwrap_or_else(|why| {
         eprintln!("pkcs11-conformance: {why}");
@@ -176,6 +219,29 @@ fn run_profiles(args: &ProfilesArgs) -> Result<ExitCode, String> {
     let files = profiles::files(&args.cases)?;
     let records = files.iter().map(|f| profiles::replay(&env, f, args.strict)).collect();
     tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, true)
+}
+
+fn run_bench(args: &BenchArgs) -> Result<ExitCode, String> {
+    let first = args.target.env();
+    let mut envs = vec![first.clone()];
+    envs.extend(args.vs.iter().map(|m| Env { module: m.clone(), init_args: None, ..first.clone() }));
+    for env in &envs {
+        runner::probe(env)?;
+    }
+    let plan = bench::Plan {
+        only: args.only.clone(),
+        sizes: args.sizes.clone(),
+        objects: args.objects.clone(),
+        threads: args.threads.clone(),
+        processes: args.processes.clone(),
+        rounds: args.rounds,
+        slice: args.slice,
+        floor: args.floor,
+    };
+    let results = bench::run(&envs, &plan)?;
+    print!("{}", bench::table(&results));
+    bench::write(&results, args.json.as_ref(), args.svg.as_ref())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints and writes the results, and concludes.
