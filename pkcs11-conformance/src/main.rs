@@ -11,6 +11,7 @@ mod process;
 mod profiles;
 mod report;
 mod runner;
+mod vectors;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum Command {
     Profiles(ProfilesArgs),
     /// Measure modules side by side
     Bench(BenchArgs),
+    /// Run the vectors of Wycheproof and NIST ACVP through a module
+    Vectors(VectorsArgs),
 }
 
 /// Which module, and which token of it.
@@ -186,12 +189,30 @@ struct BenchArgs {
     svg: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct VectorsArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Only sets whose name contains one of these
+    #[arg(long = "only")]
+    only: Vec<String>,
+    /// Folder of ACVP files; otherwise `acvp` in the folder that KEYWARD_VECTORS names
+    #[arg(long)]
+    acvp: Option<PathBuf>,
+    /// Show passed and skipped sets too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Check(args) => check(&args),
         Command::Profiles(args) => run_profiles(&args),
         Command::Bench(args) => run_bench(&args),
+        Command::Vectors(args) => run_vectors(&args),
     };
     result.unwrap_or_else(|why| {
         eprintln!("pkcs11-conformance: {why}");
@@ -209,7 +230,7 @@ fn check(args: &CheckArgs) -> Result<ExitCode, String> {
         tests.iter().for_each(|t| println!("{:<60} {}", t.id, t.section));
         return Ok(ExitCode::SUCCESS);
     }
-    let records = run_all(&env, &tests);
+    let records = in_turn(&tests, |t| &t.id, |t| runner::run(&env, t));
     tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, args.all)
 }
 
@@ -219,6 +240,19 @@ fn run_profiles(args: &ProfilesArgs) -> Result<ExitCode, String> {
     let files = profiles::files(&args.cases)?;
     let records = files.iter().map(|f| profiles::replay(&env, f, args.strict)).collect();
     tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, true)
+}
+
+fn run_vectors(args: &VectorsArgs) -> Result<ExitCode, String> {
+    let env = args.target.env();
+    let about = runner::probe(&env)?;
+    let acvp = vectors::folder(args.acvp.as_ref());
+    if acvp.is_none() {
+        eprintln!("pkcs11-conformance: no folder of ACVP files: those are left out (--acvp, KEYWARD_VECTORS)");
+    }
+    let chosen = |id: &str| args.only.is_empty() || args.only.iter().any(|o| id.contains(o.as_str()));
+    let sets: Vec<_> = vectors::sets(acvp.as_deref())?.into_iter().filter(|s| chosen(&s.id)).collect();
+    let records = in_turn(&sets, |s| &s.id, |s| vectors::run(&env, s));
+    tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, args.all)
 }
 
 fn run_bench(args: &BenchArgs) -> Result<ExitCode, String> {
@@ -256,14 +290,15 @@ fn tell(output: &Output, report: &Report, all: bool) -> Result<ExitCode, String>
     conclude(output, report)
 }
 
-fn run_all(env: &Env, tests: &[check::Test]) -> Vec<runner::Record> {
+/// Runs one after the other, with progress where there is a terminal.
+fn in_turn<X>(all: &[X], name: impl Fn(&X) -> &String, run: impl Fn(&X) -> runner::Record) -> Vec<runner::Record> {
     let progress = std::io::stderr().is_terminal();
-    let mut records = Vec::with_capacity(tests.len());
-    for (i, test) in tests.iter().enumerate() {
+    let mut records = Vec::with_capacity(all.len());
+    for (i, one) in all.iter().enumerate() {
         if progress {
-            eprint!("\r\x1b[K{}/{} {}", i + 1, tests.len(), test.id);
+            eprint!("\r\x1b[K{}/{} {}", i + 1, all.len(), name(one));
         }
-        records.push(runner::run(env, test));
+        records.push(run(one));
     }
     if progress {
         eprint!("\r\x1b[K");
