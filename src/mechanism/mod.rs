@@ -9,6 +9,8 @@ pub mod kdf;
 pub mod key;
 pub mod key_attributes;
 pub mod mac;
+pub mod plan;
+mod prf;
 pub mod rsa;
 pub mod secret_key;
 mod signing;
