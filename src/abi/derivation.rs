@@ -3,11 +3,10 @@
 use cryptoki_sys::*;
 
 use super::args::{In, Maybe};
-use super::params::{bytes, invalid, structure};
+use super::params::{Find, bytes, invalid, structure};
 use super::template;
 use crate::error::Result;
 use crate::mechanism::table::ParamKind;
-use crate::session::Slot;
 use crate::token::*;
 
 /// Additional keys of one derivation.
@@ -17,12 +16,12 @@ pub(super) const MAX_DERIVED_KEYS: usize = 256;
 const MAX_FIELDS: usize = 256;
 
 /// `None` for a kind that is no derivation's.
-pub(super) fn decode(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Option<Params>> {
+pub(super) fn decode(kind: ParamKind, parameter: &In, object: Find) -> Result<Option<Params>> {
     Ok(Some(match kind {
         ParamKind::Integer => Params::Data(parameter.copy()?),
-        ParamKind::Hkdf => hkdf(parameter, slot)?,
+        ParamKind::Hkdf => hkdf(parameter, object)?,
         ParamKind::Pbkdf2 => pbkdf2(parameter)?,
-        ParamKind::Kbkdf | ParamKind::FeedbackKbkdf => kbkdf(kind, parameter, slot)?,
+        ParamKind::Kbkdf | ParamKind::FeedbackKbkdf => kbkdf(kind, parameter, object)?,
         ParamKind::TlsMaster | ParamKind::TlsExtendedMaster => tls_master(kind, parameter)?,
         ParamKind::TlsKeyMaterial => tls_key_material(parameter)?,
         ParamKind::TlsKdf => tls_kdf(parameter)?,
@@ -30,23 +29,23 @@ pub(super) fn decode(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Opt
             let CK_TLS_MAC_PARAMS { prfHashMechanism, ulMacLength, ulServerOrClient } = structure(parameter)?;
             Params::TlsMac(TlsMacParams { prf: prfHashMechanism, length: ulMacLength, sender: ulServerOrClient })
         }
-        ParamKind::IkePrf => ike_prf(parameter, slot)?,
-        ParamKind::Ike1Prf => ike1_prf(parameter, slot)?,
+        ParamKind::IkePrf => ike_prf(parameter, object)?,
+        ParamKind::Ike1Prf => ike1_prf(parameter, object)?,
         ParamKind::Ike1Extended => {
             let CK_IKE1_EXTENDED_DERIVE_PARAMS { prfMechanism, bHasKeygxy, hKeygxy, pExtraData, ulExtraDataLen } =
                 structure(parameter)?;
-            ike_expand(prfMechanism, (bHasKeygxy, hKeygxy), (pExtraData, ulExtraDataLen), slot)?
+            ike_expand(prfMechanism, (bHasKeygxy, hKeygxy), (pExtraData, ulExtraDataLen), object)?
         }
         ParamKind::Ike2PrfPlus => {
             let CK_IKE2_PRF_PLUS_DERIVE_PARAMS { prfMechanism, bHasSeedKey, hSeedKey, pSeedData, ulSeedDataLen } =
                 structure(parameter)?;
-            ike_expand(prfMechanism, (bHasSeedKey, hSeedKey), (pSeedData, ulSeedDataLen), slot)?
+            ike_expand(prfMechanism, (bHasSeedKey, hSeedKey), (pSeedData, ulSeedDataLen), object)?
         }
         _ => return Ok(None),
     }))
 }
 
-fn hkdf(parameter: &In, slot: &Slot) -> Result<Params> {
+fn hkdf(parameter: &In, object: Find) -> Result<Params> {
     let CK_HKDF_PARAMS {
         bExtract,
         bExpand,
@@ -64,7 +63,7 @@ fn hkdf(parameter: &In, slot: &Slot) -> Result<Params> {
         _ if !extract => HkdfSalt::None,
         CKF_HKDF_SALT_NULL => HkdfSalt::None,
         CKF_HKDF_SALT_DATA => HkdfSalt::Data(bytes(pSalt, ulSaltLen)?),
-        CKF_HKDF_SALT_KEY => HkdfSalt::Key(slot.object(hSaltKey)?),
+        CKF_HKDF_SALT_KEY => HkdfSalt::Key(object(hSaltKey)?),
         _ => Err(invalid())?,
     };
     let info = if expand { bytes(pInfo, ulInfoLen)? } else { Bytes::new() };
@@ -109,7 +108,7 @@ fn pointed_length(pointer: CK_ULONG) -> Result<CK_ULONG> {
     if length > MAX_PASSWORD { Err(invalid()) } else { Ok(length) }
 }
 
-fn kbkdf(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
+fn kbkdf(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> {
     let (prf, fields, iv, derived) = if kind == ParamKind::Kbkdf {
         let CK_SP800_108_KDF_PARAMS {
             prfType,
@@ -143,13 +142,13 @@ fn kbkdf(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
     };
     Ok(Params::Kbkdf(Box::new(KbkdfParams {
         prf,
-        fields: fields.iter().map(|field| kbkdf_field(field, slot)).collect::<Result<_>>()?,
+        fields: fields.iter().map(|field| kbkdf_field(field, object)).collect::<Result<_>>()?,
         iv,
         further: derived.iter().map(template).collect::<Result<_>>()?,
     })))
 }
 
-fn kbkdf_field(field: &CK_PRF_DATA_PARAM, slot: &Slot) -> Result<KbkdfField> {
+fn kbkdf_field(field: &CK_PRF_DATA_PARAM, object: Find) -> Result<KbkdfField> {
     // SAFETY: the caller's promise for what a mechanism's parameter points to (see `args`).
     let value = unsafe { In::new(field.pValue.cast::<u8>().cast_const(), field.ulValueLen) };
     let number = || -> Result<NumberFormat> {
@@ -172,7 +171,7 @@ fn kbkdf_field(field: &CK_PRF_DATA_PARAM, slot: &Slot) -> Result<KbkdfField> {
         }
         CK_SP800_108_BYTE_ARRAY if value.is_empty() => Err(invalid())?,
         CK_SP800_108_BYTE_ARRAY => KbkdfField::Bytes(value.copy()?),
-        CK_SP800_108_KEY_HANDLE => KbkdfField::Key(slot.object(structure::<CK_ULONG>(&value)?)?),
+        CK_SP800_108_KEY_HANDLE => KbkdfField::Key(object(structure::<CK_ULONG>(&value)?)?),
         _ => Err(invalid())?,
     })
 }
@@ -229,23 +228,23 @@ fn tls_kdf(parameter: &In) -> Result<Params> {
 }
 
 /// The key of a handle that a flag says is there.
-fn key_if(there: CK_BBOOL, key: CK_OBJECT_HANDLE, slot: &Slot) -> Result<Option<ObjectId>> {
-    if there == CK_FALSE { Ok(None) } else { slot.object(key).map(Some) }
+fn key_if(there: CK_BBOOL, key: CK_OBJECT_HANDLE, object: Find) -> Result<Option<ObjectId>> {
+    if there == CK_FALSE { Ok(None) } else { object(key).map(Some) }
 }
 
-fn ike_prf(parameter: &In, slot: &Slot) -> Result<Params> {
+fn ike_prf(parameter: &In, object: Find) -> Result<Params> {
     let CK_IKE_PRF_DERIVE_PARAMS { prfMechanism, bDataAsKey, bRekey, pNi, ulNiLen, pNr, ulNrLen, hNewKey } =
         structure(parameter)?;
     Ok(Params::IkePrf(Box::new(IkePrfParams {
         prf: prfMechanism,
         data_as_key: bDataAsKey != CK_FALSE,
-        new_key: key_if(bRekey, hNewKey, slot)?,
+        new_key: key_if(bRekey, hNewKey, object)?,
         initiator: bytes(pNi, ulNiLen)?,
         responder: bytes(pNr, ulNrLen)?,
     })))
 }
 
-fn ike1_prf(parameter: &In, slot: &Slot) -> Result<Params> {
+fn ike1_prf(parameter: &In, object: Find) -> Result<Params> {
     let CK_IKE1_PRF_DERIVE_PARAMS {
         prfMechanism,
         bHasPrevKey,
@@ -259,8 +258,8 @@ fn ike1_prf(parameter: &In, slot: &Slot) -> Result<Params> {
     } = structure(parameter)?;
     Ok(Params::Ike1Prf(Box::new(Ike1PrfParams {
         prf: prfMechanism,
-        shared: slot.object(hKeygxy)?,
-        previous: key_if(bHasPrevKey, hPrevKey, slot)?,
+        shared: object(hKeygxy)?,
+        previous: key_if(bHasPrevKey, hPrevKey, object)?,
         initiator: bytes(pCKYi, ulCKYiLen)?,
         responder: bytes(pCKYr, ulCKYrLen)?,
         number: keyNumber,
@@ -271,8 +270,8 @@ fn ike_expand(
     prf: CK_MECHANISM_TYPE,
     key: (CK_BBOOL, CK_OBJECT_HANDLE),
     data: (*mut CK_BYTE, CK_ULONG),
-    slot: &Slot,
+    object: Find,
 ) -> Result<Params> {
-    let (key, data) = (key_if(key.0, key.1, slot)?, bytes(data.0, data.1)?);
+    let (key, data) = (key_if(key.0, key.1, object)?, bytes(data.0, data.1)?);
     Ok(Params::IkeExpand(Box::new(IkeExpandParams { prf, key, data })))
 }

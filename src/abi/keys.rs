@@ -4,9 +4,9 @@ use cryptoki_sys::*;
 
 use super::args::{In, Maybe, Out, OutFound, Place};
 use super::{params, returned, template};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::module;
-use crate::session::Session;
+use crate::session::{Done, Room, Session};
 use crate::token::Mechanism;
 
 type Template = In<CK_ATTRIBUTE>;
@@ -134,4 +134,44 @@ pub(super) fn derive(
         place.put(key)?;
     }
     returned.put(&derived)
+}
+
+/// `C_EncapsulateKey`. A length query and a too small buffer make no key.
+pub(super) fn encapsulate(
+    session: CK_SESSION_HANDLE,
+    by: Maybe<CK_MECHANISM>,
+    public: CK_OBJECT_HANDLE,
+    template: Template,
+    out: Out,
+    place: Place<CK_OBJECT_HANDLE>,
+) -> Result<()> {
+    let session = module::session(session)?;
+    let by = mechanism(&session, by)?;
+    out.produce(&In::NONE, |_, room| {
+        let needed = session.encapsulated_len(&by, public)?;
+        let Room::Fill(out) = room else { return Ok(Done::Needs(needed)) };
+        let Some(out) = out.get_mut(..needed) else { return Ok(Done::Needs(needed)) };
+        place.check()?;
+        let (ciphertext, key) = session.encapsulate(&by, public, template::read(template)?)?;
+        if ciphertext.len() != needed {
+            Err(Code::GeneralError.because("a ciphertext of another length than announced"))?;
+        }
+        out.copy_from_slice(&ciphertext);
+        place.put(key)?;
+        Ok(Done::Wrote(needed))
+    })
+}
+
+pub(super) fn decapsulate(
+    session: CK_SESSION_HANDLE,
+    by: Maybe<CK_MECHANISM>,
+    private: CK_OBJECT_HANDLE,
+    ciphertext: In,
+    template: Template,
+    place: Place<CK_OBJECT_HANDLE>,
+) -> Result<()> {
+    let session = module::session(session)?;
+    place.check()?;
+    let by = mechanism(&session, by)?;
+    place.put(session.decapsulate(&by, private, ciphertext.bytes()?, template::read(template)?)?)
 }

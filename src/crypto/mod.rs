@@ -3,6 +3,7 @@
 
 pub mod aes;
 mod aws;
+mod brainpool;
 pub mod check_value;
 pub mod cmac;
 pub mod curve;

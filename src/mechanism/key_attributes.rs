@@ -361,3 +361,153 @@ fn put_curve_private(attributes: &mut Attributes, curve: Curve, value: &Zeroizin
     attributes.put(Attribute::bytes(CKA_VALUE, value));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
+    const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
+
+    fn key(class: CK_OBJECT_CLASS, key_type: CK_KEY_TYPE, own: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Attributes {
+        let own = own.iter().map(|(ty, value)| Attribute::bytes(*ty, value));
+        own.chain([Attribute::ulong(CKA_CLASS, class), Attribute::ulong(CKA_KEY_TYPE, key_type)]).collect()
+    }
+
+    fn code(mut attributes: Attributes) -> Option<Code> {
+        let before = attributes.clone();
+        assert_eq!(validate(&attributes).err(), normalise(&mut attributes).err());
+        let refused = validate(&before).err().map(|error| error.code());
+        if refused.is_some() {
+            assert_eq!(before, attributes, "a refused key is left as it was");
+        }
+        refused
+    }
+
+    #[test]
+    fn curves_are_known_by_any_of_their_names() {
+        let names: [(&[u8], Form, Curve, &[u8]); 7] = [
+            (P256, Form::Weierstrass, Curve::P256, P256),
+            (b"\x13\x0aprime256v1", Form::Weierstrass, Curve::P256, P256),
+            (b"\x0c\x09secp256r1", Form::Weierstrass, Curve::P256, P256),
+            (ED25519, Form::Edwards, Curve::Ed25519, ED25519),
+            (ED25519_NAME, Form::Edwards, Curve::Ed25519, ED25519_NAME),
+            (b"\x13\x07Ed25519", Form::Edwards, Curve::Ed25519, ED25519),
+            (b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01", Form::Edwards, Curve::Ed25519, ED25519),
+        ];
+        for (given, form, curve, standard) in names {
+            assert_eq!(curve_of(given, form).unwrap(), curve);
+            assert_eq!(standard_parameters(curve, given).unwrap(), standard);
+        }
+        let wrong: [(&[u8], Form, Code); 9] = [
+            (P256, Form::Edwards, Code::CurveNotSupported),
+            (ED25519, Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x06\x05\x2b\x81\x04\x00\x0a", Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x13\x03abc", Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x30\x03\x02\x01\x01", Form::Weierstrass, Code::DomainParamsInvalid),
+            (b"\x05\x00", Form::Weierstrass, Code::DomainParamsInvalid),
+            (b"", Form::Weierstrass, Code::DomainParamsInvalid),
+            (&P256[..9], Form::Weierstrass, Code::DomainParamsInvalid),
+            (b"secp256r1", Form::Weierstrass, Code::DomainParamsInvalid),
+        ];
+        for (given, form, code) in wrong {
+            assert_eq!(curve_of(given, form).unwrap_err().code(), code, "{given:02x?}");
+        }
+    }
+
+    #[test]
+    fn points_come_in_four_ways_and_leave_in_one() {
+        let point = ec::PrivateKey::generate(Curve::P256).unwrap().public().unwrap();
+        let mut compressed = vec![2 + (point[64] & 1)];
+        compressed.extend_from_slice(&point[1..33]);
+        let standard = standard_point(&point).unwrap();
+        assert_eq!(standard, [&[0x04, 65][..], &point].concat());
+        for given in [&point, &compressed, &standard, &standard_point(&compressed).unwrap()] {
+            let mut public = key(CKO_PUBLIC_KEY, CKK_EC, &[(CKA_EC_PARAMS, P256), (CKA_EC_POINT, given)]);
+            normalise(&mut public).unwrap();
+            assert_eq!(public.bytes(CKA_EC_POINT), Some(&standard[..]));
+            assert_eq!(bits(&public), Some(256));
+        }
+        let mut off = point.clone();
+        off[64] ^= 1;
+        for wrong in [&off[..], &point[..64], b"", &standard_point(&off).unwrap(), &standard_point(&standard).unwrap()]
+        {
+            let public = key(CKO_PUBLIC_KEY, CKK_EC, &[(CKA_EC_PARAMS, P256), (CKA_EC_POINT, wrong)]);
+            assert_eq!(code(public), Some(Code::AttributeValueInvalid), "{wrong:02x?}");
+        }
+        let bare = [7; 32];
+        for given in [&bare[..], &standard_point(&bare).unwrap()] {
+            let own = [(CKA_EC_PARAMS, ED25519_NAME), (CKA_EC_POINT, given)];
+            let mut public = key(CKO_PUBLIC_KEY, CKK_EC_EDWARDS, &own);
+            normalise(&mut public).unwrap();
+            assert_eq!(public.bytes(CKA_EC_POINT), Some(&[&[0x04, 32][..], &bare].concat()[..]));
+            assert_eq!(public.bytes(CKA_EC_PARAMS), Some(ED25519_NAME));
+        }
+    }
+
+    #[test]
+    fn private_curve_keys_are_completed_and_checked() {
+        let private = |own: &[_]| key(CKO_PRIVATE_KEY, CKK_EC, own);
+        let mut short = private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[9])]);
+        normalise(&mut short).unwrap();
+        assert_eq!(short.bytes(CKA_VALUE).unwrap(), [&[0; 31][..], &[9]].concat());
+        let public: Attributes = public_of(&short).unwrap().into_iter().collect();
+        let point = public.bytes(CKA_EC_POINT).unwrap();
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[9]), (CKA_EC_POINT, &point[2..])])), None);
+        let other = private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[8]), (CKA_EC_POINT, point)]);
+        assert_eq!(code(other), Some(Code::AttributeValueInvalid));
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[0; 32])])), Some(Code::AttributeValueInvalid));
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, P256)])), Some(Code::TemplateIncomplete));
+        assert_eq!(code(private(&[(CKA_VALUE, &[9])])), Some(Code::TemplateIncomplete));
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, ED25519), (CKA_VALUE, &[9; 32])])), Some(Code::CurveNotSupported));
+        let edwards =
+            |len| key(CKO_PRIVATE_KEY, CKK_EC_EDWARDS, &[(CKA_EC_PARAMS, ED25519), (CKA_VALUE, &[9; 33][..len])]);
+        assert_eq!(code(edwards(32)), None);
+        assert_eq!(code(edwards(31)), Some(Code::AttributeValueInvalid));
+        assert_eq!(code(edwards(33)), Some(Code::AttributeValueInvalid));
+    }
+
+    #[test]
+    fn rsa_keys_are_completed_and_checked() {
+        let made = rsa::PrivateKey::generate(2048, &[1, 0, 1]).unwrap();
+        let whole: Attributes = rsa_private_attributes(&made).unwrap().into_iter().collect();
+        let whole: Vec<_> = RSA_NUMBERS.iter().map(|&ty| (ty, whole.bytes(ty).unwrap().to_vec())).collect();
+        let some = |count: usize| {
+            let own: Vec<_> = whole.iter().take(count).map(|(ty, number)| (*ty, number.as_slice())).collect();
+            key(CKO_PRIVATE_KEY, CKK_RSA, &own)
+        };
+        let mut completed = some(3);
+        normalise(&mut completed).unwrap();
+        assert_eq!(completed, some(8));
+        assert_eq!(bits(&completed), Some(2048));
+        assert_eq!(code(some(2)), Some(Code::TemplateIncomplete));
+        let mut wrong = some(8);
+        wrong.put(Attribute::bytes(CKA_EXPONENT_1, &[3]));
+        assert_eq!(code(wrong), Some(Code::AttributeValueInvalid));
+
+        let padded = [&[0, 0][..], &whole[0].1].concat();
+        let mut public = key(CKO_PUBLIC_KEY, CKK_RSA, &[(CKA_MODULUS, &padded), (CKA_PUBLIC_EXPONENT, &[0, 1, 0, 1])]);
+        assert_eq!(bits(&public), Some(2048));
+        normalise(&mut public).unwrap();
+        let expected: Attributes = public_of(&completed).unwrap().into_iter().collect();
+        assert!(expected.iter().all(|attribute| public.get(attribute.ty) == Some(&attribute.value)));
+        assert_eq!(public_key_info(&public).unwrap(), public_key_info(&completed).unwrap());
+        let small = key(CKO_PUBLIC_KEY, CKK_RSA, &[(CKA_MODULUS, &[0xff; 127]), (CKA_PUBLIC_EXPONENT, &[3])]);
+        assert_eq!(code(small), Some(Code::AttributeValueInvalid));
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_not_wrappable_as_one() {
+        let secret = key(CKO_SECRET_KEY, CKK_AES, &[(CKA_VALUE, &[1; 16])]);
+        assert_eq!(private_to_pkcs8(&secret).unwrap_err().code(), Code::KeyNotWrappable);
+        assert_eq!(public_of(&secret).unwrap_err().code(), Code::KeyTypeInconsistent);
+        assert_eq!(bits(&secret), Some(128));
+        assert_eq!(code(secret), None);
+        let data = key(CKO_DATA, CKK_AES, &[]);
+        assert_eq!(private_to_pkcs8(&data).unwrap_err().code(), Code::KeyNotWrappable);
+        for der in [&b""[..], b"\x30\x00", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(pkcs8_to_attributes(der).unwrap_err().code(), Code::WrappedKeyInvalid);
+        }
+    }
+}
