@@ -434,7 +434,7 @@ fn derivation_encrypts_the_data() {
     let base = key(&KEY);
     let derive = |ty, params: Params, length| {
         let row = row(ty).unwrap();
-        let from = Derivation { row, params: &params, base: &base, other: None, length };
+        let from = Derivation::new(row, &params, &base, length);
         row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
     };
     let ecb = |len, length| derive(CKM_AES_ECB_ENCRYPT_DATA, Params::Data(data(len).into()), length);
