@@ -48,7 +48,9 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
         // Some clients pass a pointer with no length.
         ParamKind::None if parameter.is_empty() => Ok(Params::None),
         ParamKind::None => Err(invalid()),
-        ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext if parameter.is_empty() => Ok(Params::None),
+        ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext if parameter.is_empty() => {
+            Ok(Params::None)
+        }
         ParamKind::Iv(len) | ParamKind::OptionalIv(len) => iv(parameter, len),
         ParamKind::Ctr => {
             let CK_AES_CTR_PARAMS { ulCounterBits, cb } = structure(parameter)?;
@@ -79,9 +81,13 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
             let CK_KEY_DERIVATION_STRING_DATA { pData, ulLen } = structure(parameter)?;
             Ok(Params::Data(bytes(pData, ulLen)?))
         }
-        ParamKind::CbcData => {
+        ParamKind::CbcData(8) => {
+            let CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
+            Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
+        }
+        ParamKind::CbcData(_) => {
             let CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
-            Ok(Params::CbcData { iv, data: bytes(pData, length)? })
+            Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod aes;
 mod aws;
+pub mod block;
 pub mod check_value;
 pub mod cmac;
 pub mod curve;
@@ -16,4 +17,5 @@ pub mod keywrap;
 pub mod random;
 pub mod rsa;
 mod rsa_padding;
+pub mod seed;
 pub mod x25519;

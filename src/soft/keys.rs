@@ -6,7 +6,7 @@ use super::Soft;
 use super::begin::{begin, permit, reauthenticates};
 use super::manage::{may_keep, standard_form};
 use crate::error::{Code, Error, Result};
-use crate::mechanism::{aes, key};
+use crate::mechanism::key;
 use crate::mechanism::table::{Derivation, Row};
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
@@ -69,7 +69,7 @@ impl Soft {
         {
             return Err(Code::KeyHandleInvalid.into());
         }
-        let plain = plain_form(&whole, aes::wrap_multiple(row.ty))?;
+        let plain = plain_form(&whole, row.does.wrap_multiple)?;
         let wrapper_key = wrapper.key(&view)?;
         let mut operation = begin(row, Use::Encrypt, &mechanism.params, Some(&wrapper_key)).map_err(wrapping_code)?;
         let size = operation.size(crate::token::Step::Whole, plain.len()).map_err(wrapping_code)?;
