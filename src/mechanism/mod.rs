@@ -2,6 +2,7 @@
 //! algorithms are in `crypto`.
 
 pub mod aes;
+pub mod cipher;
 pub mod digest;
 pub mod ec;
 pub mod generic;
@@ -17,3 +18,5 @@ pub mod rsa;
 pub mod secret_key;
 mod signing;
 pub mod table;
+#[cfg(test)]
+mod testing;

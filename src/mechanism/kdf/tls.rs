@@ -144,7 +144,7 @@ impl Parts {
     /// `CKR_MECHANISM_PARAM_INVALID`
     fn of(row: &Row, params: &TlsKeyMaterialParams) -> Result<Parts> {
         let bytes = |bits: u64| {
-            let len = usize::try_from(bits / 8).ok().filter(|len| *len <= MAX_SECRET && bits % 8 == 0);
+            let len = usize::try_from(bits / 8).ok().filter(|len| *len <= MAX_SECRET && bits.is_multiple_of(8));
             len.ok_or_else(|| Code::MechanismParamInvalid.because("the sizes in the key block are whole bytes"))
         };
         let iv_bits = if row.ty == CKM_TLS12_KEY_SAFE_DERIVE { 0 } else { params.iv_bits };
