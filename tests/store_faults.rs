@@ -21,10 +21,21 @@ mod bent {
 
     #[derive(Clone, Debug)]
     pub enum Event {
-        Write { path: String, at: u64, data: Vec<u8> },
-        Truncate { path: String, len: u64 },
-        Delete { path: String },
-        Sync { path: String },
+        Write {
+            path: String,
+            at: u64,
+            data: Vec<u8>,
+        },
+        Truncate {
+            path: String,
+            len: u64,
+        },
+        Delete {
+            path: String,
+        },
+        Sync {
+            path: String,
+        },
         /// The test's own: everything so far is acknowledged.
         Acknowledged,
     }
@@ -436,10 +447,13 @@ fn fill_the_disk(next: fn(u64) -> u64) {
         ("change", &|file, keys| {
             let (attrs, index) = (vec![7; 20_000], vec![(ID, b"all".to_vec())]);
             let secret = SecretChange::Keep;
-            file.commit(keys, vec![Change::Update { id: 2, version: 1, private: false, attrs, secret, index }]).map(drop)
+            file.commit(keys, vec![Change::Update { id: 2, version: 1, private: false, attrs, secret, index }])
+                .map(drop)
         }),
         ("login", &|file, _| file.unlock(Role::User, PIN).map(drop)),
-        ("change of PIN", &|file, _| file.set_pin(Role::User, PIN, NEW).and_then(|()| file.set_pin(Role::User, NEW, PIN))),
+        ("change of PIN", &|file, _| {
+            file.set_pin(Role::User, PIN, NEW).and_then(|()| file.set_pin(Role::User, NEW, PIN))
+        }),
         ("new PIN by the SO", &|file, _| file.init_user_pin(&*file.unlock(Role::SecurityOfficer, SO)?, PIN)),
         ("rotation", &|file, _| file.rotate(SO, Some(PIN), &mut |_, _| {})),
         ("compact", &|file, _| file.compact().map(drop)),

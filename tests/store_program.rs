@@ -57,7 +57,11 @@ fn verify_compact_backup_and_rotation_work_on_a_sound_token() {
     assert_eq!(home.good("token verify --pin-env USER_PIN")["sound"], true);
     let backup = home.0.join("copy.slot");
     home.good(&format!("token backup-file {}", backup.display()));
-    assert_eq!(home.run(&format!("token backup-file {}", backup.display())).status.code(), Some(1), "never overwritten");
+    assert_eq!(
+        home.run(&format!("token backup-file {}", backup.display())).status.code(),
+        Some(1),
+        "never overwritten"
+    );
     assert_eq!(home.run("token rotate-key --so-pin-env SO --pin-env WRONG").status.code(), Some(5));
 }
 
@@ -79,7 +83,10 @@ fn a_restored_backup_is_told_and_accepted() {
     let told: serde_json::Value = serde_json::from_slice(&verify.stdout).unwrap();
     assert!(told["older_copy"].as_str().unwrap().contains("commits"), "{told}");
     let info = home.good("token info");
-    assert!(info["flags"].as_array().unwrap().iter().any(|flag| flag.as_str().unwrap().contains("ERROR_STATE")), "{info}");
+    assert!(
+        info["flags"].as_array().unwrap().iter().any(|flag| flag.as_str().unwrap().contains("error-state")),
+        "{info}"
+    );
     assert_eq!(home.run("doctor").status.code(), Some(7));
     let login = home.run("object list --pin-env USER_PIN");
     assert!(!login.status.success());

@@ -48,7 +48,9 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
         // Some clients pass a pointer with no length.
         ParamKind::None if parameter.is_empty() => Ok(Params::None),
         ParamKind::None => Err(invalid()),
-        ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext if parameter.is_empty() => Ok(Params::None),
+        ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext if parameter.is_empty() => {
+            Ok(Params::None)
+        }
         ParamKind::Iv(len) | ParamKind::OptionalIv(len) => iv(parameter, len),
         ParamKind::Ctr => {
             let CK_AES_CTR_PARAMS { ulCounterBits, cb } = structure(parameter)?;

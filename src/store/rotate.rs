@@ -30,12 +30,7 @@ impl SlotFile {
     ///
     /// `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`; `CKR_USER_NOT_LOGGED_IN` where the user's PIN is not given;
     /// `CKR_FUNCTION_FAILED` where another process changed a PIN meanwhile; those of writing.
-    pub fn rotate(
-        &self,
-        so_pin: &[u8],
-        user_pin: Option<&[u8]>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    pub fn rotate(&self, so_pin: &[u8], user_pin: Option<&[u8]>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let so = self.recorded(Role::SecurityOfficer, so_pin)?;
         let user = user_pin.map(|pin| self.recorded(Role::User, pin)).transpose()?;
         let old = &so.master;
@@ -43,7 +38,8 @@ impl SlotFile {
             return Err(meanwhile());
         }
         let fresh = Master::random(old.version.checked_add(1).ok_or(Code::DeviceMemory)?)?;
-        let mut logins = vec![(&so, Role::SecurityOfficer, self.wrap_anew(&so, Role::SecurityOfficer, so_pin, &fresh)?)];
+        let mut logins =
+            vec![(&so, Role::SecurityOfficer, self.wrap_anew(&so, Role::SecurityOfficer, so_pin, &fresh)?)];
         if let (Some(user), Some(pin)) = (&user, user_pin) {
             logins.push((user, Role::User, self.wrap_anew(user, Role::User, pin, &fresh)?));
         }
@@ -170,7 +166,8 @@ impl Rotation<'_> {
         self.keys.succeed(Master { version: fresh.version, key: fresh.key.duplicate() })?;
         ledger.private = Some(self.objects(old_version, ledger.total, progress)?);
         let label = self.keys.public_half().state.open(&label_aad(&rows.meta.header), &rows.meta.label);
-        let label = label.ok_or_else(|| Code::DeviceError.because("the slot file's header is damaged or was altered"))?;
+        let label =
+            label.ok_or_else(|| Code::DeviceError.because("the slot file's header is damaged or was altered"))?;
         let mut meta = rows.meta.clone();
         header.key_version = fresh.version;
         meta.header = header.encode();

@@ -334,13 +334,7 @@ impl SlotFile {
 }
 
 impl Fresh {
-    fn make(
-        device: &DeviceSecret,
-        rules: Rules,
-        serial: u64,
-        label: &str,
-        so_pin: &[u8],
-    ) -> Result<Fresh> {
+    fn make(device: &DeviceSecret, rules: Rules, serial: u64, label: &str, so_pin: &[u8]) -> Result<Fresh> {
         if label.len() > LABEL {
             return Err(Code::ArgumentsBad.because(format!("the label has {} bytes, at most {LABEL}", label.len())));
         }

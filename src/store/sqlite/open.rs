@@ -139,9 +139,8 @@ pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Res
         return Err(Code::TokenNotRecognized.because(format!("{shown} is a database, but no slot file")));
     }
     if !(1..=TABLES).contains(&format) {
-        let why = format!(
-            "{shown} has tables of format {format}; this program reads 1 to {TABLES}: install a newer keyward"
-        );
+        let why =
+            format!("{shown} has tables of format {format}; this program reads 1 to {TABLES}: install a newer keyward");
         return Err(Code::TokenNotRecognized.because(why));
     }
     if format < TABLES && access == Access::ReadWrite {

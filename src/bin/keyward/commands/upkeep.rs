@@ -41,8 +41,10 @@ pub struct BackupFile {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "All private objects are sealed anew under a new master key. Applications that are logged in go \
-on; they follow by themselves within a week. Both PINs are needed, since the new key is wrapped under both.")]
+#[command(
+    after_help = "All private objects are sealed anew under a new master key. Applications that are logged in go \
+on; they follow by themselves within a week. Both PINs are needed, since the new key is wrapped under both."
+)]
 pub struct RotateKey {
     #[command(flatten)]
     choice: TokenChoice,
