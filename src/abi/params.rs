@@ -28,15 +28,22 @@ unsafe impl Plain for ShortGcmParams {}
 /// among the parameters that is not of this slot.
 pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism> {
     let kind = table::row(mechanism.mechanism)?.params;
-    // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
-    let parameter = unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) };
-    let params = decode_kind(kind, &parameter, &|handle| slot.object(handle)).map_err(|error| match error.code() {
-        // Which argument was bad, we know here.
-        Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
-        Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
-        _ => error,
-    })?;
+    let params =
+        decode_kind(kind, &parameter(mechanism), &|handle| slot.object(handle)).map_err(|error| {
+            match error.code() {
+                // Which argument was bad, we know here.
+                Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
+                Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
+                _ => error,
+            }
+        })?;
     Ok(Mechanism { ty: mechanism.mechanism, params })
+}
+
+/// The parameter of a mechanism, as bytes.
+pub(super) fn parameter(mechanism: &CK_MECHANISM) -> In {
+    // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
+    unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) }
 }
 
 fn invalid() -> Error {
@@ -93,7 +100,7 @@ fn decode_kind(
     }
 }
 
-fn structure<P: Plain>(parameter: &In) -> Result<P> {
+pub(super) fn structure<P: Plain>(parameter: &In) -> Result<P> {
     parameter.structure().ok_or_else(|| {
         let (found, expected) = (parameter.len(), size_of::<P>());
         Code::MechanismParamInvalid.because(format!("a parameter of {found} bytes; {expected} expected"))

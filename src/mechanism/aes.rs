@@ -24,6 +24,7 @@ use crate::secret::SecretBytes;
 use crate::token::{Attribute, Operation, Params, Use};
 
 const CIPHER: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT | CKF_WRAP | CKF_UNWRAP;
+const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 const MAC: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 
 macro_rules! row {
@@ -63,7 +64,7 @@ pub const ROWS: &[Row] = &[
     // Not among the segment sizes of SP 800-38A that are validated.
     row!(CKM_AES_CFB64, CIPHER, IV, false, begins(begin_stream)),
     row!(CKM_AES_CFB128, CIPHER, IV, true, begins(begin_stream)),
-    row!(CKM_AES_GCM, CIPHER, ParamKind::Gcm, true, begins(gcm::begin)),
+    row!(CKM_AES_GCM, CIPHER | MESSAGES, ParamKind::Gcm, true, begins(gcm::begin)),
     row!(CKM_AES_CMAC, MAC, ParamKind::None, true, begins(begin_mac)),
     row!(CKM_AES_CMAC_GENERAL, MAC, ParamKind::MacLength, true, begins(begin_mac)),
     row!(CKM_AES_MAC, MAC, ParamKind::None, false, begins(begin_mac)),
