@@ -124,7 +124,9 @@ pub(super) fn wrap_authenticated(
 ) -> Result<()> {
     let session = module::session(session)?;
     let given = by.required()?;
-    let mut parameter = Parameter::of_mechanism(&given)?;
+    // Where both are wrong, the handle is named.
+    let mut parameter =
+        Parameter::of_mechanism(&given).or_else(|e| session.wrapping_keys(wrapping, key).and(Err(e)))?;
     parameter.check_tag()?;
     parameter.aad = aad.copy()?;
     match wrap_message(&session, (given.mechanism, &parameter), (wrapping, key), out, false)? {
@@ -203,7 +205,7 @@ pub(super) fn unwrap_authenticated(
     let session = module::session(session)?;
     place.check()?;
     let given = by.required()?;
-    let mut parameter = Parameter::of_mechanism(&given)?;
+    let mut parameter = Parameter::of_mechanism(&given).or_else(|e| session.unwrapping_key(unwrapping).and(Err(e)))?;
     parameter.check_tag()?;
     parameter.aad = aad.copy()?;
     let by = Mechanism { ty: given.mechanism, params: parameter.to_params() };

@@ -28,15 +28,14 @@ unsafe impl Plain for ShortGcmParams {}
 /// among the parameters that is not of this slot.
 pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism> {
     let kind = table::row(mechanism.mechanism)?.params;
-    let params =
-        decode_kind(kind, &parameter(mechanism), &|handle| slot.object(handle)).map_err(|error| {
-            match error.code() {
-                // Which argument was bad, we know here.
-                Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
-                Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
-                _ => error,
-            }
-        })?;
+    let params = decode_kind(kind, &parameter(mechanism), &|handle| slot.object(handle)).map_err(|error| {
+        match error.code() {
+            // Which argument was bad, we know here.
+            Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
+            Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
+            _ => error,
+        }
+    })?;
     Ok(Mechanism { ty: mechanism.mechanism, params })
 }
 

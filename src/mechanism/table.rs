@@ -158,10 +158,9 @@ impl Row {
         flags | if signs && self.signs_in_parts() { CKF_MULTI_MESSAGE } else { 0 }
     }
 
-    /// Key pairs without a hash take the message whole; MACs take it in parts.
+    /// Key pairs without a hash take the message whole, but for those that hash it themselves; MACs take it in parts.
     fn signs_in_parts(&self) -> bool {
-        const PAIRS: &[CK_KEY_TYPE] =
-            &[CKK_RSA, CKK_DSA, CKK_EC, CKK_EC_EDWARDS, CKK_ML_DSA, CKK_SLH_DSA, CKK_HSS, CKK_XMSS, CKK_XMSSMT];
+        const PAIRS: &[CK_KEY_TYPE] = &[CKK_RSA, CKK_DSA, CKK_EC, CKK_HSS, CKK_XMSS, CKK_XMSSMT];
         self.hash.is_some() || !self.keys.iter().any(|key| PAIRS.contains(key))
     }
 }

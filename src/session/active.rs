@@ -39,6 +39,8 @@ pub(super) struct Active {
     pub(super) authenticated: bool,
     /// A part has been fed.
     pub(super) updated: bool,
+    /// A key's value has been fed: the state must not leave.
+    pub(super) holds_key: bool,
     /// A message has begun in parts and not ended.
     pub(super) in_message: bool,
     /// What `C_VerifySignatureInit` was given.
@@ -56,6 +58,7 @@ impl Active {
             order,
             authenticated: false,
             updated: false,
+            holds_key: false,
             in_message: false,
             signature: Bytes::new(),
             pending: None,
@@ -184,7 +187,6 @@ impl Operations {
     fn during(&mut self, what: Use, asks: bool, work: impl FnOnce(&mut Active) -> Result<Kept>) -> Result<Done> {
         let mut active = self.active(what).take().ok_or(Code::OperationNotInitialized)?;
         if active.locked() && !asks {
-            *self.active(what) = Some(active);
             return Err(Code::UserNotLoggedIn.because("the key asks for a context-specific login before each use"));
         }
         let Kept { done, ended } = work(&mut active)?;

@@ -218,7 +218,8 @@ impl Session {
     }
 
     /// One step of an operation with output. `CKR_OPERATION_NOT_INITIALIZED`, `CKR_USER_NOT_LOGGED_IN` where the key
-    /// asks for a context-specific login first, and what the operation says.
+    /// asks for a context-specific login first (which ends the operation too: PKCS#11 3.2, `C_Sign`), and what the
+    /// operation says.
     pub fn run(&self, what: Use, step: Step, input: &[u8], room: Room<'_>) -> Result<Done> {
         hold(&self.state).operations.run(what, step, input, room)
     }
@@ -246,10 +247,15 @@ impl Session {
     /// `C_DigestKey`.
     pub fn digest_key(&self, key: CK_OBJECT_HANDLE) -> Result<()> {
         let (token, caller) = (&self.slot.token, self.caller());
-        hold(&self.state).operations.alter(Use::Digest, |digest| {
+        let mut state = hold(&self.state);
+        state.operations.alter(Use::Digest, |digest| {
             let key = self.slot.object(key).map_err(key_handle)?;
             token.digest_key(caller, digest, key).map_err(key_handle)
-        })
+        })?;
+        if let Some(active) = state.operations.active(Use::Digest) {
+            active.holds_key = true;
+        }
+        Ok(())
     }
 
     /// `C_GenerateRandom`.

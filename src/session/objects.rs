@@ -93,6 +93,20 @@ impl Session {
         self.wrapping(wrapping, key, work)
     }
 
+    /// Whether both handles are those of objects. `CKR_WRAPPING_KEY_HANDLE_INVALID`, `CKR_KEY_HANDLE_INVALID`.
+    pub fn wrapping_keys(&self, wrapping: CK_OBJECT_HANDLE, key: CK_OBJECT_HANDLE) -> Result<()> {
+        self.wrapping(wrapping, key, |token, wrapping, key| {
+            token.get(self.caller(), wrapping, &[])?;
+            token.get(self.caller(), key, &[]).map(drop)
+        })
+    }
+
+    /// Whether the handle is that of an object. `CKR_UNWRAPPING_KEY_HANDLE_INVALID`.
+    pub fn unwrapping_key(&self, unwrapping: CK_OBJECT_HANDLE) -> Result<()> {
+        let known = self.slot.object(unwrapping).and_then(|key| self.slot.token.get(self.caller(), key, &[]));
+        known.map(drop).map_err(handle_code(Code::UnwrappingKeyHandleInvalid))
+    }
+
     /// Finds both keys for `work`, and which of them a bad handle was.
     fn wrapping<T>(
         &self,

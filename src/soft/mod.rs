@@ -2,6 +2,7 @@
 
 mod access;
 mod begin;
+mod built_in;
 mod handle;
 mod kem;
 mod keys;

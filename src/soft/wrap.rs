@@ -215,6 +215,8 @@ fn unwrapped(row: &Row, plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribu
                 // Mechanisms without padding of their own deliver whole blocks: the length wanted says where the key
                 // ends, or with the zeros before it where it begins.
                 Some(len) => match plain.len().checked_sub(len).ok_or(Code::WrappedKeyLenRange)? {
+                    // "must not be less than n-7" (AES Key Wrap).
+                    8.. if row.ty == CKM_AES_KEY_WRAP => None,
                     rest if row.ty == CKM_RSA_X_509 => plain.get(rest..),
                     _ => plain.get(..len),
                 }
