@@ -19,6 +19,8 @@ use crate::crypto::keywrap::{KW_IV, KWP_IV, SEMIBLOCK};
 use crate::error::{Code, Result};
 use crate::token::{Operation, Params, Use};
 
+const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
+
 macro_rules! row {
     ($ty:ident, $flags:expr, $params:expr, $approved:expr, $does:expr) => {
         Row {
@@ -51,7 +53,7 @@ pub const ROWS: &[Row] = &[
     // Not among the segment sizes of SP 800-38A that are validated.
     row!(CKM_AES_CFB64, CIPHER, IV, false, begins(begin_stream)),
     row!(CKM_AES_CFB128, CIPHER, IV, true, begins(begin_stream)),
-    row!(CKM_AES_GCM, CIPHER, ParamKind::Gcm, true, begins(gcm::begin)),
+    row!(CKM_AES_GCM, CIPHER | MESSAGES, ParamKind::Gcm, true, begins(gcm::begin)),
     row!(CKM_AES_CMAC, MAC, ParamKind::None, true, begins(begin_cmac)),
     row!(CKM_AES_CMAC_GENERAL, MAC, ParamKind::MacLength, true, begins(begin_cmac)),
     row!(CKM_AES_MAC, MAC, ParamKind::None, false, begins(begin_mac)),

@@ -6,22 +6,56 @@ use zeroize::Zeroize;
 
 use super::super::cipher::direction;
 use super::super::key::Key;
+use super::super::messages::{Aead, SealedMessages};
 use super::super::secret_key::SecretKey;
 use super::super::table::Row;
 use crate::crypto::aes::Direction;
 use crate::crypto::gcm::{Gcm, MAX_DATA};
 use crate::error::{Code, Result};
-use crate::token::{Operation, Params, Size, Step, Use};
+use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
 
 /// Room for gathered ciphertext that a finished operation keeps for its next message, in bytes.
 const KEPT_ROOM: usize = 1 << 16;
 
 pub(super) fn begin(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+    let messages = match what {
+        Use::MessageEncrypt => Some(Direction::Encrypt),
+        Use::MessageDecrypt => Some(Direction::Decrypt),
+        _ => None,
+    };
+    let key = SecretKey::of(key)?.gcm()?;
+    if let Some(direction) = messages {
+        return SealedMessages::begin(key.begin(direction)?, direction, params);
+    }
     let direction = direction(what)?;
-    let cipher = SecretKey::of(key)?.gcm()?.begin(direction)?;
+    let cipher = key.begin(direction)?;
     let mut operation = GcmOperation { cipher, direction, tag_len: 0, done: 0, gathered: Vec::new() };
     operation.start(params)?;
     Ok(Box::new(operation))
+}
+
+/// The specification lets shorter tags be asked for; they protect nothing.
+const TAG_LENGTHS: std::ops::RangeInclusive<usize> = 4..=16;
+
+impl Aead for Gcm {
+    fn start(&mut self, params: &MessageParams, aad: &[u8]) -> Result<()> {
+        if !TAG_LENGTHS.contains(&params.tag_len) {
+            Err(Code::MechanismParamInvalid)?;
+        }
+        Gcm::start(self, &params.iv, aad)
+    }
+
+    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<()> {
+        Gcm::update(self, input, out)
+    }
+
+    fn seal(&mut self, tag: &mut [u8]) -> Result<()> {
+        self.tag(tag)
+    }
+
+    fn check(&mut self, tag: &[u8]) -> Result<()> {
+        Gcm::check(self, tag)
+    }
 }
 
 struct GcmOperation {
