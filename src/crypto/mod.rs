@@ -4,6 +4,7 @@
 pub mod aes;
 mod aws;
 pub mod block;
+pub mod ccm;
 pub mod check_value;
 pub mod cmac;
 pub mod curve;
@@ -17,5 +18,8 @@ pub mod keywrap;
 pub mod random;
 pub mod rsa;
 mod rsa_padding;
+pub mod salsa;
 pub mod seed;
+pub mod sha512t;
+pub mod stealing;
 pub mod x25519;
