@@ -7,9 +7,7 @@ use poly1305::Poly1305 as Polynomial;
 use poly1305::universal_hash::{KeyInit, UniversalHash};
 use salsa20::cipher::array::Array;
 use salsa20::cipher::consts::U10;
-use salsa20::cipher::{
-    KeyIvInit, StreamCipher, StreamCipherCore, StreamCipherCoreWrapper, StreamCipherSeekCore,
-};
+use salsa20::cipher::{KeyIvInit, StreamCipher, StreamCipherCore, StreamCipherCoreWrapper, StreamCipherSeekCore};
 use salsa20::{SalsaCore, hsalsa};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};

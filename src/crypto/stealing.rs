@@ -91,7 +91,8 @@ impl Stealing for Xts {
     fn blocks(&mut self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
         let (mut masks, mut masked) = (Zeroizing::new([0; BATCH]), Zeroizing::new([0; BATCH]));
         for (from, to) in input.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            let (masks, masked) = masks.get_mut(..from.len()).zip(masked.get_mut(..from.len())).ok_or(Code::GeneralError)?;
+            let (masks, masked) =
+                masks.get_mut(..from.len()).zip(masked.get_mut(..from.len())).ok_or(Code::GeneralError)?;
             masks.as_chunks_mut().0.iter_mut().for_each(|mask| *mask = self.next_tweak());
             masked.copy_from_slice(from);
             mix(masked, masks);
@@ -133,7 +134,8 @@ impl Stealing for Cts {
     }
 
     fn tail(&mut self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
-        let part = input.len().checked_sub(BLOCK).filter(|part| (1..=BLOCK).contains(part)).ok_or(Code::GeneralError)?;
+        let part =
+            input.len().checked_sub(BLOCK).filter(|part| (1..=BLOCK).contains(part)).ok_or(Code::GeneralError)?;
         let (mut one, mut two) = (Zeroizing::new([0; BLOCK]), Zeroizing::new([0; BLOCK]));
         match direction {
             Direction::Encrypt => {

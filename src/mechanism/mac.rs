@@ -347,8 +347,14 @@ mod tests {
             (CKM_RIPEMD160_HMAC, "dda6c0213a485a9e24f4742064a7f033b43c4069"),
             (CKM_BLAKE2B_160_HMAC, "c4728ccc2f7600f89d9a480514910b9f5daf3dd6"),
             (CKM_BLAKE2B_256_HMAC, "3cf096eeeb2202a250db168c4823a44ef4618ebabb225789386fed316131e3a0"),
-            (CKM_BLAKE2B_384_HMAC, "e87f61624bc6c1db706a1efcc98e7e98c0ab8fea0978dbd87e2852406fdd313c87968c5b825847f3c04d975b8b88598d"),
-            (CKM_BLAKE2B_512_HMAC, "6ff884f8ddc2a6586b3c98a4cd6ebdf14ec10204b6710073eb5865ade37a2643b8807c1335d107ecdb9ffeaeb6828c4625ba172c66379efcd222c2de11727ab4"),
+            (
+                CKM_BLAKE2B_384_HMAC,
+                "e87f61624bc6c1db706a1efcc98e7e98c0ab8fea0978dbd87e2852406fdd313c87968c5b825847f3c04d975b8b88598d",
+            ),
+            (
+                CKM_BLAKE2B_512_HMAC,
+                "6ff884f8ddc2a6586b3c98a4cd6ebdf14ec10204b6710073eb5865ade37a2643b8807c1335d107ecdb9ffeaeb6828c4625ba172c66379efcd222c2de11727ab4",
+            ),
         ] {
             let made = testing::whole(ty, Use::Sign, &Params::None, b"Jefe", b"what do ya want for nothing?");
             assert_eq!(made, Ok(testing::hex(mac)), "{ty:#x}");

@@ -114,8 +114,9 @@ impl Drop for Null {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::*;
-    use super::*;
+    use super::super::testing::{begin, cipher_in_parts, derive, in_parts, step, verify};
+    use super::{Code, Params, ROWS, Step, Use};
+    use cryptoki_sys::*;
 
     #[test]
     fn what_goes_in_comes_out_in_every_use() {

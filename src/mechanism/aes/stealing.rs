@@ -113,7 +113,11 @@ impl StealingOperation {
     fn last(&mut self, out: &mut [u8]) -> Result<()> {
         let kept = Zeroizing::new(self.kept);
         let input = kept.get(..self.have).ok_or(Code::GeneralError)?;
-        if self.have == BLOCK { self.state.blocks(self.direction, input, out) } else { self.state.tail(self.direction, input, out) }
+        if self.have == BLOCK {
+            self.state.blocks(self.direction, input, out)
+        } else {
+            self.state.tail(self.direction, input, out)
+        }
     }
 }
 
