@@ -44,7 +44,13 @@ fn sealed_and_opened(name: aead::TestName, ty: CK_MECHANISM_TYPE, params: impl F
             let sealed = whole(ty, Use::Encrypt, &params, &test.key, &test.pt);
             if test.result.must_fail() {
                 let code = opened.expect_err(&test.comment);
-                assert!(matches!(code, Code::EncryptedDataInvalid | Code::MechanismParamInvalid), "{}", test.tc_id);
+                let expected = match code {
+                    // A nonce that no construction takes, or a tag that CCM has no such length of.
+                    Code::MechanismParamInvalid => !(matches!(test.nonce.len(), 8 | 12 | 24) && test.tag.len() == 16),
+                    Code::EncryptedDataLenRange => test.tag.is_empty(),
+                    _ => code == Code::EncryptedDataInvalid,
+                };
+                assert!(expected, "{name:?} {} {code:?}", test.tc_id);
                 assert_ne!(sealed, Ok(message), "{name:?} {}", test.tc_id);
             } else {
                 assert_eq!(opened.as_deref(), Ok(&test.pt[..]), "{name:?} {}", test.tc_id);
@@ -65,7 +71,7 @@ fn ccm() {
     });
 }
 
-/// The set of RFC 8439 counts nonces of 8 bytes among the invalid; here they choose the older construction.
+/// The set of RFC 8439 has nonces of 8 and 24 bytes among the invalid, without a tag; here they choose another construction.
 #[test]
 fn chacha20_poly1305() {
     for name in [aead::TestName::ChaCha20Poly1305, aead::TestName::XChaCha20Poly1305] {
@@ -102,7 +108,10 @@ fn xts() {
     let set = cipher::TestSet::load(cipher::TestName::AesXts).unwrap();
     let mut run = 0;
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-        let params = Params::Iv(test.nonce[..].into());
+        // The data unit's number, whose high bytes are not given where they are zero.
+        let mut unit = test.nonce.to_vec();
+        unit.resize(16, 0);
+        let params = Params::Iv(unit.into());
         let opened = whole(CKM_AES_XTS, Use::Decrypt, &params, &test.key, &test.ct);
         // AES-192 has no XTS key of PKCS#11.
         if test.key.len() == 48 {
