@@ -1,12 +1,15 @@
 //! What people read when a call did not work: one line per event on standard error, or in a file.
 //!
-//! `KEYWARD_LOG` is `error`, `warn` (the default), `info` or `debug`; `KEYWARD_LOG_FILE` names a file to append to. No
-//! payload, PIN or key ever comes here. Nothing is held open and nothing waits on a lock, so that a forked child and the
-//! exit handlers of a host may log as well.
+//! The configuration, or `KEYWARD_LOG` and `KEYWARD_LOG_FILE`, choose the level (`off`, `error`, `warn`, `info`, `debug`;
+//! `warn` without a choice) and a file. No payload, PIN or key ever comes here. Nothing is held open and writing waits on
+//! no lock, so that a forked child and the exit handlers of a host may log as well.
 
 use std::fmt;
 use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,21 +38,36 @@ impl Level {
     }
 }
 
-/// 0: the environment has not been read yet.
-static LEVEL: AtomicU8 = AtomicU8::new(0);
+const OFF: u8 = 0;
+const UNSET: u8 = u8::MAX;
 
-/// Reads `KEYWARD_LOG` again: at each `C_Initialize`.
-pub fn configure() {
-    let level = std::env::var("KEYWARD_LOG").ok().and_then(|word| Level::parse(&word)).unwrap_or(Level::Warn);
-    LEVEL.store(level as u8, Ordering::Relaxed);
+static LEVEL: AtomicU8 = AtomicU8::new(UNSET);
+static FILE: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// What the configuration says: the least level that is written (`None`: nothing is), and a file to append to in place of
+/// standard error.
+pub fn configure(level: Option<Level>, file: Option<PathBuf>) {
+    LEVEL.store(level.map_or(OFF, |level| level as u8), Ordering::Relaxed);
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file;
 }
 
 /// Whether a line of this level is wanted. One load: ask before formatting.
 pub fn enabled(level: Level) -> bool {
-    if LEVEL.load(Ordering::Relaxed) == 0 {
-        configure();
-    }
-    level as u8 <= LEVEL.load(Ordering::Relaxed)
+    let wanted = match LEVEL.load(Ordering::Relaxed) {
+        UNSET => from_environment(),
+        wanted => wanted,
+    };
+    level as u8 <= wanted
+}
+
+/// Until a configuration is read. Its own reader complains of a word that is no level.
+#[cold]
+fn from_environment() -> u8 {
+    let word = std::env::var("KEYWARD_LOG").unwrap_or_default();
+    let level =
+        if word.trim().eq_ignore_ascii_case("off") { OFF } else { Level::parse(&word).unwrap_or(Level::Warn) as u8 };
+    LEVEL.store(level, Ordering::Relaxed);
+    level
 }
 
 /// Writes one line. What cannot be written is lost: a log never makes a call fail.
@@ -62,16 +80,22 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     // One write, so that the lines of several processes do not mix.
     let line = format!("keyward[{pid}] {}.{:03} {name}: {message}\n", now.as_secs(), now.subsec_millis());
     if !append(line.as_bytes()) {
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _ = write_stderr(line.as_bytes());
     }
 }
 
-/// To `KEYWARD_LOG_FILE`; `false` where there is none or it cannot be written.
+/// Past the standard library's lock, which a thread may have held that did not come along to a child.
+fn write_stderr(line: &[u8]) -> std::io::Result<()> {
+    let stderr = std::io::stderr();
+    std::fs::File::from(stderr.as_fd().try_clone_to_owned()?).write_all(line)
+}
+
+/// To the configured file; `false` where there is none, or it cannot be written.
 fn append(line: &[u8]) -> bool {
-    let Some(path) = std::env::var_os("KEYWARD_LOG_FILE").filter(|path| !path.is_empty()) else { return false };
+    // Not to be had in a child whose parent's other thread was just configuring: then standard error must do.
+    let Some(path) = FILE.try_lock().ok().and_then(|file| file.clone()) else { return false };
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
-    #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).and_then(|mut file| file.write_all(line)).is_ok()
 }

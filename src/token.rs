@@ -3,11 +3,14 @@
 //! Nothing crosses it that could not be sent to another process: owned parameters, bytes in, bytes out. No C pointer, no
 //! callback. `soft` and `forward` implement [`Token`]; `guard` decorates it; `module` and `session` are its only callers.
 
+mod derivation;
+
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
+pub use derivation::*;
 
 /// Short bytes (IVs, labels, points) that usually need no allocation.
 pub type Bytes = SmallVec<[u8; 64]>;
@@ -149,6 +152,19 @@ pub enum Params {
     },
     /// A bare `CK_ULONG` that is no length of a MAC, e.g. `CK_EXTRACT_PARAMS`.
     Number(u64),
+    Hkdf(Box<HkdfParams>),
+    Pbkdf2(Box<Pbkdf2Params>),
+    /// `CK_SP800_108_KDF_PARAMS`, `CK_SP800_108_FEEDBACK_KDF_PARAMS`.
+    Kbkdf(Box<KbkdfParams>),
+    /// `CK_TLS12_MASTER_KEY_DERIVE_PARAMS`, `CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS`.
+    TlsMaster(Box<TlsMasterParams>),
+    TlsKeyMaterial(Box<TlsKeyMaterialParams>),
+    TlsKdf(Box<TlsKdfParams>),
+    TlsMac(TlsMacParams),
+    IkePrf(Box<IkePrfParams>),
+    Ike1Prf(Box<Ike1PrfParams>),
+    /// `CK_IKE1_EXTENDED_DERIVE_PARAMS`, `CK_IKE2_PRF_PLUS_DERIVE_PARAMS`.
+    IkeExpand(Box<IkeExpandParams>),
     /// A vendor mechanism that only a forwarded module understands.
     Opaque(Bytes),
 }

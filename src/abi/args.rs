@@ -169,7 +169,8 @@ impl<T> Place<T> {
         Ok(())
     }
 
-    fn get(&self) -> Result<T>
+    /// `CKR_ARGUMENTS_BAD` for NULL.
+    pub(super) fn get(&self) -> Result<T>
     where
         T: Plain,
     {
@@ -363,8 +364,13 @@ plain! {
     u8, CK_ULONG, CK_VERSION, CK_ATTRIBUTE, CK_MECHANISM, CK_C_INITIALIZE_ARGS,
     CK_AES_CTR_PARAMS, CK_GCM_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CK_RSA_PKCS_OAEP_PARAMS, CK_ECDH1_DERIVE_PARAMS,
     CK_EDDSA_PARAMS, CK_RSA_AES_KEY_WRAP_PARAMS, CK_ECDH_AES_KEY_WRAP_PARAMS, CK_KEY_DERIVATION_STRING_DATA,
-    CK_AES_CBC_ENCRYPT_DATA_PARAMS, CK_DES_CBC_ENCRYPT_DATA_PARAMS, CK_CCM_PARAMS,
-    CK_CCM_WRAP_PARAMS, CK_CHACHA20_PARAMS, CK_SALSA20_PARAMS, CK_SALSA20_CHACHA20_POLY1305_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_HASH_SIGN_ADDITIONAL_CONTEXT,
+    CK_AES_CBC_ENCRYPT_DATA_PARAMS, CK_DES_CBC_ENCRYPT_DATA_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_HASH_SIGN_ADDITIONAL_CONTEXT,
+    CK_HKDF_PARAMS, CK_PKCS5_PBKD2_PARAMS2, CK_SP800_108_KDF_PARAMS, CK_SP800_108_FEEDBACK_KDF_PARAMS,
+    CK_PRF_DATA_PARAM, CK_DERIVED_KEY, CK_SP800_108_COUNTER_FORMAT, CK_SP800_108_DKM_LENGTH_FORMAT,
+    CK_TLS12_MASTER_KEY_DERIVE_PARAMS, CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS, CK_TLS12_KEY_MAT_PARAMS,
+    CK_SSL3_KEY_MAT_OUT, CK_TLS_KDF_PARAMS, CK_TLS_MAC_PARAMS, CK_IKE_PRF_DERIVE_PARAMS, CK_IKE1_PRF_DERIVE_PARAMS,
+    CK_IKE1_EXTENDED_DERIVE_PARAMS, CK_IKE2_PRF_PLUS_DERIVE_PARAMS,
+    CK_CCM_PARAMS, CK_CCM_WRAP_PARAMS, CK_CHACHA20_PARAMS, CK_SALSA20_PARAMS, CK_SALSA20_CHACHA20_POLY1305_PARAMS,
 }
 
 /// The bytes of a text, with blanks up to the length of its field; cut at a character's boundary.
@@ -396,4 +402,60 @@ pub fn c_string(text: Maybe<u8>, max: usize) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(bytes: &[u8]) -> In {
+        // SAFETY: a live slice.
+        unsafe { In::new(bytes.as_ptr(), bytes.len() as CK_ULONG) }
+    }
+
+    #[test]
+    fn texts_are_cut_at_a_character_and_padded() {
+        assert_eq!(&padded::<6>("abc"), b"abc   ");
+        assert_eq!(&padded::<3>("abcd"), b"abc");
+        assert_eq!(&padded::<4>("abc\u{e9}"), b"abc ");
+        assert_eq!(&padded::<5>("abc\u{e9}"), "abc\u{e9}".as_bytes());
+    }
+
+    #[test]
+    fn labels_lose_their_padding_and_nothing_else() {
+        assert_eq!(label(&input(b"  My token   ")).unwrap(), "  My token");
+        assert_eq!(label(&input(b"My token\0\0 x")).unwrap(), "My token");
+        assert_eq!(label(&input(b"    ")).unwrap(), "");
+        assert_eq!(label(&input(b"\xff")).unwrap_err().code(), Code::ArgumentsBad);
+    }
+
+    #[test]
+    fn output_that_touches_its_input_is_told_from_output_that_does_not() {
+        let memory = [0u8; 16];
+        let at = |from: usize, len: usize| &memory[from..from + len];
+        let apart = |out: usize, room: usize, input: &[u8]| {
+            let mut len = 0;
+            // SAFETY: only addresses are compared.
+            unsafe { Out::new(memory.as_ptr().cast_mut().wrapping_add(out), &raw mut len) }.is_apart(input, room)
+        };
+        assert!(apart(0, 8, at(8, 8)), "side by side");
+        assert!(apart(8, 8, at(0, 8)));
+        assert!(!apart(0, 9, at(8, 8)));
+        assert!(!apart(7, 9, at(0, 8)));
+        assert!(!apart(4, 2, at(0, 16)), "inside");
+        assert!(apart(0, 16, at(4, 0)), "nothing touches nothing");
+    }
+
+    #[test]
+    fn structures_need_not_be_aligned_but_of_their_length() {
+        let bytes: Vec<u8> = (0..17).collect();
+        let version: CK_VERSION = input(&bytes[1..3]).structure().unwrap();
+        assert_eq!((version.major, version.minor), (1, 2));
+        assert_eq!(
+            input(&bytes[1..9]).structure::<CK_ULONG>(),
+            Some(CK_ULONG::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]))
+        );
+        assert_eq!(input(&bytes[1..8]).structure::<CK_ULONG>(), None);
+        assert_eq!(In::NONE.structure::<CK_ULONG>(), None);
+    }
 }

@@ -3,10 +3,10 @@
 use cryptoki_sys::*;
 
 use super::args::{In, Maybe, Out, OutFound, Place};
-use super::{params, template};
+use super::{params, returned, template};
 use crate::error::{Code, Result};
 use crate::module;
-use crate::session::Session;
+use crate::session::{Done, Room, Session};
 use crate::token::Mechanism;
 
 type Template = In<CK_ATTRIBUTE>;
@@ -115,7 +115,7 @@ pub(super) fn unwrap(
     place.put(session.unwrap(&by, unwrapping, wrapped.bytes()?, template::read(template)?)?)
 }
 
-/// `C_DeriveKey`. `CKR_ARGUMENTS_BAD` without a place for the handle: every mechanism we have makes a key.
+/// `C_DeriveKey`. `CKR_ARGUMENTS_BAD` without a place for the handle, where the mechanism makes a key to return there.
 pub(super) fn derive(
     session: CK_SESSION_HANDLE,
     by: Maybe<CK_MECHANISM>,
@@ -124,10 +124,54 @@ pub(super) fn derive(
     place: Place<CK_OBJECT_HANDLE>,
 ) -> Result<()> {
     let session = module::session(session)?;
+    let returned = returned::of(&by.required()?)?;
+    if returned.beside_key() {
+        place.check()?;
+    }
+    let by = mechanism(&session, by)?;
+    let derived = session.derive(&by, base, template::read(template)?).inspect_err(|error| returned.blame(error))?;
+    if let Some(key) = derived.key {
+        place.put(key)?;
+    }
+    returned.put(&derived)
+}
+
+/// `C_EncapsulateKey`. A length query and a too small buffer make no key.
+pub(super) fn encapsulate(
+    session: CK_SESSION_HANDLE,
+    by: Maybe<CK_MECHANISM>,
+    public: CK_OBJECT_HANDLE,
+    template: Template,
+    out: Out,
+    place: Place<CK_OBJECT_HANDLE>,
+) -> Result<()> {
+    let session = module::session(session)?;
+    let by = mechanism(&session, by)?;
+    out.produce(&In::NONE, |_, room| {
+        let needed = session.encapsulated_len(&by, public)?;
+        let Room::Fill(out) = room else { return Ok(Done::Needs(needed)) };
+        let Some(out) = out.get_mut(..needed) else { return Ok(Done::Needs(needed)) };
+        place.check()?;
+        let (ciphertext, key) = session.encapsulate(&by, public, template::read(template)?)?;
+        if ciphertext.len() != needed {
+            Err(Code::GeneralError.because("a ciphertext of another length than announced"))?;
+        }
+        out.copy_from_slice(&ciphertext);
+        place.put(key)?;
+        Ok(Done::Wrote(needed))
+    })
+}
+
+pub(super) fn decapsulate(
+    session: CK_SESSION_HANDLE,
+    by: Maybe<CK_MECHANISM>,
+    private: CK_OBJECT_HANDLE,
+    ciphertext: In,
+    template: Template,
+    place: Place<CK_OBJECT_HANDLE>,
+) -> Result<()> {
+    let session = module::session(session)?;
     place.check()?;
     let by = mechanism(&session, by)?;
-    match session.derive(&by, base, template::read(template)?)? {
-        CK_INVALID_HANDLE => Err(Code::GeneralError.because("a derivation without a key")),
-        key => place.put(key),
-    }
+    place.put(session.decapsulate(&by, private, ciphertext.bytes()?, template::read(template)?)?)
 }

@@ -11,6 +11,8 @@ mod guard;
 mod keys;
 mod operations;
 pub mod params;
+mod derivation;
+mod returned;
 pub mod table;
 mod template;
 

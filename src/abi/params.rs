@@ -5,10 +5,11 @@
 use cryptoki_sys::*;
 
 use super::args::{In, Plain};
+use super::derivation;
 use crate::error::{Code, Error, Result};
 use crate::mechanism::table::{self, ParamKind};
 use crate::session::Slot;
-use crate::token::{Bytes, Mechanism, OaepParams, Params, PssParams};
+use crate::token::{Bytes, Mechanism, OaepParams, ObjectId, Params, PssParams};
 
 /// `CK_GCM_PARAMS` as PKCS#11 2.20 to 2.40's text, and many clients, have it: without `ulIvBits`.
 #[repr(C)]
@@ -30,7 +31,7 @@ pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism>
     let kind = table::row(mechanism.mechanism)?.params;
     // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
     let parameter = unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) };
-    let params = decode_kind(kind, &parameter, slot).map_err(|error| match error.code() {
+    let params = decode_kind(kind, &parameter, &|handle| slot.object(handle)).map_err(|error| match error.code() {
         // Which argument was bad, we know here.
         Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
         Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
@@ -39,11 +40,14 @@ pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism>
     Ok(Mechanism { ty: mechanism.mechanism, params })
 }
 
-fn invalid() -> Error {
+pub(super) fn invalid() -> Error {
     Code::MechanismParamInvalid.into()
 }
 
-fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
+/// Finds the object of a handle among the parameters.
+pub(super) type Find<'a> = &'a dyn Fn(CK_OBJECT_HANDLE) -> Result<ObjectId>;
+
+fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> {
     match kind {
         // Some clients pass a pointer with no length.
         ParamKind::None if parameter.is_empty() => Ok(Params::None),
@@ -72,7 +76,7 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
         }
         ParamKind::MacLength => Ok(Params::MacLength(structure::<CK_ULONG>(parameter)?)),
         ParamKind::Number => Ok(Params::Number(structure::<CK_ULONG>(parameter)?)),
-        ParamKind::Object => Ok(Params::Object(slot.object(structure::<CK_ULONG>(parameter)?)?)),
+        ParamKind::Object => Ok(Params::Object(object(structure::<CK_ULONG>(parameter)?)?)),
         ParamKind::Pss => {
             let CK_RSA_PKCS_PSS_PARAMS { hashAlg, mgf, sLen } = structure(parameter)?;
             Ok(Params::Pss(PssParams { hash: hashAlg, mgf, salt_len: sLen }))
@@ -80,16 +84,16 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
         ParamKind::Oaep => Ok(Params::Oaep(oaep(parameter)?)),
         ParamKind::Ecdh => ecdh(parameter),
         ParamKind::Eddsa => eddsa(parameter),
+        ParamKind::RsaAesWrap => rsa_aes_wrap(parameter),
+        ParamKind::EcdhAesWrap => ecdh_aes_wrap(parameter),
         ParamKind::SignContext => {
             let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = structure(parameter)?;
-            sign_context(hedgeVariant, pContext, ulContextLen, None)
+            sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, None)
         }
         ParamKind::HashSignContext => {
             let CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash } = structure(parameter)?;
-            sign_context(hedgeVariant, pContext, ulContextLen, Some(hash))
+            sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, Some(hash))
         }
-        ParamKind::RsaAesWrap => rsa_aes_wrap(parameter),
-        ParamKind::EcdhAesWrap => ecdh_aes_wrap(parameter),
         ParamKind::Data => {
             let CK_KEY_DERIVATION_STRING_DATA { pData, ulLen } = structure(parameter)?;
             Ok(Params::Data(bytes(pData, ulLen)?))
@@ -102,10 +106,11 @@ fn decode_kind(kind: ParamKind, parameter: &In, slot: &Slot) -> Result<Params> {
             let CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
             Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
         }
+        _ => derivation::decode(kind, parameter, object)?.ok_or_else(|| Code::GeneralError.into()),
     }
 }
 
-fn structure<P: Plain>(parameter: &In) -> Result<P> {
+pub(super) fn structure<P: Plain>(parameter: &In) -> Result<P> {
     parameter.structure().ok_or_else(|| {
         let (found, expected) = (parameter.len(), size_of::<P>());
         Code::MechanismParamInvalid.because(format!("a parameter of {found} bytes; {expected} expected"))
@@ -113,7 +118,7 @@ fn structure<P: Plain>(parameter: &In) -> Result<P> {
 }
 
 /// Bytes that a parameter points to.
-fn bytes(ptr: *const u8, len: CK_ULONG) -> Result<Bytes> {
+pub(super) fn bytes(ptr: *const u8, len: CK_ULONG) -> Result<Bytes> {
     // SAFETY: the caller's promise for what a mechanism's parameter points to (see `args`).
     unsafe { In::new(ptr, len) }.copy()
 }
@@ -204,15 +209,10 @@ fn eddsa(parameter: &In) -> Result<Params> {
     Ok(Params::Eddsa { prehash: phFlag != CK_FALSE, context: bytes(pContextData, ulContextDataLen)? })
 }
 
-fn sign_context(
-    hedge: CK_HEDGE_TYPE,
-    context: *const u8,
-    len: CK_ULONG,
-    hash: Option<CK_MECHANISM_TYPE>,
-) -> Result<Params> {
+fn sign_context(hedge: CK_HEDGE_TYPE, context: Bytes, hash: Option<CK_MECHANISM_TYPE>) -> Result<Params> {
     match hedge {
         CKH_HEDGE_PREFERRED | CKH_HEDGE_REQUIRED | CKH_DETERMINISTIC_REQUIRED => {
-            Ok(Params::SignContext { hedge, context: bytes(context, len)?, hash })
+            Ok(Params::SignContext { hedge, context, hash })
         }
         _ => Err(invalid()),
     }
@@ -228,4 +228,144 @@ fn rsa_aes_wrap(parameter: &In) -> Result<Params> {
 fn ecdh_aes_wrap(parameter: &In) -> Result<Params> {
     let CK_ECDH_AES_KEY_WRAP_PARAMS { ulAESKeyBits, kdf, ulSharedDataLen, pSharedData } = structure(parameter)?;
     Ok(Params::EcdhAesWrap { aes_bits: ulAESKeyBits, kdf, shared: bytes(pSharedData, ulSharedDataLen)? })
+}
+
+#[cfg(test)]
+#[allow(non_snake_case)]
+mod tests {
+    use std::ptr::null_mut;
+
+    use super::*;
+
+    fn decoded<P>(kind: ParamKind, params: &P) -> Result<Params> {
+        decoded_len(kind, params, size_of::<P>())
+    }
+
+    fn decoded_len<P>(kind: ParamKind, params: &P, len: usize) -> Result<Params> {
+        // SAFETY: the lengths that the tests give are at most the structure's.
+        let parameter = unsafe { In::new((&raw const *params).cast(), len as CK_ULONG) };
+        decode_kind(kind, &parameter, &|handle| match handle {
+            7 => Ok(ObjectId(7)),
+            _ => Err(Code::ObjectHandleInvalid.into()),
+        })
+    }
+
+    fn bytes(of: &[u8]) -> Bytes {
+        Bytes::from_slice(of)
+    }
+
+    #[test]
+    fn no_parameter_is_none_with_or_without_a_pointer() {
+        assert_eq!(decoded_len(ParamKind::None, &0u8, 0), Ok(Params::None));
+        assert!(decoded_len(ParamKind::None, &0u8, 1).is_err());
+        assert_eq!(decoded_len(ParamKind::Eddsa, &0u8, 0), Ok(Params::None));
+        assert_eq!(decoded_len(ParamKind::OptionalIv(8), &0u8, 0), Ok(Params::None));
+    }
+
+    #[test]
+    fn an_iv_has_its_length() {
+        let iv = [3u8; 16];
+        assert_eq!(decoded(ParamKind::Iv(16), &iv), Ok(Params::Iv(bytes(&iv))));
+        assert_eq!(decoded_len(ParamKind::OptionalIv(8), &iv, 8), Ok(Params::Iv(bytes(&iv[..8]))));
+        for len in [0, 15] {
+            assert_eq!(decoded_len(ParamKind::Iv(16), &iv, len).unwrap_err().code(), Code::MechanismParamInvalid);
+        }
+    }
+
+    #[test]
+    fn gcm_comes_in_both_layouts() {
+        let (mut iv, mut aad) = ([1u8; 12], [2u8; 3]);
+        let (iv_len, aad_len) = (iv.len() as CK_ULONG, aad.len() as CK_ULONG);
+        let expected = Params::Gcm { iv: bytes(&iv), aad: bytes(&aad), tag_bits: 128 };
+        let (pIv, pAAD) = (iv.as_mut_ptr(), aad.as_mut_ptr());
+        let long = CK_GCM_PARAMS { pIv, ulIvLen: iv_len, ulIvBits: 96, pAAD, ulAADLen: aad_len, ulTagBits: 128 };
+        assert_eq!(decoded(ParamKind::Gcm, &long), Ok(expected.clone()));
+        let short = ShortGcmParams { iv: pIv, iv_len, aad: pAAD, aad_len, tag_bits: 128 };
+        assert_eq!(decoded(ParamKind::Gcm, &short), Ok(expected));
+        assert_eq!(decoded_len(ParamKind::Gcm, &long, 32).unwrap_err().code(), Code::MechanismParamInvalid);
+        let lost = CK_GCM_PARAMS { pIv: null_mut(), ..long };
+        assert_eq!(decoded(ParamKind::Gcm, &lost).unwrap_err().code(), Code::ArgumentsBad);
+    }
+
+    #[test]
+    fn oaep_without_a_hash_is_sha_1() {
+        let mut label = *b"L";
+        let plain =
+            CK_RSA_PKCS_OAEP_PARAMS { hashAlg: 0, mgf: 0, source: 0, pSourceData: null_mut(), ulSourceDataLen: 0 };
+        let expected = OaepParams { hash: CKM_SHA_1, mgf: CKG_MGF1_SHA1, label: bytes(b"") };
+        assert_eq!(decoded(ParamKind::Oaep, &plain), Ok(Params::Oaep(expected)));
+        let labelled = CK_RSA_PKCS_OAEP_PARAMS {
+            hashAlg: CKM_SHA256,
+            mgf: CKG_MGF1_SHA384,
+            source: CKZ_DATA_SPECIFIED,
+            pSourceData: label.as_mut_ptr().cast(),
+            ulSourceDataLen: 1,
+        };
+        let oaep = OaepParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA384, label: bytes(b"L") };
+        assert_eq!(decoded(ParamKind::Oaep, &labelled), Ok(Params::Oaep(oaep.clone())));
+        let sourceless = CK_RSA_PKCS_OAEP_PARAMS { source: 0, ..labelled };
+        assert!(decoded(ParamKind::Oaep, &sourceless).is_err(), "a label of no source");
+        let mut inner = labelled;
+        let wrap = CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: 256, pOAEPParams: &raw mut inner };
+        assert_eq!(decoded(ParamKind::RsaAesWrap, &wrap), Ok(Params::RsaAesWrap { aes_bits: 256, oaep }));
+        let without = CK_RSA_AES_KEY_WRAP_PARAMS { pOAEPParams: null_mut(), ..wrap };
+        assert_eq!(decoded(ParamKind::RsaAesWrap, &without).unwrap_err().code(), Code::MechanismParamInvalid);
+    }
+
+    #[test]
+    fn the_plain_structures_keep_their_fields_apart() {
+        let ctr = CK_AES_CTR_PARAMS { ulCounterBits: 32, cb: [9; 16] };
+        assert_eq!(decoded(ParamKind::Ctr, &ctr), Ok(Params::Ctr { counter_bits: 32, block: [9; 16] }));
+        let pss = CK_RSA_PKCS_PSS_PARAMS { hashAlg: 1, mgf: 2, sLen: 3 };
+        assert_eq!(decoded(ParamKind::Pss, &pss), Ok(Params::Pss(PssParams { hash: 1, mgf: 2, salt_len: 3 })));
+        assert_eq!(decoded(ParamKind::MacLength, &8u64), Ok(Params::MacLength(8)));
+        assert_eq!(decoded(ParamKind::Number, &9u64), Ok(Params::Number(9)));
+        assert_eq!(decoded(ParamKind::Object, &7u64), Ok(Params::Object(ObjectId(7))));
+        assert_eq!(decoded(ParamKind::Object, &8u64).unwrap_err().code(), Code::ObjectHandleInvalid);
+    }
+
+    #[test]
+    fn pointers_within_are_followed() {
+        let (mut one, mut two) = (*b"shared", *b"public!");
+        let ecdh = CK_ECDH1_DERIVE_PARAMS {
+            kdf: CKD_NULL,
+            ulSharedDataLen: 6,
+            pSharedData: one.as_mut_ptr(),
+            ulPublicDataLen: 7,
+            pPublicData: two.as_mut_ptr(),
+        };
+        let (shared, public) = (bytes(&one), bytes(&two));
+        let expected = Params::Ecdh { kdf: CKD_NULL, shared: shared.clone(), public };
+        assert_eq!(decoded(ParamKind::Ecdh, &ecdh), Ok(expected));
+        let eddsa = CK_EDDSA_PARAMS { phFlag: CK_TRUE, ulContextDataLen: 6, pContextData: one.as_mut_ptr() };
+        let expected = Params::Eddsa { prehash: true, context: shared.clone() };
+        assert_eq!(decoded(ParamKind::Eddsa, &eddsa), Ok(expected));
+        let sign = CK_SIGN_ADDITIONAL_CONTEXT {
+            hedgeVariant: CKH_DETERMINISTIC_REQUIRED,
+            pContext: one.as_mut_ptr(),
+            ulContextLen: 6,
+        };
+        let expected = |hash| Params::SignContext { hedge: CKH_DETERMINISTIC_REQUIRED, context: shared.clone(), hash };
+        assert_eq!(decoded(ParamKind::SignContext, &sign), Ok(expected(None)));
+        let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = sign;
+        let hashed = CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash: CKM_SHA512 };
+        assert_eq!(decoded(ParamKind::HashSignContext, &hashed), Ok(expected(Some(CKM_SHA512))));
+        let unknown = CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant: 9, ..sign };
+        assert_eq!(decoded(ParamKind::SignContext, &unknown).unwrap_err().code(), Code::MechanismParamInvalid);
+        let data = CK_KEY_DERIVATION_STRING_DATA { pData: one.as_mut_ptr(), ulLen: 6 };
+        assert_eq!(decoded(ParamKind::Data, &data), Ok(Params::Data(shared.clone())));
+        let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };
+        let expected = Params::CbcData { iv: [4; 16][..].into(), data: shared.clone() };
+        assert_eq!(decoded(ParamKind::CbcData(16), &cbc), Ok(expected));
+        let wrap = CK_ECDH_AES_KEY_WRAP_PARAMS {
+            ulAESKeyBits: 128,
+            kdf: CKD_NULL,
+            ulSharedDataLen: 6,
+            pSharedData: one.as_mut_ptr(),
+        };
+        let expected = Params::EcdhAesWrap { aes_bits: 128, kdf: CKD_NULL, shared };
+        assert_eq!(decoded(ParamKind::EcdhAesWrap, &wrap), Ok(expected));
+        let absurd = CK_KEY_DERIVATION_STRING_DATA { ulLen: CK_ULONG::MAX, ..data };
+        assert_eq!(decoded(ParamKind::Data, &absurd).unwrap_err().code(), Code::ArgumentsBad);
+    }
 }

@@ -244,8 +244,14 @@ functions! {
         C_MessageVerifyFinal(_a: H);
     }
     v3_2 {
-        C_EncapsulateKey(_a: H, _b: M, _c: O, _d: T, _e: N, _f: B, _g: L, _h: P);
-        C_DecapsulateKey(_a: H, _b: M, _c: O, _d: T, _e: N, _f: B, _g: N, _h: P);
+        C_EncapsulateKey(h: H, mechanism: M, public: O, template: T, count: N, out: B, out_len: L, key: P)
+            => keys::encapsulate(
+                h, Maybe::new(mechanism), public, In::new(template, count), Out::new(out, out_len), Place::new(key)
+            );
+        C_DecapsulateKey(h: H, mechanism: M, private: O, template: T, count: N, ciphertext: B, len: N, key: P)
+            => keys::decapsulate(
+                h, Maybe::new(mechanism), private, In::new(ciphertext, len), In::new(template, count), Place::new(key)
+            );
         C_VerifySignatureInit(_a: H, _b: M, _c: O, _d: B, _e: N);
         C_VerifySignature(_a: H, _b: B, _c: N);
         C_VerifySignatureUpdate(_a: H, _b: B, _c: N);

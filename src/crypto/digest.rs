@@ -143,6 +143,25 @@ macro_rules! digests {
     };
 }
 
+impl Digest {
+    /// The last arc of the object identifier under 2.16.840.1.101.3.4.2, for NIST's hash functions but SHA-1.
+    pub const fn nist_arc(self) -> Option<u8> {
+        Some(match self {
+            Digest::Sha256 => 1,
+            Digest::Sha384 => 2,
+            Digest::Sha512 => 3,
+            Digest::Sha224 => 4,
+            Digest::Sha512_224 => 5,
+            Digest::Sha512_256 => 6,
+            Digest::Sha3_224 => 7,
+            Digest::Sha3_256 => 8,
+            Digest::Sha3_384 => 9,
+            Digest::Sha3_512 => 10,
+            _ => return None,
+        })
+    }
+}
+
 /// A state that can be saved.
 macro_rules! open {
     (save $state:ident) => {

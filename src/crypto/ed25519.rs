@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::aws::{self, Ed25519};
 use super::random;
 use crate::error::{Code, Result};
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::SecretBytes;
 
 /// Length in bytes of seeds and of public keys.
 pub const KEY_LEN: usize = 32;
@@ -56,7 +56,7 @@ impl PublicKey {
 
 pub struct PrivateKey {
     /// Seed and public key, as AWS-LC wants them.
-    pair: Secret<[u8; 2 * KEY_LEN]>,
+    pair: SecretBytes,
     public: [u8; KEY_LEN],
 }
 
@@ -64,8 +64,10 @@ impl PrivateKey {
     /// `CKR_ATTRIBUTE_VALUE_INVALID` unless `seed` is [`KEY_LEN`] bytes.
     pub fn new(seed: &[u8]) -> Result<PrivateKey> {
         let seed = seed.try_into().map_err(|_| Code::AttributeValueInvalid)?;
-        let (public, pair) = aws::ed25519_from_seed(seed);
-        Ok(PrivateKey { pair: Secret::new(*pair), public })
+        let mut pair = SecretBytes::zeroed(2 * KEY_LEN);
+        let to = pair.expose_mut().first_chunk_mut().ok_or(Code::GeneralError)?;
+        let public = aws::ed25519_from_seed(seed, to);
+        Ok(PrivateKey { pair, public })
     }
 
     pub fn generate() -> Result<PrivateKey> {
@@ -75,7 +77,7 @@ impl PrivateKey {
     }
 
     pub fn seed(&self) -> SecretBytes {
-        SecretBytes::copy_from(self.pair.expose().split_at(KEY_LEN).0)
+        SecretBytes::copy_from(self.pair.expose().get(..KEY_LEN).unwrap_or_default())
     }
 
     pub fn public(&self) -> [u8; KEY_LEN] {
@@ -85,7 +87,8 @@ impl PrivateKey {
     /// `out` has at least [`SIGNATURE_LEN`] bytes; returns how many were written.
     pub fn sign(&self, scheme: Scheme, message: &[u8], out: &mut [u8]) -> Result<usize> {
         let out = out.first_chunk_mut().ok_or(Code::GeneralError)?;
-        aws::ed25519_sign(scheme.over(message)?, self.pair.expose(), message, out)?;
+        let pair = self.pair.expose().first_chunk().ok_or(Code::GeneralError)?;
+        aws::ed25519_sign(scheme.over(message)?, pair, message, out)?;
         Ok(SIGNATURE_LEN)
     }
 }

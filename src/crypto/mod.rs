@@ -3,6 +3,8 @@
 
 pub mod aes;
 mod aws;
+mod aws_lattice;
+mod brainpool;
 pub mod block;
 pub mod ccm;
 pub mod check_value;
@@ -13,13 +15,24 @@ pub mod ec;
 pub mod ed25519;
 pub mod gcm;
 pub mod hmac;
+pub mod kbkdf;
+pub mod kdf;
 pub mod keyinfo;
 pub mod keywrap;
+pub mod ml_dsa;
+pub mod ml_kem;
+pub mod pqc;
+pub mod prehash;
+pub mod prf;
 pub mod random;
 pub mod rsa;
 mod rsa_padding;
 pub mod salsa;
+pub mod slh_dsa;
 pub mod seed;
 pub mod sha512t;
 pub mod stealing;
 pub mod x25519;
+
+#[cfg(test)]
+mod pqc_tests;

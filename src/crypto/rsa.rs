@@ -8,7 +8,7 @@ use super::digest::{Digest, hash};
 use super::rsa_padding::{self as padding, Block};
 pub use super::rsa_padding::{MAX_LEN, Oaep, PKCS1_OVERHEAD, Pss, digest_info};
 use crate::error::{Code, Result};
-use crate::secret::Secret;
+use crate::secret::SecretBytes;
 
 /// The shortest modulus of any key, in bits.
 pub const MIN_BITS: usize = 1024;
@@ -43,10 +43,13 @@ impl Modulus {
         self.bytes.len()
     }
 
-    /// `text` as a block, zeros before it, if it is a number below the modulus.
-    fn block(&self, text: &[u8]) -> Result<Option<Block>> {
-        let block = Block::ending_with(self.len(), text)?;
-        Ok(if block.bytes() < &*self.bytes { Some(block) } else { None })
+    fn block(&self) -> Result<Block> {
+        Block::new(self.len())
+    }
+
+    /// Whether `number`, as long as the modulus, is below it.
+    fn exceeds(&self, number: &[u8]) -> bool {
+        number < &*self.bytes
     }
 }
 
@@ -76,19 +79,14 @@ impl PublicKey {
         self.modulus.len()
     }
 
-    /// `input` to the power e: `None` where it is not below the modulus.
-    fn apply(&self, input: &[u8]) -> Result<Option<Block>> {
-        let Some(input) = self.modulus.block(input)? else { return Ok(None) };
-        let mut out = Block::new(self.len())?;
-        self.key.public_operation(input.bytes(), out.bytes_mut())?;
-        Ok(Some(out))
-    }
-
-    fn open(&self, signature: &[u8]) -> Result<Block> {
+    fn open(&self, signature: &[u8], block: &mut Block) -> Result<()> {
         if signature.len() != self.len() {
             Err(Code::SignatureLenRange)?;
         }
-        Ok(self.apply(signature)?.ok_or(Code::SignatureInvalid)?)
+        if !self.modulus.exceeds(signature) {
+            Err(Code::SignatureInvalid)?;
+        }
+        Ok(self.key.public_operation(signature, block.bytes_mut())?)
     }
 
     fn write(&self, block: &Block, out: &mut [u8]) -> Result<usize> {
@@ -100,34 +98,47 @@ impl PublicKey {
     /// Encrypts `data`, zeros before it, without padding. `CKR_DATA_LEN_RANGE` where it is longer than the modulus,
     /// `CKR_DATA_INVALID` where it is not below it.
     pub fn encrypt_raw(&self, data: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.write(&self.modulus.block(data)?.ok_or(Code::DataInvalid)?, out)
+        let mut block = self.modulus.block()?;
+        block.end_with(data)?;
+        if !self.modulus.exceeds(block.bytes()) {
+            Err(Code::DataInvalid)?;
+        }
+        self.write(&block, out)
     }
 
     /// `CKR_DATA_LEN_RANGE` where `data` is longer than the modulus less [`PKCS1_OVERHEAD`].
     pub fn encrypt_pkcs1(&self, data: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.write(&padding::pkcs1_encrypt(data, self.len())?, out)
+        let mut block = self.modulus.block()?;
+        padding::pkcs1_encrypt(data, &mut block)?;
+        self.write(&block, out)
     }
 
     /// `CKR_DATA_LEN_RANGE` where `data` is longer than the modulus less [`Oaep::overhead`].
     pub fn encrypt_oaep(&self, oaep: &Oaep, data: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.write(&oaep.encode(data, self.len())?, out)
+        let mut block = self.modulus.block()?;
+        oaep.encode(data, &mut block)?;
+        self.write(&block, out)
     }
 
     /// What a signature without padding holds, as long as the modulus. `CKR_SIGNATURE_LEN_RANGE`, `CKR_SIGNATURE_INVALID`.
     pub fn recover_raw(&self, signature: &[u8], out: &mut [u8]) -> Result<usize> {
-        let block = self.open(signature)?;
+        let mut block = self.modulus.block()?;
+        self.open(signature, &mut block)?;
         out.get_mut(..self.len()).ok_or(Code::GeneralError)?.copy_from_slice(block.bytes());
         Ok(self.len())
     }
 
     /// Against `data`, zeros before it. `CKR_DATA_LEN_RANGE`, `CKR_SIGNATURE_LEN_RANGE`, `CKR_SIGNATURE_INVALID`.
     pub fn verify_raw(&self, data: &[u8], signature: &[u8]) -> Result<()> {
-        self.compare(&Block::ending_with(self.len(), data)?, signature)
+        let mut expected = self.modulus.block()?;
+        expected.end_with(data)?;
+        self.compare(&expected, signature)
     }
 
     /// What a PKCS #1 v1.5 signature holds. `CKR_SIGNATURE_LEN_RANGE`, `CKR_SIGNATURE_INVALID`.
     pub fn recover_pkcs1(&self, signature: &[u8], out: &mut [u8]) -> Result<usize> {
-        let block = self.open(signature)?;
+        let mut block = self.modulus.block()?;
+        self.open(signature, &mut block)?;
         let text = padding::pkcs1_recover(block.bytes())?;
         out.get_mut(..text.len()).ok_or(Code::GeneralError)?.copy_from_slice(text);
         Ok(text.len())
@@ -136,17 +147,23 @@ impl PublicKey {
     /// RSASSA-PKCS1-v1_5 over `prefix` (a [`digest_info`], or nothing) and `data`. `CKR_DATA_LEN_RANGE`,
     /// `CKR_SIGNATURE_LEN_RANGE`, `CKR_SIGNATURE_INVALID`.
     pub fn verify_pkcs1(&self, prefix: &[u8], data: &[u8], signature: &[u8]) -> Result<()> {
-        self.compare(&padding::pkcs1_sign(prefix, data, self.len())?, signature)
+        let mut expected = self.modulus.block()?;
+        padding::pkcs1_sign(prefix, data, &mut expected)?;
+        self.compare(&expected, signature)
     }
 
     fn compare(&self, expected: &Block, signature: &[u8]) -> Result<()> {
-        if self.open(signature)?.bytes() == expected.bytes() { Ok(()) } else { Err(Code::SignatureInvalid)? }
+        let mut block = self.modulus.block()?;
+        self.open(signature, &mut block)?;
+        if block.bytes() == expected.bytes() { Ok(()) } else { Err(Code::SignatureInvalid)? }
     }
 
     /// RSASSA-PSS over a digest. `CKR_DATA_LEN_RANGE`, `CKR_KEY_SIZE_RANGE`, `CKR_SIGNATURE_LEN_RANGE`,
     /// `CKR_SIGNATURE_INVALID`.
     pub fn verify_pss(&self, pss: &Pss, digest: &[u8], signature: &[u8]) -> Result<()> {
-        pss.verify(digest, self.open(signature)?, self.bits())
+        let mut block = self.modulus.block()?;
+        self.open(signature, &mut block)?;
+        pss.verify(digest, &mut block, self.bits())
     }
 }
 
@@ -155,7 +172,7 @@ pub struct PrivateKey {
     key: RsaKey,
     modulus: Modulus,
     /// SHA-256 of d, the root of what implicit rejection answers.
-    rejection: Secret<[u8; 32]>,
+    rejection: SecretBytes,
 }
 
 impl PrivateKey {
@@ -187,9 +204,9 @@ impl PrivateKey {
     fn ready(key: RsaKey) -> Result<PrivateKey> {
         let [n, _, d, ..] = key.numbers()?;
         let modulus = Modulus::new(&Number::from_be(&n)?)?;
-        let d = Block::ending_with(modulus.len(), &d)?;
-        let digest = hash(Digest::Sha256, d.bytes());
-        let rejection = digest.first_chunk().copied().map(Secret::new).ok_or(Code::GeneralError)?;
+        let mut block = modulus.block()?;
+        block.end_with(&d)?;
+        let rejection = SecretBytes::copy_from(&hash(Digest::Sha256, block.bytes()));
         Ok(PrivateKey { key, modulus, rejection })
     }
 
@@ -209,12 +226,12 @@ impl PrivateKey {
     }
 
     /// `block`, a number below the modulus, to the power d.
-    fn apply(&self, block: &Block, out: &mut [u8]) -> Result<usize> {
+    fn apply(&self, block: &[u8], out: &mut [u8]) -> Result<usize> {
         let out = out.get_mut(..self.len()).ok_or(Code::GeneralError)?;
-        if self.is_fixed_point(block.bytes()) {
-            out.copy_from_slice(block.bytes());
+        if self.is_fixed_point(block) {
+            out.copy_from_slice(block);
         } else {
-            self.key.private_operation(block.bytes(), out)?;
+            self.key.private_operation(block, out)?;
         }
         Ok(out.len())
     }
@@ -228,51 +245,62 @@ impl PrivateKey {
         (*last <= 1 && head.iter().all(|&byte| byte == 0)) || (Some(*last) == n_last.checked_sub(1) && head == n_head)
     }
 
-    fn open(&self, ciphertext: &[u8]) -> Result<Block> {
+    fn open(&self, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
         if ciphertext.len() != self.len() {
             Err(Code::EncryptedDataLenRange)?;
         }
-        let block = self.modulus.block(ciphertext)?.ok_or(Code::EncryptedDataInvalid)?;
-        let mut out = Block::new(self.len())?;
-        self.apply(&block, out.bytes_mut())?;
-        Ok(out)
+        if !self.modulus.exceeds(ciphertext) {
+            Err(Code::EncryptedDataInvalid)?;
+        }
+        self.apply(ciphertext, out)
     }
 
     /// Signs `data`, zeros before it, without padding. `CKR_DATA_LEN_RANGE` where it is longer than the modulus,
     /// `CKR_DATA_INVALID` where it is not below it.
     pub fn sign_raw(&self, data: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.apply(&self.modulus.block(data)?.ok_or(Code::DataInvalid)?, out)
+        let mut block = self.modulus.block()?;
+        block.end_with(data)?;
+        if !self.modulus.exceeds(block.bytes()) {
+            Err(Code::DataInvalid)?;
+        }
+        self.apply(block.bytes(), out)
     }
 
     /// RSASSA-PKCS1-v1_5 over `prefix` (a [`digest_info`], or nothing) and `data`; `CKR_DATA_LEN_RANGE` where both are
     /// longer than the modulus less [`PKCS1_OVERHEAD`].
     pub fn sign_pkcs1(&self, prefix: &[u8], data: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.apply(&padding::pkcs1_sign(prefix, data, self.len())?, out)
+        let mut block = self.modulus.block()?;
+        padding::pkcs1_sign(prefix, data, &mut block)?;
+        self.apply(block.bytes(), out)
     }
 
     /// RSASSA-PSS over a digest; `CKR_DATA_LEN_RANGE`, `CKR_KEY_SIZE_RANGE`.
     pub fn sign_pss(&self, pss: &Pss, digest: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.apply(&pss.encode(digest, self.bits())?, out)
+        let mut block = self.modulus.block()?;
+        pss.encode(digest, self.bits(), &mut block)?;
+        self.apply(block.bytes(), out)
     }
 
     /// The whole block, without unpadding. `CKR_ENCRYPTED_DATA_LEN_RANGE`, `CKR_ENCRYPTED_DATA_INVALID`.
     pub fn decrypt_raw(&self, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
-        let block = self.open(ciphertext)?;
-        out.get_mut(..self.len()).ok_or(Code::GeneralError)?.copy_from_slice(block.bytes());
-        Ok(self.len())
+        self.open(ciphertext, out)
     }
 
     /// With implicit rejection: a wrong padding gives a message, always the same for the same ciphertext, and no error.
     /// `out` has at least [`PrivateKey::len`] less [`PKCS1_OVERHEAD`] bytes. `CKR_ENCRYPTED_DATA_LEN_RANGE`, and
     /// `CKR_ENCRYPTED_DATA_INVALID` where the ciphertext is not below the modulus.
     pub fn decrypt_pkcs1(&self, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
-        padding::pkcs1_decrypt(&self.open(ciphertext)?, self.rejection.expose(), ciphertext, out)
+        let mut block = self.modulus.block()?;
+        self.open(ciphertext, block.bytes_mut())?;
+        padding::pkcs1_decrypt(&block, self.rejection.expose(), ciphertext, out)
     }
 
     /// `out` has at least [`PrivateKey::len`] less [`Oaep::overhead`] bytes. `CKR_ENCRYPTED_DATA_LEN_RANGE`,
     /// `CKR_ENCRYPTED_DATA_INVALID`.
     pub fn decrypt_oaep(&self, oaep: &Oaep, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
-        oaep.decode(self.open(ciphertext)?, out)
+        let mut block = self.modulus.block()?;
+        self.open(ciphertext, block.bytes_mut())?;
+        oaep.decode(&mut block, out)
     }
 }
 
@@ -374,8 +402,11 @@ mod tests {
         PublicKey::new(&n, &e).unwrap()
     }
 
-    /// The vectors' keys of 1024, 1031 and 2048 bits, each with its pairs of ciphertext and message.
-    fn vectors() -> Vec<(PrivateKey, Vec<(&'static str, Vec<u8>, Vec<u8>)>)> {
+    /// Name, ciphertext, message.
+    type Answer = (&'static str, Vec<u8>, Vec<u8>);
+
+    /// The vectors' keys of 1024, 1031 and 2048 bits, each with its known answers.
+    fn vectors() -> Vec<(PrivateKey, Vec<Answer>)> {
         let mut all = Vec::new();
         for line in include_str!("../../tests/vectors/rsa_pkcs1_implicit_rejection.txt").lines() {
             let fields: Vec<_> = line.split(' ').collect();

@@ -14,7 +14,8 @@ pub const MAX_LEN: usize = 2048;
 /// What PKCS #1 v1.5 takes of a block: two marks, eight bytes of padding, a separator.
 pub const PKCS1_OVERHEAD: usize = 11;
 
-/// A block as long as a modulus, on the stack, wiped when dropped.
+/// A block as long as a modulus, on the stack, wiped when dropped. Made empty and filled in place: a move would leave a
+/// copy behind.
 pub struct Block {
     bytes: [u8; MAX_LEN],
     len: usize,
@@ -29,11 +30,17 @@ impl Block {
     }
 
     /// `data` as the block's end, zeros before it; `CKR_DATA_LEN_RANGE` where it is longer.
-    pub fn ending_with(len: usize, data: &[u8]) -> Result<Block> {
-        let mut block = Block::new(len)?;
-        let start = len.checked_sub(data.len()).ok_or(Code::DataLenRange)?;
-        block.bytes_mut().split_at_mut(start).1.copy_from_slice(data);
-        Ok(block)
+    pub fn end_with(&mut self, data: &[u8]) -> Result<()> {
+        let start = self.len.checked_sub(data.len()).ok_or(Code::DataLenRange)?;
+        let (zeros, end) = self.bytes_mut().split_at_mut(start);
+        zeros.fill(0);
+        end.copy_from_slice(data);
+        Ok(())
+    }
+
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -61,23 +68,13 @@ pub fn digest_info(digest: Digest) -> Result<SmallVec<[u8; 24]>> {
     const fn nist(last: u8) -> [u8; 9] {
         [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, last]
     }
-    let oid: &[u8] = match digest {
-        Digest::Md5 => MD5,
-        Digest::Ripemd160 => RIPEMD160,
-        Digest::Sha1 => SHA1,
-        Digest::Sha256 => &nist(1),
-        Digest::Sha384 => &nist(2),
-        Digest::Sha512 => &nist(3),
-        Digest::Sha224 => &nist(4),
-        Digest::Sha512_224 => &nist(5),
-        Digest::Sha512_256 => &nist(6),
-        Digest::Sha3_224 => &nist(7),
-        Digest::Sha3_256 => &nist(8),
-        Digest::Sha3_384 => &nist(9),
-        Digest::Sha3_512 => &nist(10),
-        Digest::Blake2b160 | Digest::Blake2b256 | Digest::Blake2b384 | Digest::Blake2b512 | Digest::Sha512T(_) => {
-            return Err(Code::MechanismParamInvalid.into());
-        }
+    let nist = digest.nist_arc().map(nist);
+    let oid = match (&nist, digest) {
+        (Some(nist), _) => nist.as_slice(),
+        (None, Digest::Sha1) => SHA1,
+        (None, Digest::Md5) => MD5,
+        (None, Digest::Ripemd160) => RIPEMD160,
+        _ => return Err(Code::MechanismParamInvalid.into()),
     };
     // All lengths are below 128: one byte each.
     let (oid_len, hash_len) = (oid.len() as u8, digest.len() as u8);
@@ -89,13 +86,12 @@ pub fn digest_info(digest: Digest) -> Result<SmallVec<[u8; 24]>> {
 }
 
 /// EMSA-PKCS1-v1_5 over `prefix` and `data`; `CKR_DATA_LEN_RANGE` where both exceed the block less 11 bytes.
-pub fn pkcs1_sign(prefix: &[u8], data: &[u8], len: usize) -> Result<Block> {
+pub fn pkcs1_sign(prefix: &[u8], data: &[u8], block: &mut Block) -> Result<()> {
     let text_len = prefix.len().saturating_add(data.len());
-    let separator = len.checked_sub(text_len).and_then(|left| left.checked_sub(1)).ok_or(Code::DataLenRange)?;
+    let separator = block.len.checked_sub(text_len).and_then(|left| left.checked_sub(1)).ok_or(Code::DataLenRange)?;
     if separator < PKCS1_OVERHEAD - 1 {
         Err(Code::DataLenRange)?;
     }
-    let mut block = Block::new(len)?;
     let (padding, text) = block.bytes_mut().split_at_mut(separator + 1);
     padding.fill(0xff);
     if let [zero, mark, .., end] = padding {
@@ -104,7 +100,7 @@ pub fn pkcs1_sign(prefix: &[u8], data: &[u8], len: usize) -> Result<Block> {
     let (to_prefix, to_data) = text.split_at_mut(prefix.len());
     to_prefix.copy_from_slice(prefix);
     to_data.copy_from_slice(data);
-    Ok(block)
+    Ok(())
 }
 
 /// What a PKCS #1 v1.5 signature block holds; `CKR_SIGNATURE_INVALID`. Nothing here is secret.
@@ -119,9 +115,9 @@ pub fn pkcs1_recover(block: &[u8]) -> Result<&[u8]> {
 }
 
 /// EME-PKCS1-v1_5; `CKR_DATA_LEN_RANGE` where `data` exceeds the block less 11 bytes.
-pub fn pkcs1_encrypt(data: &[u8], len: usize) -> Result<Block> {
-    let mut block = pkcs1_sign(&[], data, len)?;
-    let separator = len - data.len() - 1;
+pub fn pkcs1_encrypt(data: &[u8], block: &mut Block) -> Result<()> {
+    pkcs1_sign(&[], data, block)?;
+    let separator = block.len - data.len() - 1;
     let padding = block.bytes_mut().get_mut(1..separator).ok_or(Code::GeneralError)?;
     let Some((mark, padding)) = padding.split_first_mut() else { Err(Code::GeneralError)? };
     *mark = 2;
@@ -131,7 +127,7 @@ pub fn pkcs1_encrypt(data: &[u8], len: usize) -> Result<Block> {
             random::fill(std::slice::from_mut(byte))?;
         }
     }
-    Ok(block)
+    Ok(())
 }
 
 /// The pseudo-random function of implicit rejection: HMAC-SHA256 in counter mode (draft-irtf-cfrg-rsa-guidance).
@@ -150,13 +146,12 @@ fn rejection_prf(key: &HmacKey, label: &[u8], out: &mut [u8]) {
 
 /// The message to give where the padding is wrong: the same one each time for the same key and ciphertext, and its
 /// length. It stands at the end of the block.
-fn substitute(key_digest: &[u8; 32], ciphertext: &[u8], len: usize) -> Result<(Block, u16)> {
+fn substitute(key_digest: &[u8], ciphertext: &[u8], block: &mut Block) -> Result<u16> {
     let key = HmacKey::new(Digest::Sha256, &HmacKey::new(Digest::Sha256, key_digest).mac(ciphertext));
-    let mut block = Block::new(len)?;
     rejection_prf(&key, b"message", block.bytes_mut());
     let mut candidates = [0; 256];
     rejection_prf(&key, b"length", &mut candidates);
-    let longest = u16::try_from(len.saturating_sub(PKCS1_OVERHEAD)).map_err(|_| Code::GeneralError)?;
+    let longest = u16::try_from(block.len.saturating_sub(PKCS1_OVERHEAD)).map_err(|_| Code::GeneralError)?;
     let mask = u16::MAX.checked_shr(longest.leading_zeros()).unwrap_or(0);
     let mut chosen = 0u16;
     for pair in candidates.as_chunks().0 {
@@ -164,7 +159,7 @@ fn substitute(key_digest: &[u8; 32], ciphertext: &[u8], len: usize) -> Result<(B
         chosen.conditional_assign(&candidate, !candidate.ct_gt(&longest));
     }
     candidates.zeroize();
-    Ok((block, chosen))
+    Ok(chosen)
 }
 
 /// Where in a decrypted PKCS #1 v1.5 block the message begins, and whether the padding is right. Constant time.
@@ -191,8 +186,9 @@ fn pkcs1_message_start(block: &[u8]) -> (u16, Choice) {
 /// the result is a message that only the key's holder could tell from a real one, not an error that Bleichenbacher's
 /// attack could use. `key_digest` is the SHA-256 of the private exponent, as long as the modulus. Writes the message to
 /// `out`, which has room for the block less 11 bytes, and returns its length.
-pub fn pkcs1_decrypt(block: &Block, key_digest: &[u8; 32], ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
-    let (mut message, length) = substitute(key_digest, ciphertext, block.len)?;
+pub fn pkcs1_decrypt(block: &Block, key_digest: &[u8], ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
+    let mut message = Block::new(block.len)?;
+    let length = substitute(key_digest, ciphertext, &mut message)?;
     let (start, right) = pkcs1_message_start(block.bytes());
     for (to, from) in message.bytes_mut().iter_mut().zip(block.bytes()) {
         to.conditional_assign(from, right);
@@ -235,11 +231,11 @@ impl Oaep {
     }
 
     /// EME-OAEP; `CKR_DATA_LEN_RANGE` where `data` exceeds the block less [`Oaep::overhead`].
-    pub fn encode(&self, data: &[u8], len: usize) -> Result<Block> {
-        if data.len() > len.checked_sub(self.overhead()).ok_or(Code::KeySizeRange)? {
+    pub fn encode(&self, data: &[u8], block: &mut Block) -> Result<()> {
+        if data.len() > block.len.checked_sub(self.overhead()).ok_or(Code::KeySizeRange)? {
             Err(Code::DataLenRange)?;
         }
-        let mut block = Block::ending_with(len, data)?;
+        block.end_with(data)?;
         let (head, masked) = block.bytes_mut().split_at_mut(1 + self.label.len());
         let (_, seed) = head.split_at_mut(1);
         let (label, _) = masked.split_at_mut(self.label.len());
@@ -251,12 +247,12 @@ impl Oaep {
         random::fill(seed)?;
         mask(self.mgf, seed, masked);
         mask(self.mgf, masked, seed);
-        Ok(block)
+        Ok(())
     }
 
     /// EME-OAEP decoding, in constant time: `CKR_ENCRYPTED_DATA_INVALID` says nothing of what was wrong. Writes the
     /// message to `out`, which has room for the block less [`Oaep::overhead`], and returns its length.
-    pub fn decode(&self, mut block: Block, out: &mut [u8]) -> Result<usize> {
+    pub fn decode(&self, block: &mut Block, out: &mut [u8]) -> Result<usize> {
         if block.len < self.overhead() {
             Err(Code::KeySizeRange)?;
         }
@@ -317,16 +313,15 @@ impl Pss {
         0xffu8.checked_shr((Pss::encoded_len(bits) * 8 - bits.saturating_sub(1)) as u32).unwrap_or(0)
     }
 
-    /// EMSA-PSS; `CKR_DATA_LEN_RANGE` where `digest` is not as long as the hash, `CKR_KEY_SIZE_RANGE` where a modulus of
+    /// EMSA-PSS into an empty block; `CKR_DATA_LEN_RANGE` where `digest` is not as long as the hash, `CKR_KEY_SIZE_RANGE` where a modulus of
     /// `bits` bits has no room.
-    pub fn encode(&self, digest: &[u8], bits: usize) -> Result<Block> {
+    pub fn encode(&self, digest: &[u8], bits: usize, block: &mut Block) -> Result<()> {
         if digest.len() != self.hash.len() {
             Err(Code::DataLenRange)?;
         }
         if !self.fits(bits) {
             Err(Code::KeySizeRange)?;
         }
-        let mut block = Block::new(bits.div_ceil(8))?;
         let lead = block.len - Pss::encoded_len(bits);
         let (_, encoded) = block.bytes_mut().split_at_mut(lead);
         let (masked, tail) = encoded.split_at_mut(encoded.len() - self.hash.len() - 1);
@@ -343,12 +338,12 @@ impl Pss {
         let (to, end) = tail.split_at_mut(self.hash.len());
         to.copy_from_slice(&tie);
         end.fill(0xbc);
-        Ok(block)
+        Ok(())
     }
 
     /// EMSA-PSS verification of a decrypted signature block; `CKR_SIGNATURE_INVALID`, and `CKR_DATA_LEN_RANGE` where
     /// `digest` is not as long as the hash.
-    pub fn verify(&self, digest: &[u8], mut block: Block, bits: usize) -> Result<()> {
+    pub fn verify(&self, digest: &[u8], block: &mut Block, bits: usize) -> Result<()> {
         if digest.len() != self.hash.len() {
             Err(Code::DataLenRange)?;
         }

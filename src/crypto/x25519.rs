@@ -9,12 +9,16 @@ use crate::secret::{Secret, SecretBytes};
 /// Length in bytes of private keys, public keys and shared secrets.
 pub const KEY_LEN: usize = 32;
 
-pub struct PrivateKey(Secret<[u8; KEY_LEN]>);
+/// On the heap, so that moving a key leaves no copy behind.
+pub struct PrivateKey(Box<Secret<[u8; KEY_LEN]>>);
 
 impl PrivateKey {
     /// `CKR_ATTRIBUTE_VALUE_INVALID` unless `scalar` is [`KEY_LEN`] bytes; it is clamped at use, not here.
     pub fn new(scalar: &[u8]) -> Result<PrivateKey> {
-        Ok(PrivateKey(Secret::new(scalar.try_into().map_err(|_| Code::AttributeValueInvalid)?)))
+        let mut key = Box::new(Secret::new([0; KEY_LEN]));
+        let scalar: &[u8; KEY_LEN] = scalar.try_into().map_err(|_| Code::AttributeValueInvalid)?;
+        key.expose_mut().copy_from_slice(scalar);
+        Ok(PrivateKey(key))
     }
 
     /// The scalar comes clamped (RFC 7748, 5), for implementations that expect to find it so.

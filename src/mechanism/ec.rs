@@ -9,7 +9,7 @@ use super::digest::of_hash;
 use super::key::Key;
 use super::key_attributes::{curve_of, curve_public_attributes, needed, point_bytes, standard_parameters};
 use super::signing::{self, Scheme};
-use super::table::{Derivation, Derive, Does, GeneratePair, NOTHING, Offer, Pair, ParamKind, Row};
+use super::table::{Derivation, Derive, Does, NOTHING, Offer, Pair, ParamKind, Row};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::crypto::{ec, ed25519, x25519};
@@ -24,7 +24,7 @@ const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
 const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 
 pub const ROWS: &[Row] = &[
-    generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (256, 521), true),
+    generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (224, 521), true),
     ecdsa(CKM_ECDSA, "CKM_ECDSA", None),
     Row { offer: Offer::Legacy, approved: false, ..ecdsa(CKM_ECDSA_SHA1, "CKM_ECDSA_SHA1", Some(CKM_SHA_1)) },
     ecdsa(CKM_ECDSA_SHA224, "CKM_ECDSA_SHA224", Some(CKM_SHA224)),
@@ -35,14 +35,14 @@ pub const ROWS: &[Row] = &[
     ecdsa(CKM_ECDSA_SHA3_256, "CKM_ECDSA_SHA3_256", Some(CKM_SHA3_256)),
     ecdsa(CKM_ECDSA_SHA3_384, "CKM_ECDSA_SHA3_384", Some(CKM_SHA3_384)),
     ecdsa(CKM_ECDSA_SHA3_512, "CKM_ECDSA_SHA3_512", Some(CKM_SHA3_512)),
-    derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (255, 521), derive),
-    derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (256, 521), derive_with_cofactor),
+    derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (224, 521), derive),
+    derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (224, 521), derive_with_cofactor),
     generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 255), true),
     Row {
-        flags: SIGNS | CURVES,
-        params: ParamKind::Eddsa,
         // GnuTLS generates with the signature mechanism.
-        does: Does { begin: Some(begin_eddsa), generate_pair: Some(generate_pair as GeneratePair), ..NOTHING },
+        flags: SIGNS | CKF_GENERATE_KEY_PAIR | CURVES,
+        params: ParamKind::Eddsa,
+        does: Does { begin: Some(begin_eddsa), generate_pair: Some(generate_pair), ..NOTHING },
         ..row(CKM_EDDSA, "CKM_EDDSA", &[CKK_EC_EDWARDS], (255, 255), true)
     },
     generates(
@@ -97,7 +97,7 @@ const fn ecdsa(ty: CK_MECHANISM_TYPE, name: &'static str, hash: Option<CK_MECHAN
         flags: SIGNS | CURVES | POINTS,
         hash,
         does: Does { begin: Some(begin_ecdsa), ..NOTHING },
-        ..row(ty, name, &[CKK_EC], (256, 521), true)
+        ..row(ty, name, &[CKK_EC], (224, 521), true)
     }
 }
 
@@ -405,4 +405,62 @@ fn expand(digest: Digest, order: Order, secret: &[u8], shared: &[u8], length: us
         hasher.finish_into(chunk);
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mechanism::table;
+
+    fn generated(mechanism: CK_MECHANISM_TYPE, parameters: &[u8]) -> Result<Pair> {
+        let row = table::row(mechanism)?;
+        let template = std::iter::once(Attribute::bytes(CKA_EC_PARAMS, parameters)).collect();
+        row.does.generate_pair.unwrap()(row, &Params::None, &template, &Attributes::new())
+    }
+
+    #[test]
+    fn each_generation_makes_its_own_form_of_curve() {
+        let curves: [(_, &[_], &[u8]); 3] = [
+            (Form::Weierstrass, &[CKM_EC_KEY_PAIR_GEN], b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"),
+            (Form::Edwards, &[CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA], b"\x13\x0cedwards25519"),
+            (Form::Montgomery, &[CKM_EC_MONTGOMERY_KEY_PAIR_GEN], b"\x06\x03\x2b\x65\x6e"),
+        ];
+        let all = [CKM_EC_KEY_PAIR_GEN, CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA, CKM_EC_MONTGOMERY_KEY_PAIR_GEN];
+        for (form, own, parameters) in curves {
+            for mechanism in all {
+                let pair = generated(mechanism, parameters);
+                if own.contains(&mechanism) {
+                    let private: Attributes = pair.unwrap().private.into_iter().collect();
+                    assert_eq!(private.bytes(CKA_EC_PARAMS), Some(parameters));
+                    assert_eq!(
+                        curve_of(parameters, form).unwrap().private_len(),
+                        private.bytes(CKA_VALUE).unwrap().len()
+                    );
+                } else {
+                    assert_eq!(pair.err().unwrap().code(), Code::CurveNotSupported);
+                }
+            }
+        }
+        let row = table::row(CKM_EC_KEY_PAIR_GEN).unwrap();
+        let none = generate_pair(row, &Params::None, &Attributes::new(), &Attributes::new());
+        assert_eq!(none.err().unwrap().code(), Code::TemplateIncomplete);
+    }
+
+    #[test]
+    fn keys_of_the_wrong_half_or_type_do_not_begin() {
+        let private = Arc::new(Key::EcPrivate(ec::PrivateKey::generate(Curve::P256).unwrap()));
+        let edwards = Arc::new(Key::EdwardsPrivate(ed25519::PrivateKey::generate().unwrap()));
+        let code = |mechanism, what, key| {
+            let row = table::row(mechanism).unwrap();
+            row.does.begin.unwrap()(row, what, &Params::None, key).err().unwrap().code()
+        };
+        for mechanism in [CKM_ECDSA, CKM_ECDSA_SHA3_256] {
+            assert_eq!(code(mechanism, Use::Verify, Some(&private)), Code::KeyTypeInconsistent);
+            assert_eq!(code(mechanism, Use::Sign, Some(&edwards)), Code::KeyTypeInconsistent);
+            assert_eq!(code(mechanism, Use::Encrypt, Some(&private)), Code::KeyFunctionNotPermitted);
+            assert_eq!(code(mechanism, Use::Sign, None), Code::KeyHandleInvalid);
+        }
+        assert_eq!(code(CKM_EDDSA, Use::Verify, Some(&edwards)), Code::KeyTypeInconsistent);
+        assert_eq!(code(CKM_EDDSA, Use::Sign, Some(&private)), Code::KeyTypeInconsistent);
+    }
 }

@@ -158,7 +158,7 @@ fn joined(first: &[u8], second: &[u8], length: Option<usize>) -> Result<SecretBy
 }
 
 fn concatenate_base_and_key(from: &Derivation<'_>) -> Result<SecretBytes> {
-    let other = SecretKey::of(Some(from.other.ok_or(Code::MechanismParamInvalid)?))?;
+    let other = SecretKey::of(Some(from.others.first().ok_or(Code::MechanismParamInvalid)?))?;
     joined(SecretKey::of(Some(from.base))?.value(), other.value(), from.length)
 }
 
@@ -210,7 +210,8 @@ mod tests {
 
     fn derive(ty: CK_MECHANISM_TYPE, params: Params, base: &[u8], length: Option<usize>) -> Result<Vec<u8>, Code> {
         let (row, base, other) = (row(ty).unwrap(), secret(base), secret(&[0x89, 0xab, 0xcd, 0xef]));
-        let from = Derivation { row, params: &params, base: &base, other: Some(&other), length };
+        let others = [other];
+        let from = Derivation { others: &others, ..Derivation::new(row, &params, &base, length) };
         row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
     }
 

@@ -8,6 +8,7 @@ use pkcs8::der::asn1::{AnyRef, OctetStringRef};
 use pkcs8::der::{Decode, Encode, Tag, Tagged};
 use zeroize::Zeroizing;
 
+use super::pqc_attributes;
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::keyinfo::{self, Private, Public};
 use crate::crypto::rsa::{self, Numbers};
@@ -25,6 +26,9 @@ pub enum Kind {
     RsaPrivate,
     CurvePublic(Form),
     CurvePrivate(Form),
+    /// ML-KEM, ML-DSA, SLH-DSA: see `pqc_attributes`.
+    PqcPublic,
+    PqcPrivate,
 }
 
 /// `CKR_KEY_TYPE_INCONSISTENT` where the class or key type has no cryptography here.
@@ -35,6 +39,8 @@ pub fn kind(attributes: &Attributes) -> Result<Kind> {
         (CKO_SECRET_KEY, _) => Kind::Secret,
         (CKO_PUBLIC_KEY, CKK_RSA) => Kind::RsaPublic,
         (CKO_PRIVATE_KEY, CKK_RSA) => Kind::RsaPrivate,
+        (CKO_PUBLIC_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPublic,
+        (CKO_PRIVATE_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPrivate,
         (CKO_PUBLIC_KEY, _) => Kind::CurvePublic(form_of(key_type)?),
         (CKO_PRIVATE_KEY, _) => Kind::CurvePrivate(form_of(key_type)?),
         _ => Err(Code::KeyTypeInconsistent)?,
@@ -168,6 +174,8 @@ fn private_and_public(curve: Curve, value: &[u8]) -> Result<(SecretBytes, Vec<u8
 /// too large), `CKR_CURVE_NOT_SUPPORTED`, `CKR_DOMAIN_PARAMS_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
 pub fn normalise(attributes: &mut Attributes) -> Result<()> {
     match kind(attributes)? {
+        Kind::PqcPublic => pqc_attributes::check_public(attributes)?,
+        Kind::PqcPrivate => pqc_attributes::normalise_private(attributes)?,
         Kind::Secret => {}
         Kind::RsaPublic => normalise_rsa_public(attributes)?,
         Kind::RsaPrivate => normalise_rsa_private(attributes)?,
@@ -253,6 +261,7 @@ pub fn validate(attributes: &Attributes) -> Result<()> {
 /// attributes do not say it.
 pub fn bits(attributes: &Attributes) -> Option<u64> {
     match kind(attributes).ok()? {
+        Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::bits(attributes),
         Kind::Secret => u64::try_from(attributes.bytes(CKA_VALUE)?.len()).ok()?.checked_mul(8),
         Kind::RsaPublic | Kind::RsaPrivate => {
             let n = without_leading_zeros(attributes.bytes(CKA_MODULUS)?);
@@ -269,6 +278,7 @@ pub fn bits(attributes: &Attributes) -> Option<u64> {
 /// `CKR_KEY_TYPE_INCONSISTENT` for a secret key, and the codes of [`normalise`].
 pub fn public_of(attributes: &Attributes) -> Result<Vec<Attribute>> {
     match kind(attributes)? {
+        Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_of(attributes),
         Kind::Secret => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
             let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
@@ -298,6 +308,7 @@ pub(super) fn curve_public_attributes(curve: Curve, parameters: &[u8], point: &[
 /// `CKA_PUBLIC_KEY_INFO`, the DER of SubjectPublicKeyInfo, of a public or a private key. The codes of [`public_of`].
 pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
     match kind(attributes)? {
+        Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_key_info(attributes),
         Kind::Secret => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
             let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
@@ -319,6 +330,7 @@ pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
 /// `CKR_KEY_NOT_WRAPPABLE` for what is no private key of a type known here, and the codes of [`normalise`].
 pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
     match kind(attributes).map_err(|error| error.recode(Code::KeyNotWrappable))? {
+        Kind::PqcPrivate => pqc_attributes::to_pkcs8(attributes),
         Kind::RsaPrivate => {
             let numbers = rsa::PrivateKey::new(rsa_numbers(attributes))?.numbers()?;
             keyinfo::encode_private(Private::Rsa(numbers.each_ref().map(|number| number.as_slice())))
@@ -328,7 +340,7 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
             let (value, _) = private_and_public(curve, value)?;
             keyinfo::encode_private(Private::Curve { curve, value: value.expose() })
         }
-        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) => Err(Code::KeyNotWrappable)?,
+        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) | Kind::PqcPublic => Err(Code::KeyNotWrappable)?,
     }
 }
 
@@ -338,21 +350,31 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
 pub fn pkcs8_to_attributes(der: &[u8]) -> Result<Vec<Attribute>> {
     let mut attributes = Attributes::new();
     attributes.put(Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY));
-    match keyinfo::decode_private(der)? {
+    match pqc_attributes::from_pkcs8(der)? {
+        Some(own) => own.into_iter().for_each(|attribute| attributes.put(attribute)),
+        None => put_private(&mut attributes, keyinfo::decode_private(der)?)?,
+    }
+    normalise(&mut attributes).map_err(|error| match error.code() {
+        Code::AttributeValueInvalid | Code::TemplateIncomplete | Code::TemplateInconsistent => {
+            error.recode(Code::WrappedKeyInvalid)
+        }
+        _ => error,
+    })?;
+    attributes.remove(CKA_CLASS);
+    Ok(attributes.iter().cloned().collect())
+}
+
+fn put_private(attributes: &mut Attributes, key: Private<Zeroizing<Vec<u8>>>) -> Result<()> {
+    match key {
         Private::Rsa(numbers) => {
             attributes.put(Attribute::ulong(CKA_KEY_TYPE, CKK_RSA));
             for (ty, number) in RSA_NUMBERS.into_iter().zip(&numbers) {
                 attributes.put(Attribute::bytes(ty, number));
             }
+            Ok(())
         }
-        Private::Curve { curve, value } => put_curve_private(&mut attributes, curve, &value)?,
+        Private::Curve { curve, value } => put_curve_private(attributes, curve, &value),
     }
-    normalise(&mut attributes).map_err(|error| match error.code() {
-        Code::AttributeValueInvalid | Code::TemplateIncomplete => error.recode(Code::WrappedKeyInvalid),
-        _ => error,
-    })?;
-    attributes.remove(CKA_CLASS);
-    Ok(attributes.iter().cloned().collect())
 }
 
 fn put_curve_private(attributes: &mut Attributes, curve: Curve, value: &Zeroizing<Vec<u8>>) -> Result<()> {
@@ -360,4 +382,154 @@ fn put_curve_private(attributes: &mut Attributes, curve: Curve, value: &Zeroizin
     attributes.put(Attribute::bytes(CKA_EC_PARAMS, &standard_parameters(curve, &[])?));
     attributes.put(Attribute::bytes(CKA_VALUE, value));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
+    const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
+
+    fn key(class: CK_OBJECT_CLASS, key_type: CK_KEY_TYPE, own: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Attributes {
+        let own = own.iter().map(|(ty, value)| Attribute::bytes(*ty, value));
+        own.chain([Attribute::ulong(CKA_CLASS, class), Attribute::ulong(CKA_KEY_TYPE, key_type)]).collect()
+    }
+
+    fn code(mut attributes: Attributes) -> Option<Code> {
+        let before = attributes.clone();
+        assert_eq!(validate(&attributes).err(), normalise(&mut attributes).err());
+        let refused = validate(&before).err().map(|error| error.code());
+        if refused.is_some() {
+            assert_eq!(before, attributes, "a refused key is left as it was");
+        }
+        refused
+    }
+
+    #[test]
+    fn curves_are_known_by_any_of_their_names() {
+        let names: [(&[u8], Form, Curve, &[u8]); 7] = [
+            (P256, Form::Weierstrass, Curve::P256, P256),
+            (b"\x13\x0aprime256v1", Form::Weierstrass, Curve::P256, P256),
+            (b"\x0c\x09secp256r1", Form::Weierstrass, Curve::P256, P256),
+            (ED25519, Form::Edwards, Curve::Ed25519, ED25519),
+            (ED25519_NAME, Form::Edwards, Curve::Ed25519, ED25519_NAME),
+            (b"\x13\x07Ed25519", Form::Edwards, Curve::Ed25519, ED25519),
+            (b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01", Form::Edwards, Curve::Ed25519, ED25519),
+        ];
+        for (given, form, curve, standard) in names {
+            assert_eq!(curve_of(given, form).unwrap(), curve);
+            assert_eq!(standard_parameters(curve, given).unwrap(), standard);
+        }
+        let wrong: [(&[u8], Form, Code); 9] = [
+            (P256, Form::Edwards, Code::CurveNotSupported),
+            (ED25519, Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x06\x05\x2b\x81\x04\x00\x0a", Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x13\x03abc", Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x30\x03\x02\x01\x01", Form::Weierstrass, Code::DomainParamsInvalid),
+            (b"\x05\x00", Form::Weierstrass, Code::DomainParamsInvalid),
+            (b"", Form::Weierstrass, Code::DomainParamsInvalid),
+            (&P256[..9], Form::Weierstrass, Code::DomainParamsInvalid),
+            (b"secp256r1", Form::Weierstrass, Code::DomainParamsInvalid),
+        ];
+        for (given, form, code) in wrong {
+            assert_eq!(curve_of(given, form).unwrap_err().code(), code, "{given:02x?}");
+        }
+    }
+
+    #[test]
+    fn points_come_in_four_ways_and_leave_in_one() {
+        let point = ec::PrivateKey::generate(Curve::P256).unwrap().public().unwrap();
+        let mut compressed = vec![2 + (point[64] & 1)];
+        compressed.extend_from_slice(&point[1..33]);
+        let standard = standard_point(&point).unwrap();
+        assert_eq!(standard, [&[0x04, 65][..], &point].concat());
+        for given in [&point, &compressed, &standard, &standard_point(&compressed).unwrap()] {
+            let mut public = key(CKO_PUBLIC_KEY, CKK_EC, &[(CKA_EC_PARAMS, P256), (CKA_EC_POINT, given)]);
+            normalise(&mut public).unwrap();
+            assert_eq!(public.bytes(CKA_EC_POINT), Some(&standard[..]));
+            assert_eq!(bits(&public), Some(256));
+        }
+        let mut off = point.clone();
+        off[64] ^= 1;
+        for wrong in [&off[..], &point[..64], b"", &standard_point(&off).unwrap(), &standard_point(&standard).unwrap()]
+        {
+            let public = key(CKO_PUBLIC_KEY, CKK_EC, &[(CKA_EC_PARAMS, P256), (CKA_EC_POINT, wrong)]);
+            assert_eq!(code(public), Some(Code::AttributeValueInvalid), "{wrong:02x?}");
+        }
+        let bare = [7; 32];
+        for given in [&bare[..], &standard_point(&bare).unwrap()] {
+            let own = [(CKA_EC_PARAMS, ED25519_NAME), (CKA_EC_POINT, given)];
+            let mut public = key(CKO_PUBLIC_KEY, CKK_EC_EDWARDS, &own);
+            normalise(&mut public).unwrap();
+            assert_eq!(public.bytes(CKA_EC_POINT), Some(&[&[0x04, 32][..], &bare].concat()[..]));
+            assert_eq!(public.bytes(CKA_EC_PARAMS), Some(ED25519_NAME));
+        }
+    }
+
+    #[test]
+    fn private_curve_keys_are_completed_and_checked() {
+        let private = |own: &[_]| key(CKO_PRIVATE_KEY, CKK_EC, own);
+        let mut short = private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[9])]);
+        normalise(&mut short).unwrap();
+        assert_eq!(short.bytes(CKA_VALUE).unwrap(), [&[0; 31][..], &[9]].concat());
+        let public: Attributes = public_of(&short).unwrap().into_iter().collect();
+        let point = public.bytes(CKA_EC_POINT).unwrap();
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[9]), (CKA_EC_POINT, &point[2..])])), None);
+        let other = private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[8]), (CKA_EC_POINT, point)]);
+        assert_eq!(code(other), Some(Code::AttributeValueInvalid));
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, P256), (CKA_VALUE, &[0; 32])])), Some(Code::AttributeValueInvalid));
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, P256)])), Some(Code::TemplateIncomplete));
+        assert_eq!(code(private(&[(CKA_VALUE, &[9])])), Some(Code::TemplateIncomplete));
+        assert_eq!(code(private(&[(CKA_EC_PARAMS, ED25519), (CKA_VALUE, &[9; 32])])), Some(Code::CurveNotSupported));
+        let edwards =
+            |len| key(CKO_PRIVATE_KEY, CKK_EC_EDWARDS, &[(CKA_EC_PARAMS, ED25519), (CKA_VALUE, &[9; 33][..len])]);
+        assert_eq!(code(edwards(32)), None);
+        assert_eq!(code(edwards(31)), Some(Code::AttributeValueInvalid));
+        assert_eq!(code(edwards(33)), Some(Code::AttributeValueInvalid));
+    }
+
+    #[test]
+    fn rsa_keys_are_completed_and_checked() {
+        let made = rsa::PrivateKey::generate(2048, &[1, 0, 1]).unwrap();
+        let whole: Attributes = rsa_private_attributes(&made).unwrap().into_iter().collect();
+        let whole: Vec<_> = RSA_NUMBERS.iter().map(|&ty| (ty, whole.bytes(ty).unwrap().to_vec())).collect();
+        let some = |count: usize| {
+            let own: Vec<_> = whole.iter().take(count).map(|(ty, number)| (*ty, number.as_slice())).collect();
+            key(CKO_PRIVATE_KEY, CKK_RSA, &own)
+        };
+        let mut completed = some(3);
+        normalise(&mut completed).unwrap();
+        assert_eq!(completed, some(8));
+        assert_eq!(bits(&completed), Some(2048));
+        assert_eq!(code(some(2)), Some(Code::TemplateIncomplete));
+        let mut wrong = some(8);
+        wrong.put(Attribute::bytes(CKA_EXPONENT_1, &[3]));
+        assert_eq!(code(wrong), Some(Code::AttributeValueInvalid));
+
+        let padded = [&[0, 0][..], &whole[0].1].concat();
+        let mut public = key(CKO_PUBLIC_KEY, CKK_RSA, &[(CKA_MODULUS, &padded), (CKA_PUBLIC_EXPONENT, &[0, 1, 0, 1])]);
+        assert_eq!(bits(&public), Some(2048));
+        normalise(&mut public).unwrap();
+        let expected: Attributes = public_of(&completed).unwrap().into_iter().collect();
+        assert!(expected.iter().all(|attribute| public.get(attribute.ty) == Some(&attribute.value)));
+        assert_eq!(public_key_info(&public).unwrap(), public_key_info(&completed).unwrap());
+        let small = key(CKO_PUBLIC_KEY, CKK_RSA, &[(CKA_MODULUS, &[0xff; 127]), (CKA_PUBLIC_EXPONENT, &[3])]);
+        assert_eq!(code(small), Some(Code::AttributeValueInvalid));
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_not_wrappable_as_one() {
+        let secret = key(CKO_SECRET_KEY, CKK_AES, &[(CKA_VALUE, &[1; 16])]);
+        assert_eq!(private_to_pkcs8(&secret).unwrap_err().code(), Code::KeyNotWrappable);
+        assert_eq!(public_of(&secret).unwrap_err().code(), Code::KeyTypeInconsistent);
+        assert_eq!(bits(&secret), Some(128));
+        assert_eq!(code(secret), None);
+        let data = key(CKO_DATA, CKK_AES, &[]);
+        assert_eq!(private_to_pkcs8(&data).unwrap_err().code(), Code::KeyNotWrappable);
+        for der in [&b""[..], b"\x30\x00", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(pkcs8_to_attributes(der).unwrap_err().code(), Code::WrappedKeyInvalid);
+        }
+    }
 }

@@ -452,3 +452,131 @@ impl Operation for AesWrap {
         if self.what == Use::Encrypt { self.wrap(input, out) } else { self.unwrap(input, out) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::crypto::rsa::PublicKey;
+    use crate::mechanism::table;
+    use crate::token::Attribute;
+
+    struct Keys {
+        private: Arc<Key>,
+        public: Arc<Key>,
+        /// Of 1024 bits: it only verifies.
+        short: Arc<Key>,
+    }
+
+    static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+        let private = PrivateKey::generate(2048, &USUAL_EXPONENT).unwrap();
+        let [n, e, ..] = private.numbers().unwrap();
+        let short = PublicKey::new(&[0xff; 128], &USUAL_EXPONENT).unwrap();
+        Keys {
+            public: Arc::new(Key::RsaPublic(PublicKey::new(&n, &e).unwrap())),
+            private: Arc::new(Key::RsaPrivate(private)),
+            short: Arc::new(Key::RsaPublic(short)),
+        }
+    });
+
+    fn begin(
+        mechanism: CK_MECHANISM_TYPE,
+        what: Use,
+        params: &Params,
+        key: &Arc<Key>,
+    ) -> Result<Box<dyn Operation>, Code> {
+        let row = table::row(mechanism).unwrap();
+        row.does.begin.unwrap()(row, what, params, Some(key)).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn keys_must_be_of_the_right_half_and_long_enough() {
+        let code = |what, key| begin(CKM_RSA_PKCS, what, &Params::None, key).err();
+        for what in [Use::Sign, Use::SignRecover, Use::Decrypt] {
+            assert_eq!(code(what, &KEYS.private), None);
+            assert_eq!(code(what, &KEYS.public), Some(Code::KeyTypeInconsistent));
+        }
+        for what in [Use::Verify, Use::VerifyRecover, Use::VerifySignature] {
+            assert_eq!(code(what, &KEYS.public), None);
+            assert_eq!(code(what, &KEYS.short), None);
+            assert_eq!(code(what, &KEYS.private), Some(Code::KeyTypeInconsistent));
+        }
+        assert_eq!(code(Use::Encrypt, &KEYS.short), Some(Code::KeySizeRange));
+        assert_eq!(code(Use::Digest, &KEYS.public), Some(Code::KeyFunctionNotPermitted));
+    }
+
+    #[test]
+    fn pss_parameters_are_checked_before_any_data_comes() {
+        let good = PssParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA256, salt_len: 32 };
+        let code = |mechanism, pss| begin(mechanism, Use::Sign, &Params::Pss(pss), &KEYS.private).err();
+        assert_eq!(code(CKM_SHA256_RSA_PKCS_PSS, good), None);
+        assert_eq!(code(CKM_SHA256_RSA_PKCS_PSS, PssParams { salt_len: 256 - 34, ..good }), None);
+        let wrong = [
+            (CKM_SHA384_RSA_PKCS_PSS, good),
+            (CKM_SHA256_RSA_PKCS_PSS, PssParams { salt_len: 256 - 33, ..good }),
+            (CKM_SHA256_RSA_PKCS_PSS, PssParams { salt_len: u64::MAX, ..good }),
+            (CKM_RSA_PKCS_PSS, PssParams { mgf: 0, ..good }),
+            (CKM_RSA_PKCS_PSS, PssParams { mgf: 10, ..good }),
+            (CKM_RSA_PKCS_PSS, PssParams { hash: CKM_RSA_PKCS, ..good }),
+        ];
+        for (mechanism, pss) in wrong {
+            assert_eq!(code(mechanism, pss), Some(Code::MechanismParamInvalid), "{pss:?}");
+        }
+        for params in [Params::None, Params::Number(1)] {
+            let refused = begin(CKM_RSA_PKCS_PSS, Use::Sign, &params, &KEYS.private).err();
+            assert_eq!(refused, Some(Code::MechanismParamInvalid));
+        }
+    }
+
+    #[test]
+    fn data_of_the_wrong_length_is_refused() {
+        let oaep = Params::Oaep(OaepParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA256, label: b""[..].into() });
+        let pss = Params::Pss(PssParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA256, salt_len: 32 });
+        let cases = [
+            (CKM_RSA_PKCS, Use::Sign, &Params::None, 246, Code::DataLenRange),
+            (CKM_RSA_PKCS, Use::SignRecover, &Params::None, 246, Code::DataLenRange),
+            (CKM_RSA_PKCS, Use::Encrypt, &Params::None, 246, Code::DataLenRange),
+            (CKM_RSA_X_509, Use::Sign, &Params::None, 257, Code::DataLenRange),
+            (CKM_RSA_X_509, Use::Encrypt, &Params::None, 257, Code::DataLenRange),
+            (CKM_RSA_PKCS_OAEP, Use::Encrypt, &oaep, 256 - 65, Code::DataLenRange),
+            (CKM_RSA_PKCS_PSS, Use::Sign, &pss, 31, Code::DataLenRange),
+            (CKM_RSA_PKCS_PSS, Use::Sign, &pss, 33, Code::DataLenRange),
+            (CKM_RSA_PKCS, Use::Decrypt, &Params::None, 255, Code::EncryptedDataLenRange),
+            (CKM_RSA_X_509, Use::Decrypt, &Params::None, 257, Code::EncryptedDataLenRange),
+            (CKM_RSA_PKCS_OAEP, Use::Decrypt, &oaep, 0, Code::EncryptedDataLenRange),
+        ];
+        for (mechanism, what, params, len, code) in cases {
+            let key = if what == Use::Encrypt { &KEYS.public } else { &KEYS.private };
+            let mut operation = begin(mechanism, what, params, key).unwrap();
+            let refused = operation.whole(&vec![1; len], &mut [0; 512]).unwrap_err();
+            assert_eq!(refused.code(), code, "{mechanism} {what:?} {len}");
+        }
+        for (what, code) in [(Use::Sign, Code::DataInvalid), (Use::Decrypt, Code::EncryptedDataInvalid)] {
+            let mut operation = begin(CKM_RSA_X_509, what, &Params::None, &KEYS.private).unwrap();
+            assert_eq!(operation.whole(&[0xff; 256], &mut [0; 512]).unwrap_err().code(), code);
+        }
+    }
+
+    #[test]
+    fn generation_takes_its_sizes_from_the_template() {
+        let row = table::row(CKM_RSA_PKCS_KEY_PAIR_GEN).unwrap();
+        let pair = |template: Vec<Attribute>| {
+            let template = template.into_iter().collect();
+            generate_pair(row, &Params::None, &template, &Attributes::new()).map_err(|error| error.code())
+        };
+        let bits = |bits| Attribute::ulong(CKA_MODULUS_BITS, bits);
+        let exponent = |e: &[u8]| Attribute::bytes(CKA_PUBLIC_EXPONENT, e);
+        assert_eq!(pair(vec![exponent(&[3])]).err(), Some(Code::TemplateIncomplete));
+        assert_eq!(pair(vec![bits(1024)]).err(), Some(Code::AttributeValueInvalid));
+        assert_eq!(pair(vec![bits(CK_ULONG::MAX)]).err(), Some(Code::AttributeValueInvalid));
+        assert_eq!(pair(vec![bits(2048), exponent(&[4])]).err(), Some(Code::TemplateInconsistent));
+        let made = pair(vec![bits(2048)]).unwrap();
+        let public: Attributes = made.public.into_iter().collect();
+        let private: Attributes = made.private.into_iter().collect();
+        assert_eq!(public.bytes(CKA_PUBLIC_EXPONENT), Some(&USUAL_EXPONENT[..]));
+        assert_eq!(public.ulong(CKA_MODULUS_BITS), Some(2048));
+        assert_eq!(private.bytes(CKA_MODULUS), public.bytes(CKA_MODULUS));
+        assert_eq!(private.len(), 8);
+    }
+}

@@ -135,7 +135,7 @@ pub fn mac_in_parts(ty: CK_MECHANISM_TYPE, value: &[u8], params: &Params, len: u
 
 pub fn derive(ty: CK_MECHANISM_TYPE, params: &Params, base: &[u8], length: Option<usize>) -> Result<Vec<u8>, Code> {
     let (row, base) = (row(ty).unwrap(), key(base));
-    let from = Derivation { row, params, base: &base, other: None, length };
+    let from = Derivation::new(row, params, &base, length);
     row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
 }
 

@@ -17,8 +17,10 @@ use once_cell::race::OnceBox;
 pub use crate::session::Slot;
 pub use slots::{Module, Opener, Source, compose, open_slots, set_opener};
 
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::error::{Code, Result};
+use crate::log::Level;
+use crate::os::fork_epoch;
 use crate::session::{Session, hold};
 use crate::token::SessionId;
 
@@ -117,18 +119,24 @@ impl Hasher for Sequential {
     }
 }
 
-/// A number that differs between a process and its child.
-fn fork_epoch() -> u64 {
-    u64::from(std::process::id())
-}
-
 /// `C_Initialize`. `CKR_CRYPTOKI_ALREADY_INITIALIZED`, and what is wrong with the configuration.
 pub fn initialize() -> Result<()> {
-    crate::log::configure();
     initialize_with(|| {
         let config = Arc::new(Config::load()?);
+        log_as(&config);
         slots::opener()(config)
     })
+}
+
+fn log_as(config: &Config) {
+    let level = match config.log.level {
+        LogLevel::Off => None,
+        LogLevel::Error => Some(Level::Error),
+        LogLevel::Warn => Some(Level::Warn),
+        LogLevel::Info => Some(Level::Info),
+        LogLevel::Debug => Some(Level::Debug),
+    };
+    crate::log::configure(level, config.log.file.clone());
 }
 
 /// As [`initialize`], over the given slots. For tests, and for programs that compose their own.

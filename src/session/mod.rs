@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use cryptoki_sys::*;
 
 pub use active::{Done, Room};
+pub use objects::DerivedHandles;
 pub use slot::{Gate, Slot};
 
 use crate::error::{Code, Error, Result};

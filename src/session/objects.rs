@@ -94,16 +94,59 @@ impl Session {
         self.slot.handle(key)
     }
 
-    /// `C_DeriveKey`; 0 where the mechanism makes no key of its own. `CKR_KEY_HANDLE_INVALID`.
+    /// `C_DeriveKey`. `CKR_KEY_HANDLE_INVALID`.
     pub fn derive(
         &self,
         mechanism: &Mechanism,
         base: CK_OBJECT_HANDLE,
         template: Vec<Attribute>,
-    ) -> Result<CK_OBJECT_HANDLE> {
+    ) -> Result<DerivedHandles> {
         let base = self.slot.object(base).map_err(key_handle)?;
         let derived = self.slot.token.derive(self.caller(), mechanism, base, template).map_err(key_handle)?;
-        // Further keys and bytes would go back into the parameters; no parameter kind of the table has a place for them.
-        derived.key.map_or(Ok(CK_INVALID_HANDLE), |key| self.slot.handle(key))
+        Ok(DerivedHandles {
+            key: derived.key.map(|key| self.slot.handle(key)).transpose()?,
+            further: derived.further.into_iter().map(|key| self.slot.handle(key)).collect::<Result<_>>()?,
+            bytes: derived.bytes,
+        })
     }
+
+    /// The length of [`Session::encapsulate`]'s ciphertext. `CKR_KEY_HANDLE_INVALID`.
+    pub fn encapsulated_len(&self, mechanism: &Mechanism, public: CK_OBJECT_HANDLE) -> Result<usize> {
+        let public = self.slot.object(public).map_err(key_handle)?;
+        self.slot.token.encapsulated_len(self.caller(), mechanism, public).map_err(key_handle)
+    }
+
+    /// `C_EncapsulateKey`: the ciphertext and the new key. `CKR_KEY_HANDLE_INVALID`.
+    pub fn encapsulate(
+        &self,
+        mechanism: &Mechanism,
+        public: CK_OBJECT_HANDLE,
+        template: Vec<Attribute>,
+    ) -> Result<(Vec<u8>, CK_OBJECT_HANDLE)> {
+        let public = self.slot.object(public).map_err(key_handle)?;
+        let made = self.slot.token.encapsulate(self.caller(), mechanism, public, template).map_err(key_handle);
+        let (ciphertext, key) = made?;
+        Ok((ciphertext, self.slot.handle(key)?))
+    }
+
+    /// `C_DecapsulateKey`. `CKR_UNWRAPPING_KEY_HANDLE_INVALID`.
+    pub fn decapsulate(
+        &self,
+        mechanism: &Mechanism,
+        private: CK_OBJECT_HANDLE,
+        ciphertext: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<CK_OBJECT_HANDLE> {
+        let code = handle_code(Code::UnwrappingKeyHandleInvalid);
+        let private = self.slot.object(private).map_err(&code)?;
+        let key = self.slot.token.decapsulate(self.caller(), mechanism, private, ciphertext, template);
+        self.slot.handle(key.map_err(&code)?)
+    }
+}
+
+/// [`crate::token::Derived`], by handles.
+pub struct DerivedHandles {
+    pub key: Option<CK_OBJECT_HANDLE>,
+    pub further: Vec<CK_OBJECT_HANDLE>,
+    pub bytes: Vec<Vec<u8>>,
 }

@@ -35,6 +35,9 @@ impl Gate {
     }
 }
 
+// A handle holds the slot beside the object's 52 bits.
+const _: () = assert!(size_of::<CK_OBJECT_HANDLE>() == 8, "Keyward needs a 64-bit CK_ULONG");
+
 impl Slot {
     /// Ordinals from here on do not fit a handle.
     pub const ORDINALS: usize = 1 << (64 - ObjectId::BITS);

@@ -1,4 +1,4 @@
-//! Keys that come of other keys or of chance: generate, wrap, unwrap, derive.
+//! Keys that come of chance or in wrapped form: generate, wrap, unwrap.
 
 use cryptoki_sys::*;
 
@@ -7,11 +7,12 @@ use super::begin::{begin, permit, reauthenticates};
 use super::manage::{may_keep, standard_form};
 use crate::error::{Code, Error, Result};
 use crate::mechanism::key;
-use crate::mechanism::table::{Derivation, Row};
+use crate::mechanism::plan::said;
+use crate::mechanism::table::Row;
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
 use crate::secret::SecretBytes;
-use crate::token::{Attribute, Caller, Derived, Mechanism, ObjectId, Params, Use, Value};
+use crate::token::{Attribute, Caller, Mechanism, ObjectId, Use, Value};
 
 impl Soft {
     pub(super) fn generate_secret(
@@ -23,7 +24,7 @@ impl Soft {
         let row = self.row_for(mechanism, CKF_GENERATE)?;
         let view = self.view()?;
         let key_type = key_type(row, &template)?;
-        let draft = build::draft(Origin::Generate, &view.maker(), Some(CKO_SECRET_KEY), Some(key_type), template)?;
+        let draft = build::draft(Origin::Generate, &view.maker(), Some(row.does.generates), Some(key_type), template)?;
         may_keep(&view, caller, &draft)?;
         let own = row.does.generate.ok_or(Code::MechanismInvalid)?(row, &mechanism.params, draft.attributes())?;
         self.keep_one(&view, caller, draft.finish(generated(row, own))?)
@@ -52,8 +53,10 @@ impl Soft {
         pair.private.push(info);
         let public = public.finish(generated(row, pair.public))?;
         let private = private.finish(generated(row, pair.private))?;
-        let [public, private] = self.keep(&view, caller, [public, private])?;
-        Ok((public, private))
+        match self.keep(&view, caller, &[public, private])?[..] {
+            [public, private] => Ok((public, private)),
+            _ => Err(Code::GeneralError.into()),
+        }
     }
 
     pub(super) fn wrap_key(&self, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
@@ -112,46 +115,8 @@ impl Soft {
         self.keep_one(&view, caller, made)
     }
 
-    pub(super) fn derive_key(
-        &self,
-        caller: Caller,
-        mechanism: &Mechanism,
-        base: ObjectId,
-        template: Vec<Attribute>,
-    ) -> Result<Derived> {
-        let row = self.row_for(mechanism, CKF_DERIVE)?;
-        let view = self.view()?;
-        let base = self.key_object(&view, base, Code::KeyHandleInvalid)?;
-        permit(&base, row, CKA_DERIVE, Code::KeyTypeInconsistent)?;
-        let other = match mechanism.params {
-            Params::Object(id) => Some(self.key_object(&view, id, Code::KeyHandleInvalid)?),
-            _ => None,
-        };
-        let template = imposed(&base.attributes, CKA_DERIVE_TEMPLATE, template)?;
-        let (class, key_type) = derived_kind(&template)?;
-        let draft = build::draft(Origin::Derive, &view.maker(), Some(class), Some(key_type), template)?;
-        may_keep(&view, caller, &draft)?;
-        let other_key = other.as_ref().map(|other| other.key(&view)).transpose()?;
-        let derivation = Derivation {
-            row,
-            params: &mechanism.params,
-            base: &base.key(&view)?,
-            other: other_key.as_ref(),
-            length: value_length(draft.attributes()),
-        };
-        let value = row.does.derive.ok_or(Code::MechanismInvalid)?(&derivation)?;
-        let parents: Vec<&Attributes> = std::iter::once(&base).chain(&other).map(|o| &o.attributes).collect();
-        let given = Given {
-            attributes: vec![Attribute::bytes(CKA_VALUE, value.expose())],
-            heritage: Some((row.does.heritage)(&parents)),
-            ..Given::default()
-        };
-        let made = draft.finish(given)?;
-        Ok(Derived { key: Some(self.keep_one(&view, caller, made)?), ..Derived::default() })
-    }
-
     /// The row of a mechanism that has this `CKF_`; `CKR_MECHANISM_INVALID`.
-    fn row_for(&self, mechanism: &Mechanism, flag: CK_FLAGS) -> Result<&'static Row> {
+    pub(super) fn row_for(&self, mechanism: &Mechanism, flag: CK_FLAGS) -> Result<&'static Row> {
         let row = self.environment.row(mechanism.ty)?;
         if row.flags & flag == 0 { Err(Code::MechanismInvalid.into()) } else { Ok(row) }
     }
@@ -166,21 +131,6 @@ fn key_type(row: &Row, template: &[Attribute]) -> Result<CK_KEY_TYPE> {
     }
 }
 
-/// What a derived key is to be: a generic secret unless the template says otherwise.
-fn derived_kind(template: &[Attribute]) -> Result<(CK_OBJECT_CLASS, CK_KEY_TYPE)> {
-    Ok((
-        said(template, CKA_CLASS)?.unwrap_or(CKO_SECRET_KEY),
-        said(template, CKA_KEY_TYPE)?.unwrap_or(CKK_GENERIC_SECRET),
-    ))
-}
-
-/// A number that the template states; `CKR_ATTRIBUTE_VALUE_INVALID`.
-fn said(template: &[Attribute], ty: CK_ATTRIBUTE_TYPE) -> Result<Option<CK_ULONG>> {
-    let Some(attribute) = template.iter().find(|attribute| attribute.ty == ty) else { return Ok(None) };
-    let one: Attributes = std::iter::once(attribute.clone()).collect();
-    Ok(Some(one.ulong(ty).ok_or(Code::AttributeValueInvalid)?))
-}
-
 fn generated(row: &Row, own: Vec<Attribute>) -> Given {
     Given { attributes: own, mechanism: Some(row.ty), heritage: None }
 }
@@ -193,7 +143,7 @@ fn public_key_info(draft: &Draft, own: &[Attribute]) -> Result<Attribute> {
 }
 
 /// The caller's template with the one that the key in use imposes.
-fn imposed(key: &Attributes, which: CK_ATTRIBUTE_TYPE, template: Vec<Attribute>) -> Result<Vec<Attribute>> {
+pub(super) fn imposed(key: &Attributes, which: CK_ATTRIBUTE_TYPE, template: Vec<Attribute>) -> Result<Vec<Attribute>> {
     match key.get(which) {
         Some(Value::Template(more)) => build::impose(template, more),
         _ => Ok(template),
@@ -201,7 +151,7 @@ fn imposed(key: &Attributes, which: CK_ATTRIBUTE_TYPE, template: Vec<Attribute>)
 }
 
 /// Bytes of the secret key wanted: `CKA_VALUE_LEN`, or what its type says; `None`: neither does.
-fn value_length(wanted: &Attributes) -> Option<usize> {
+pub(super) fn value_length(wanted: &Attributes) -> Option<usize> {
     let stated = wanted.ulong(CKA_VALUE_LEN).and_then(|len| usize::try_from(len).ok());
     stated.or_else(|| build::fixed_length(wanted))
 }

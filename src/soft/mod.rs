@@ -2,6 +2,7 @@
 
 mod access;
 mod begin;
+mod derive;
 mod handle;
 mod keys;
 mod manage;

@@ -1,103 +1,16 @@
-//! Names of classes, key types, attributes and flags, and how a value is written for people.
-//!
-//! The attribute, class and key type tables stand in for `keyward::object::names` until that is there: only this file
-//! names them.
+//! Names as the program writes and reads them (`private-key` for `CKO_PRIVATE_KEY`), and values of attributes as text and
+//! as JSON. The names themselves are those of the library's tables.
 
 use cryptoki_sys::*;
+use keyward::object::row::Shape;
+use keyward::object::schema::{self, Schema};
+use keyward::object::{Attributes, names, row};
 use keyward::token::{Answer, Value as Stored};
 use serde_json::{Value, json};
-
-use crate::report::shown;
-
-/// How an attribute's value reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Bool,
-    Number,
-    Class,
-    KeyType,
-    Mechanism,
-    Mechanisms,
-    Text,
-    Date,
-    Bytes,
-    Template,
-}
 
 macro_rules! named {
     ($($constant:ident,)*) => { &[$(($constant, stringify!($constant)),)*] };
 }
-
-macro_rules! attributes {
-    ($($kind:ident: $($constant:ident)*;)*) => { &[$($(($constant, stringify!($constant), Kind::$kind),)*)*] };
-}
-
-const CLASSES: &[(CK_OBJECT_CLASS, &str)] = named![
-    CKO_DATA,
-    CKO_CERTIFICATE,
-    CKO_PUBLIC_KEY,
-    CKO_PRIVATE_KEY,
-    CKO_SECRET_KEY,
-    CKO_HW_FEATURE,
-    CKO_DOMAIN_PARAMETERS,
-    CKO_MECHANISM,
-    CKO_OTP_KEY,
-    CKO_PROFILE,
-    CKO_VALIDATION,
-    CKO_TRUST,
-];
-
-const KEY_TYPES: &[(CK_KEY_TYPE, &str)] = named![
-    CKK_RSA,
-    CKK_DSA,
-    CKK_DH,
-    CKK_EC,
-    CKK_EC_EDWARDS,
-    CKK_EC_MONTGOMERY,
-    CKK_GENERIC_SECRET,
-    CKK_AES,
-    CKK_DES,
-    CKK_DES2,
-    CKK_DES3,
-    CKK_CAMELLIA,
-    CKK_ARIA,
-    CKK_SEED,
-    CKK_CHACHA20,
-    CKK_POLY1305,
-    CKK_HKDF,
-    CKK_SHA_1_HMAC,
-    CKK_SHA224_HMAC,
-    CKK_SHA256_HMAC,
-    CKK_SHA384_HMAC,
-    CKK_SHA512_HMAC,
-    CKK_ML_KEM,
-    CKK_ML_DSA,
-    CKK_SLH_DSA,
-    CKK_HSS,
-    CKK_XMSS,
-    CKK_HOTP,
-];
-
-pub const ATTRIBUTES: &[(CK_ATTRIBUTE_TYPE, &str, Kind)] = attributes![
-    Class: CKA_CLASS;
-    KeyType: CKA_KEY_TYPE;
-    Text: CKA_LABEL CKA_UNIQUE_ID;
-    Bytes: CKA_ID;
-    Bool: CKA_TOKEN CKA_PRIVATE CKA_MODIFIABLE CKA_COPYABLE CKA_DESTROYABLE CKA_SENSITIVE CKA_ALWAYS_SENSITIVE
-        CKA_EXTRACTABLE CKA_NEVER_EXTRACTABLE CKA_LOCAL CKA_ENCRYPT CKA_DECRYPT CKA_SIGN CKA_SIGN_RECOVER CKA_VERIFY
-        CKA_VERIFY_RECOVER CKA_WRAP CKA_UNWRAP CKA_DERIVE CKA_TRUSTED CKA_WRAP_WITH_TRUSTED CKA_ALWAYS_AUTHENTICATE;
-    Mechanism: CKA_KEY_GEN_MECHANISM CKA_MECHANISM_TYPE;
-    Mechanisms: CKA_ALLOWED_MECHANISMS;
-    Date: CKA_START_DATE CKA_END_DATE;
-    Number: CKA_CERTIFICATE_TYPE CKA_CERTIFICATE_CATEGORY CKA_NAME_HASH_ALGORITHM CKA_MODULUS_BITS CKA_VALUE_LEN
-        CKA_VALUE_BITS CKA_PARAMETER_SET CKA_PROFILE_ID;
-    Text: CKA_APPLICATION CKA_URL;
-    Bytes: CKA_SUBJECT CKA_ISSUER CKA_SERIAL_NUMBER CKA_CHECK_VALUE CKA_PUBLIC_KEY_INFO CKA_OBJECT_ID CKA_EC_PARAMS
-        CKA_EC_POINT CKA_MODULUS CKA_PUBLIC_EXPONENT CKA_PRIVATE_EXPONENT CKA_PRIME_1 CKA_PRIME_2 CKA_EXPONENT_1
-        CKA_EXPONENT_2 CKA_COEFFICIENT CKA_PRIME CKA_SUBPRIME CKA_BASE CKA_HASH_OF_SUBJECT_PUBLIC_KEY
-        CKA_HASH_OF_ISSUER_PUBLIC_KEY CKA_SEED CKA_VALUE;
-    Template: CKA_WRAP_TEMPLATE CKA_UNWRAP_TEMPLATE CKA_DERIVE_TEMPLATE;
-];
 
 const TOKEN_FLAGS: &[(CK_FLAGS, &str)] = named![
     CKF_RNG,
@@ -143,26 +56,30 @@ const MECHANISM_FLAGS: &[(CK_FLAGS, &str)] = named![
 
 /// `private-key` for `CKO_PRIVATE_KEY`; the number in hex where it has no name.
 pub fn class(value: CK_OBJECT_CLASS) -> String {
-    short(CLASSES, value, "CKO_")
+    short(names::class(value), value, "CKO_")
 }
 
 /// `ec-edwards` for `CKK_EC_EDWARDS`.
 pub fn key_type(value: CK_KEY_TYPE) -> String {
-    short(KEY_TYPES, value, "CKK_")
+    short(names::key_type(value), value, "CKK_")
 }
 
 /// From `private-key`, `CKO_PRIVATE_KEY` or a number.
 pub fn parse_class(text: &str) -> Result<CK_OBJECT_CLASS, String> {
-    parse(CLASSES, text, "CKO_")
+    let known = || schema::CLASSES.iter().map(|class| class.name);
+    parse(names::class_number(&upper(text)), text, "CKO_", known())
 }
 
 pub fn parse_key_type(text: &str) -> Result<CK_KEY_TYPE, String> {
-    parse(KEY_TYPES, text, "CKK_")
+    let known = || schema::KEY_TYPES.iter().map(|ty| ty.name);
+    parse(names::key_type_number(&upper(text)), text, "CKK_", known())
 }
 
 /// From `sign`, `generate-key-pair` or `CKF_SIGN`.
 pub fn parse_use(text: &str) -> Result<CK_FLAGS, String> {
-    parse(MECHANISM_FLAGS, text, "CKF_")
+    let wanted = plain(&upper(text), "CKF_");
+    let found = MECHANISM_FLAGS.iter().find(|(_, name)| plain(name, "CKF_") == wanted);
+    parse(found.map(|(flag, _)| *flag), text, "CKF_", MECHANISM_FLAGS.iter().map(|(_, name)| *name))
 }
 
 pub fn token_flags(flags: CK_FLAGS) -> Vec<String> {
@@ -176,98 +93,90 @@ pub fn uses(flags: CK_FLAGS) -> Vec<String> {
 pub fn mechanism(value: CK_MECHANISM_TYPE) -> String {
     match keyward::mechanism::table::row(value) {
         Ok(row) => row.name.to_owned(),
-        Err(_) if value == CK_UNAVAILABLE_INFORMATION => "none".to_owned(),
+        Err(_) if value == CK_UNAVAILABLE_INFORMATION => "unavailable".to_owned(),
         Err(_) => format!("{value:#x}"),
     }
 }
 
-fn short(table: &[(u64, &'static str)], value: u64, prefix: &str) -> String {
-    match table.iter().find(|(number, _)| *number == value) {
-        Some((_, name)) => plain(name, prefix),
-        None => format!("{value:#x}"),
-    }
+fn short(name: Option<&str>, value: u64, prefix: &str) -> String {
+    name.map_or_else(|| format!("{value:#x}"), |name| plain(name, prefix))
 }
 
 fn plain(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', "-")
 }
 
+fn upper(text: &str) -> String {
+    text.to_ascii_uppercase().replace('-', "_")
+}
+
 fn set_of(table: &[(u64, &'static str)], flags: u64) -> Vec<String> {
     table.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| plain(name, "CKF_")).collect()
 }
 
-fn parse(table: &[(u64, &'static str)], text: &str, prefix: &str) -> Result<u64, String> {
-    let wanted = plain(&text.to_ascii_uppercase().replace('-', "_"), prefix);
-    if let Some((number, _)) = table.iter().find(|(_, name)| plain(name, prefix) == wanted) {
-        return Ok(*number);
-    }
-    if let Some(number) = text.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
-        return Ok(number);
-    }
-    let names: Vec<String> = table.iter().map(|(_, name)| plain(name, prefix)).collect();
-    Err(format!("expected one of {}, or a number in 0x form", names.join(", ")))
+fn parse<'a>(
+    found: Option<u64>,
+    text: &str,
+    prefix: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Result<u64, String> {
+    let number = || u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    found.or_else(number).ok_or_else(|| {
+        let names: Vec<String> = known.map(|name| plain(name, prefix)).collect();
+        format!("expected one of {}, or a number in 0x form", names.join(", "))
+    })
+}
+
+/// The attributes that tell an object's class and its division.
+pub const DIVISIONS: [CK_ATTRIBUTE_TYPE; 4] = [CKA_CLASS, CKA_KEY_TYPE, CKA_CERTIFICATE_TYPE, CKA_HW_FEATURE_TYPE];
+
+/// What an object with these [`DIVISIONS`] may have, what names it first; everything known where the class is none of ours.
+pub fn attributes_of(object: &Attributes) -> Vec<(CK_ATTRIBUTE_TYPE, &'static str)> {
+    const FIRST: [CK_ATTRIBUTE_TYPE; 5] = [CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_ID, CKA_UNIQUE_ID];
+    let mut all: Vec<_> = match Schema::of(object) {
+        Some(schema) => schema.rows().map(|row| (row.ty, row.name)).collect(),
+        None => schema::all_rows().map(|row| (row.ty, row.name)).collect(),
+    };
+    all.sort_by_key(|(ty, name)| (FIRST.iter().position(|first| first == ty).unwrap_or(FIRST.len()), *name));
+    all.dedup();
+    all
 }
 
 /// An attribute for people; `None` where the object has none such.
-pub fn render(kind: Kind, answer: &Answer) -> Option<String> {
-    Some(match answer {
-        Answer::Absent => return None,
-        Answer::Sensitive => "(sensitive)".to_owned(),
-        Answer::Value(Stored::Template(template)) => format!("({} attributes)", template.len()),
-        Answer::Value(Stored::Bytes(bytes)) => render_bytes(kind, bytes),
-    })
-}
-
-/// An attribute for programs: truth values and numbers as such, bytes in hex, the sensitive as null.
-pub fn to_json(kind: Kind, answer: &Answer) -> Option<Value> {
-    Some(match answer {
-        Answer::Absent => return None,
-        Answer::Sensitive => Value::Null,
-        Answer::Value(Stored::Template(template)) => json!(template.len()),
-        Answer::Value(Stored::Bytes(bytes)) => match (kind, ulong(bytes)) {
-            (Kind::Bool, _) => json!(bytes.first().is_some_and(|byte| *byte != CK_FALSE)),
-            (Kind::Number, Some(number)) => json!(number),
-            (Kind::Text, _) => json!(String::from_utf8_lossy(bytes)),
-            (Kind::Mechanisms, _) => json!(mechanisms(bytes)),
-            _ => json!(render_bytes(kind, bytes)),
-        },
-    })
-}
-
-fn render_bytes(kind: Kind, bytes: &[u8]) -> String {
-    match (kind, ulong(bytes)) {
-        (Kind::Bool, _) => if bytes.first().is_some_and(|byte| *byte != CK_FALSE) { "yes" } else { "no" }.to_owned(),
-        (Kind::Class, Some(number)) => class(number),
-        (Kind::KeyType, Some(number)) => key_type(number),
-        (Kind::Mechanism, Some(number)) => mechanism(number),
-        (Kind::Number, Some(number)) => number.to_string(),
-        (Kind::Mechanisms, _) => mechanisms(bytes).join(" "),
-        (Kind::Text, _) => shown(&String::from_utf8_lossy(bytes)),
-        (Kind::Date, _) if bytes.len() == 8 => date(bytes),
-        _ => hex(bytes),
+pub fn text(ty: CK_ATTRIBUTE_TYPE, answer: &Answer) -> Option<String> {
+    match answer {
+        Answer::Absent => None,
+        Answer::Sensitive => Some("(sensitive)".to_owned()),
+        Answer::Value(value) => Some(value_text(ty, value)),
     }
 }
 
-fn mechanisms(bytes: &[u8]) -> Vec<String> {
-    let (numbers, _) = bytes.as_chunks::<{ size_of::<CK_ULONG>() }>();
-    numbers.iter().map(|number| mechanism(CK_ULONG::from_ne_bytes(*number))).collect()
-}
-
-/// `CK_DATE` is eight digits: `20300131`.
-fn date(digits: &[u8]) -> String {
-    let text = shown(&String::from_utf8_lossy(digits));
-    match (text.get(..4), text.get(4..6), text.get(6..)) {
-        (Some(year), Some(month), Some(day)) => format!("{year}-{month}-{day}"),
-        _ => text,
+fn value_text(ty: CK_ATTRIBUTE_TYPE, value: &Stored) -> String {
+    let Stored::Bytes(bytes) = value else { return names::render(&Attributes::new(), ty, value) };
+    match (ty, row::number(bytes)) {
+        (CKA_CLASS, Some(number)) => class(number),
+        (CKA_KEY_TYPE, Some(number)) => key_type(number),
+        (CKA_KEY_GEN_MECHANISM | CKA_MECHANISM_TYPE | CKA_NAME_HASH_ALGORITHM, Some(number)) => mechanism(number),
+        (CKA_ALLOWED_MECHANISMS, _) => row::numbers(bytes).map(mechanism).collect::<Vec<_>>().join(" "),
+        _ => names::render(&Attributes::new(), ty, value),
     }
 }
 
-fn ulong(bytes: &[u8]) -> Option<CK_ULONG> {
-    Some(CK_ULONG::from_ne_bytes(bytes.try_into().ok()?))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// An attribute for programs: truth values and plain numbers as such, bytes in hex, the sensitive as null.
+pub fn to_json(ty: CK_ATTRIBUTE_TYPE, answer: &Answer) -> Option<Value> {
+    let value = match answer {
+        Answer::Absent => return None,
+        Answer::Sensitive => return Some(Value::Null),
+        Answer::Value(value) => value,
+    };
+    let shape = schema::any_row(ty).map_or(Shape::Bytes, |row| row.kind.shape());
+    let text = value_text(ty, value);
+    Some(match (shape, value) {
+        (Shape::Bool, Stored::Bytes(bytes)) => json!(bytes.first().is_some_and(|byte| *byte != CK_FALSE)),
+        (Shape::Ulong, _) => text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number)),
+        (Shape::Ulongs, _) => json!(text.split_whitespace().collect::<Vec<_>>()),
+        _ => json!(text),
+    })
 }
 
 /// From hex digits, with or without colons between bytes.
@@ -287,15 +196,20 @@ pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
+    use keyward::token::Attribute;
+
     use super::*;
 
     #[test]
     fn names_are_read_in_the_form_in_which_they_are_written() {
-        for (number, _) in CLASSES {
-            assert_eq!(parse_class(&class(*number)), Ok(*number));
+        for row in schema::CLASSES {
+            assert_eq!(parse_class(&class(row.class)), Ok(row.class));
         }
-        for (number, _) in KEY_TYPES {
-            assert_eq!(parse_key_type(&key_type(*number)), Ok(*number));
+        for row in schema::KEY_TYPES {
+            assert_eq!(parse_key_type(&key_type(row.value)), Ok(row.value));
+        }
+        for (flag, _) in MECHANISM_FLAGS {
+            assert_eq!(parse_use(&uses(*flag).concat()), Ok(*flag));
         }
         assert_eq!(class(CKO_PRIVATE_KEY), "private-key");
         assert_eq!(parse_class("CKO_PRIVATE_KEY"), Ok(CKO_PRIVATE_KEY));
@@ -305,23 +219,35 @@ mod tests {
     }
 
     #[test]
-    fn no_attribute_stands_in_the_table_twice() {
-        let mut types: Vec<_> = ATTRIBUTES.iter().map(|row| row.0).collect();
-        types.sort_unstable();
-        types.dedup();
-        assert_eq!(types.len(), ATTRIBUTES.len());
+    fn a_class_lists_its_own_attributes_names_first_and_each_once() {
+        let key = [Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY), Attribute::ulong(CKA_KEY_TYPE, CKK_RSA)];
+        let listed = attributes_of(&key.into_iter().collect());
+        let types: Vec<_> = listed.iter().map(|(ty, _)| *ty).collect();
+        assert_eq!(types[..3], [CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL]);
+        assert!(types.contains(&CKA_PRIVATE_EXPONENT) && !types.contains(&CKA_EC_POINT));
+        let unknown = attributes_of(&Attributes::new());
+        let mut once: Vec<_> = unknown.iter().map(|(ty, _)| *ty).collect();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), unknown.len());
     }
 
     #[test]
     fn values_read_as_their_kind() {
-        let bytes = |bytes: &[u8]| Answer::Value(Stored::Bytes(zeroize::Zeroizing::new(bytes.to_vec())));
-        assert_eq!(render(Kind::Bool, &bytes(&[1])).unwrap(), "yes");
-        assert_eq!(render(Kind::Date, &bytes(b"20300131")).unwrap(), "2030-01-31");
-        assert_eq!(render(Kind::Class, &bytes(&CKO_DATA.to_ne_bytes())).unwrap(), "data");
-        assert_eq!(render(Kind::Number, &bytes(&[1])).unwrap(), "01", "not a number by its length: shown as it is");
-        assert_eq!(to_json(Kind::Number, &bytes(&7u64.to_ne_bytes())).unwrap(), 7);
-        assert_eq!(render(Kind::Bytes, &Answer::Sensitive).unwrap(), "(sensitive)");
-        assert_eq!(render(Kind::Bytes, &Answer::Absent), None);
+        let answer = |attribute: Attribute| (attribute.ty, Answer::Value(attribute.value));
+        let both = |attribute: Attribute| {
+            let (ty, answer) = answer(attribute);
+            (text(ty, &answer).unwrap(), to_json(ty, &answer).unwrap())
+        };
+        assert_eq!(both(Attribute::bool(CKA_SIGN, true)), ("true".into(), json!(true)));
+        assert_eq!(both(Attribute::ulong(CKA_CLASS, CKO_DATA)), ("data".into(), json!("data")));
+        assert_eq!(both(Attribute::ulong(CKA_MODULUS_BITS, 2048)), ("2048".into(), json!(2048)));
+        assert_eq!(both(Attribute::bytes(CKA_ID, &[1, 0xab])), ("01ab".into(), json!("01ab")));
+        let none = CK_UNAVAILABLE_INFORMATION;
+        assert_eq!(both(Attribute::ulong(CKA_KEY_GEN_MECHANISM, none)).1, json!("unavailable"));
+        assert_eq!(text(CKA_VALUE, &Answer::Sensitive).unwrap(), "(sensitive)");
+        assert_eq!(to_json(CKA_VALUE, &Answer::Sensitive), Some(Value::Null));
+        assert_eq!(text(CKA_VALUE, &Answer::Absent), None);
     }
 
     #[test]

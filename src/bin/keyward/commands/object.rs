@@ -2,13 +2,14 @@
 
 use clap::{Args, Subcommand};
 use cryptoki_sys::*;
-use keyward::token::{Answer, Attribute, ObjectId, User, Value as Stored};
+use keyward::object::Attributes;
+use keyward::token::{Answer, Attribute, ObjectId, User};
 use serde_json::{Map, Value, json};
 
 use crate::choice::TokenChoice;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
-use crate::names::{self, ATTRIBUTES, Kind};
+use crate::names;
 use crate::pins::{Reader, Source, UserPin};
 use crate::report::{Report, cell, fields, table};
 use crate::session::Session;
@@ -163,47 +164,44 @@ fn find(session: &Session, template: Vec<Attribute>) -> Result<Vec<ObjectId>> {
     }
 }
 
-/// The columns of a listing.
-const BRIEF: [(CK_ATTRIBUTE_TYPE, Kind); 9] = [
-    (CKA_CLASS, Kind::Class),
-    (CKA_KEY_TYPE, Kind::KeyType),
-    (CKA_LABEL, Kind::Text),
-    (CKA_ID, Kind::Bytes),
-    (CKA_UNIQUE_ID, Kind::Text),
-    (CKA_PRIVATE, Kind::Bool),
-    (CKA_SENSITIVE, Kind::Bool),
-    (CKA_EXTRACTABLE, Kind::Bool),
-    (CKA_TOKEN, Kind::Bool),
+/// What a listing tells of an object, with its names in JSON.
+const BRIEF: [(CK_ATTRIBUTE_TYPE, &str); 8] = [
+    (CKA_CLASS, "class"),
+    (CKA_KEY_TYPE, "key_type"),
+    (CKA_LABEL, "label"),
+    (CKA_ID, "id"),
+    (CKA_UNIQUE_ID, "unique_id"),
+    (CKA_PRIVATE, "private"),
+    (CKA_SENSITIVE, "sensitive"),
+    (CKA_EXTRACTABLE, "extractable"),
 ];
 
 struct Brief {
-    class: String,
-    key_type: String,
-    label: String,
-    id: String,
-    traits: Vec<&'static str>,
+    /// Class, key type, label, ID, and which of the truth values hold.
+    columns: Vec<String>,
     json: Value,
 }
 
 fn brief(session: &Session, object: ObjectId) -> Result<Brief> {
-    let types = BRIEF.map(|(ty, _)| ty);
-    let answers = session.token.get(session.caller, object, &types).map_err(Failure::of("cannot read an object"))?;
-    let mut text = BRIEF.iter().zip(&answers).map(|((_, kind), answer)| names::render(*kind, answer));
-    let mut next = || text.next().flatten().unwrap_or_default();
-    let (class, key_type, label, id, _) = (next(), next(), next(), next(), next());
-    let is = |ty| {
-        let at = types.iter().position(|one| *one == ty);
-        matches!(at.and_then(|at| answers.get(at)), Some(Answer::Value(Stored::Bytes(bytes))) if bytes.first() == Some(&CK_TRUE))
-    };
-    let traits = [(CKA_PRIVATE, "private"), (CKA_SENSITIVE, "sensitive"), (CKA_EXTRACTABLE, "extractable")];
-    let traits = traits.into_iter().filter(|(ty, _)| is(*ty)).map(|(_, name)| name).collect();
+    let answers = read(session, object, &BRIEF.map(|(ty, _)| ty))?;
+    let known: Vec<(&str, Option<String>, Option<Value>)> = BRIEF
+        .iter()
+        .zip(&answers)
+        .map(|((ty, name), answer)| (*name, names::text(*ty, answer), names::to_json(*ty, answer)))
+        .collect();
+    let column = |wanted: &str| known.iter().find(|one| one.0 == wanted).and_then(|one| one.1.clone());
+    let mut columns: Vec<String> =
+        ["class", "key_type", "label", "id"].map(|name| cell(&column(name).unwrap_or_default())).into();
+    let holding = known.iter().filter(|one| one.2 == Some(Value::Bool(true))).map(|one| one.0);
+    columns.push(cell(&holding.collect::<Vec<_>>().join(",")));
     let json: Map<String, Value> =
-        ["class", "key_type", "label", "id", "unique_id", "private", "sensitive", "extractable"]
-            .into_iter()
-            .zip(BRIEF.iter().zip(&answers))
-            .filter_map(|(name, ((_, kind), answer))| Some((name.to_owned(), names::to_json(*kind, answer)?)))
-            .collect();
-    Ok(Brief { class, key_type, label, id, traits, json: Value::Object(json) })
+        known.into_iter().filter_map(|(name, _, json)| Some((name.to_owned(), json?))).collect();
+    Ok(Brief { columns, json: Value::Object(json) })
+}
+
+fn read(session: &Session, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Vec<Answer>> {
+    let answers = session.token.get(session.caller, object, types).map_err(Failure::of("cannot read an object"))?;
+    Ok(answers.into_vec())
 }
 
 fn briefs(session: &Session, objects: &[ObjectId]) -> Result<Vec<Brief>> {
@@ -211,12 +209,7 @@ fn briefs(session: &Session, objects: &[ObjectId]) -> Result<Vec<Brief>> {
 }
 
 fn listing(briefs: &[Brief]) -> String {
-    let rows: Vec<Vec<String>> = briefs
-        .iter()
-        .map(|one| {
-            vec![cell(&one.class), cell(&one.key_type), cell(&one.label), cell(&one.id), cell(&one.traits.join(","))]
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = briefs.iter().map(|one| one.columns.clone()).collect();
     table(&["CLASS", "TYPE", "LABEL", "ID", "TRAITS"], &rows)
 }
 
@@ -228,19 +221,31 @@ fn list(context: &Context, arguments: &List) -> Result<Report> {
 
 fn show(context: &Context, arguments: &Chosen) -> Result<Report> {
     let session = arguments.reach.open(context, false)?;
-    let types: Vec<CK_ATTRIBUTE_TYPE> = ATTRIBUTES.iter().map(|row| row.0).collect();
     let (mut texts, mut objects) = (Vec::new(), Vec::new());
     for object in arguments.objects(&session)? {
-        let answers =
-            session.token.get(session.caller, object, &types).map_err(Failure::of("cannot read the object"))?;
-        let known = || ATTRIBUTES.iter().zip(&answers);
-        let lines = known().filter_map(|((_, name, kind), answer)| Some((*name, names::render(*kind, answer)?)));
+        let known = whole(&session, object)?;
+        let lines = known.iter().filter_map(|(ty, name, answer)| Some((*name, names::text(*ty, answer)?)));
         texts.push(fields(lines));
         let json =
-            known().filter_map(|((_, name, kind), answer)| Some(((*name).to_owned(), names::to_json(*kind, answer)?)));
+            known.iter().filter_map(|(ty, name, answer)| Some(((*name).to_owned(), names::to_json(*ty, answer)?)));
         objects.push(Value::Object(json.collect()));
     }
     Ok(Report::new(texts.join("\n"), Value::Array(objects)))
+}
+
+/// All that an object's class has, with the names.
+fn whole(session: &Session, object: ObjectId) -> Result<Vec<(CK_ATTRIBUTE_TYPE, &'static str, Answer)>> {
+    let divisions = names::DIVISIONS.iter().zip(read(session, object, &names::DIVISIONS)?);
+    let own: Attributes = divisions
+        .filter_map(|(ty, answer)| match answer {
+            Answer::Value(value) => Some(Attribute { ty: *ty, value }),
+            _ => None,
+        })
+        .collect();
+    let rows = names::attributes_of(&own);
+    let types: Vec<CK_ATTRIBUTE_TYPE> = rows.iter().map(|(ty, _)| *ty).collect();
+    let answers = read(session, object, &types)?;
+    Ok(rows.into_iter().zip(answers).map(|((ty, name), answer)| (ty, name, answer)).collect())
 }
 
 fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
@@ -256,7 +261,7 @@ fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
         1 => "This object".to_owned(),
         many => format!("These {many} objects"),
     };
-    context.confirm(&format!("{}{what} will be deleted for good.", listing(&briefs)))?;
+    context.confirm(&format!("{what} will be deleted for good:\n{}", listing(&briefs)))?;
     for (done, object) in objects.iter().enumerate() {
         session
             .token
