@@ -67,6 +67,19 @@ fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> 
             Ok(Params::Ctr { counter_bits: ulCounterBits, block: cb })
         }
         ParamKind::Gcm => gcm(parameter),
+        ParamKind::Ccm => ccm(parameter),
+        ParamKind::ChaCha20 => {
+            let CK_CHACHA20_PARAMS { pBlockCounter, blockCounterBits, pNonce, ulNonceBits } = structure(parameter)?;
+            salsa(pBlockCounter, blockCounterBits, pNonce, ulNonceBits)
+        }
+        ParamKind::Salsa20 => {
+            let CK_SALSA20_PARAMS { pBlockCounter, pNonce, ulNonceBits } = structure(parameter)?;
+            salsa(pBlockCounter, 64, pNonce, ulNonceBits)
+        }
+        ParamKind::SalsaAead => {
+            let CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce, ulNonceLen, pAAD, ulAADLen } = structure(parameter)?;
+            Ok(Params::SalsaAead { nonce: bytes(pNonce, nonce_len(ulNonceLen)?)?, aad: bytes(pAAD, ulAADLen)? })
+        }
         ParamKind::MacLength => Ok(Params::MacLength(structure::<CK_ULONG>(parameter)?)),
         ParamKind::Number => Ok(Params::Number(structure::<CK_ULONG>(parameter)?)),
         ParamKind::Object => Ok(Params::Object(object(structure::<CK_ULONG>(parameter)?)?)),
@@ -130,6 +143,51 @@ fn gcm(parameter: &In) -> Result<Params> {
     };
     let (iv, aad) = (bytes(short.iv, short.iv_len)?, bytes(short.aad, short.aad_len)?);
     Ok(Params::Gcm { iv, aad, tag_bits: short.tag_bits })
+}
+
+fn ccm(parameter: &In) -> Result<Params> {
+    let params = match parameter.structure() {
+        Some(params) => params,
+        None => {
+            let CK_CCM_WRAP_PARAMS {
+                ulDataLen,
+                pNonce,
+                ulNonceLen,
+                ulNonceFixedBits: _,
+                nonceGenerator,
+                pAAD,
+                ulAADLen,
+                ulMACLen,
+            } = structure(parameter)?;
+            if nonceGenerator != CKG_NO_GENERATE {
+                return Err(Code::MechanismParamInvalid.because("a CCM nonce is taken, not generated: CKG_NO_GENERATE"));
+            }
+            CK_CCM_PARAMS { ulDataLen, pNonce, ulNonceLen, pAAD, ulAADLen, ulMACLen }
+        }
+    };
+    let CK_CCM_PARAMS { ulDataLen, pNonce, ulNonceLen, pAAD, ulAADLen, ulMACLen } = params;
+    let (nonce, aad) = (bytes(pNonce, ulNonceLen)?, bytes(pAAD, ulAADLen)?);
+    Ok(Params::Ccm { data_len: ulDataLen, nonce, aad, mac_len: ulMACLen })
+}
+
+/// The block counter's bytes are in the ciphers' own order, the lowest first. The nonce of RFC 8439 goes with a counter of
+/// 32 bits, the others with 64 (PKCS#11 3.2, ChaCha20 mechanism); there 32 do, with zeros above.
+fn salsa(counter: *const u8, counter_bits: CK_ULONG, nonce: *const u8, nonce_bits: CK_ULONG) -> Result<Params> {
+    if !matches!((counter_bits, nonce_bits), (32, 64 | 96 | 192) | (64, 64 | 192)) {
+        return Err(invalid());
+    }
+    let counter = bytes(counter, counter_bits / 8)?;
+    let block = counter.iter().rev().fold(0, |block, byte| (block << 8) | u64::from(*byte));
+    Ok(Params::Salsa { block, nonce: bytes(nonce, nonce_bits / 8)? })
+}
+
+/// In bytes. The specification has bits; clients are known to give bytes, and no length is the one as well as the other.
+fn nonce_len(len: CK_ULONG) -> Result<CK_ULONG> {
+    match len {
+        64 | 96 | 192 => Ok(len / 8),
+        8 | 12 | 24 => Ok(len),
+        _ => Err(invalid()),
+    }
 }
 
 fn oaep(parameter: &In) -> Result<OaepParams> {
@@ -236,6 +294,68 @@ mod tests {
     }
 
     #[test]
+    fn ccm_comes_for_data_and_for_wrapping() {
+        let (mut nonce, mut aad) = ([1u8; 12], [2u8; 3]);
+        let expected = Params::Ccm { data_len: 20, nonce: bytes(&nonce), aad: bytes(&aad), mac_len: 8 };
+        let (pNonce, pAAD) = (nonce.as_mut_ptr(), aad.as_mut_ptr());
+        let data = CK_CCM_PARAMS { ulDataLen: 20, pNonce, ulNonceLen: 12, pAAD, ulAADLen: 3, ulMACLen: 8 };
+        assert_eq!(decoded(ParamKind::Ccm, &data), Ok(expected.clone()));
+        let wrap = CK_CCM_WRAP_PARAMS {
+            ulDataLen: 20,
+            pNonce,
+            ulNonceLen: 12,
+            ulNonceFixedBits: 0,
+            nonceGenerator: CKG_NO_GENERATE,
+            pAAD,
+            ulAADLen: 3,
+            ulMACLen: 8,
+        };
+        assert_eq!(decoded(ParamKind::Ccm, &wrap), Ok(expected));
+        let generated = CK_CCM_WRAP_PARAMS { nonceGenerator: CKG_GENERATE_RANDOM, ..wrap };
+        assert_eq!(decoded(ParamKind::Ccm, &generated).unwrap_err().code(), Code::MechanismParamInvalid);
+        let lost = CK_CCM_PARAMS { pNonce: null_mut(), ..data };
+        assert_eq!(decoded(ParamKind::Ccm, &lost).unwrap_err().code(), Code::ArgumentsBad);
+        assert_eq!(decoded_len(ParamKind::Ccm, &wrap, 56).unwrap_err().code(), Code::MechanismParamInvalid);
+    }
+
+    #[test]
+    fn block_counters_and_nonces_have_the_lengths_of_their_variant() {
+        let (mut counter, mut nonce) = ([1u8, 2, 0, 0, 0, 0, 0, 0x80], [5u8; 24]);
+        let (pBlockCounter, pNonce) = (counter.as_mut_ptr(), nonce.as_mut_ptr());
+        let chacha = |blockCounterBits, ulNonceBits| {
+            decoded(ParamKind::ChaCha20, &CK_CHACHA20_PARAMS { pBlockCounter, blockCounterBits, pNonce, ulNonceBits })
+        };
+        let (short, long) = (0x201, 0x8000_0000_0000_0201);
+        for (bits, nonce_bits, block) in
+            [(32, 96, short), (64, 64, long), (64, 192, long), (32, 64, short), (32, 192, short)]
+        {
+            let expected = Params::Salsa { block, nonce: bytes(&[5; 24][..nonce_bits / 8]) };
+            assert_eq!(chacha(bits, nonce_bits as u64), Ok(expected), "{bits} {nonce_bits}");
+        }
+        for (bits, nonce_bits) in [(64, 96), (0, 96), (32, 0), (32, 12), (33, 96), (u64::MAX, 96), (32, u64::MAX)] {
+            assert_eq!(
+                chacha(bits, nonce_bits).unwrap_err().code(),
+                Code::MechanismParamInvalid,
+                "{bits} {nonce_bits}"
+            );
+        }
+        let salsa = |ulNonceBits| {
+            decoded(ParamKind::Salsa20, &CK_SALSA20_PARAMS { pBlockCounter, pNonce, ulNonceBits }).map_err(|e| e.code())
+        };
+        assert_eq!(salsa(192), Ok(Params::Salsa { block: long, nonce: bytes(&[5; 24]) }));
+        assert_eq!(salsa(96), Err(Code::MechanismParamInvalid));
+        let mut aad = [2u8; 3];
+        let (pAAD, ulAADLen) = (aad.as_mut_ptr(), 3);
+        for (ulNonceLen, nonce_len) in [(96, 12), (12, 12), (64, 8), (8, 8), (192, 24), (24, 24)] {
+            let params = CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce, ulNonceLen, pAAD, ulAADLen };
+            let expected = Params::SalsaAead { nonce: bytes(&[5; 24][..nonce_len]), aad: bytes(&[2; 3]) };
+            assert_eq!(decoded(ParamKind::SalsaAead, &params), Ok(expected), "{ulNonceLen}");
+        }
+        let params = CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce, ulNonceLen: 16, pAAD, ulAADLen };
+        assert_eq!(decoded(ParamKind::SalsaAead, &params).unwrap_err().code(), Code::MechanismParamInvalid);
+    }
+
+    #[test]
     fn oaep_without_a_hash_is_sha_1() {
         let mut label = *b"L";
         let plain =
@@ -305,6 +425,9 @@ mod tests {
         let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };
         let expected = Params::CbcData { iv: [4; 16][..].into(), data: shared.clone() };
         assert_eq!(decoded(ParamKind::CbcData(16), &cbc), Ok(expected));
+        let cbc = CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 8], pData: one.as_mut_ptr(), length: 6 };
+        let expected = Params::CbcData { iv: [4; 8][..].into(), data: shared.clone() };
+        assert_eq!(decoded(ParamKind::CbcData(8), &cbc), Ok(expected));
         let wrap = CK_ECDH_AES_KEY_WRAP_PARAMS {
             ulAESKeyBits: 128,
             kdf: CKD_NULL,

@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use super::digest::of_hash;
+use super::digest::{of_hash, of_row};
 use super::key::Key;
 use super::key_attributes::{rsa_private_attributes, rsa_public_attributes};
 use super::signing::{self, Scheme};
@@ -54,6 +54,12 @@ pub const ROWS: &[Row] = &[
         approved: true,
         does: begins(begin_aes_wrap),
         ..row(CKM_RSA_AES_KEY_WRAP, "CKM_RSA_AES_KEY_WRAP")
+    },
+    Row { offer: Offer::Legacy, approved: false, ..pkcs1(CKM_MD5_RSA_PKCS, "CKM_MD5_RSA_PKCS", CKM_MD5) },
+    Row {
+        offer: Offer::Legacy,
+        approved: false,
+        ..pkcs1(CKM_RIPEMD160_RSA_PKCS, "CKM_RIPEMD160_RSA_PKCS", CKM_RIPEMD160)
     },
     Row { offer: Offer::Legacy, approved: false, ..pkcs1(CKM_SHA1_RSA_PKCS, "CKM_SHA1_RSA_PKCS", CKM_SHA_1) },
     pkcs1(CKM_SHA224_RSA_PKCS, "CKM_SHA224_RSA_PKCS", CKM_SHA224),
@@ -158,7 +164,7 @@ fn is_signature(what: Use) -> bool {
 fn begin_pkcs1(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = key_for(what, key)?;
     if is_signature(what) {
-        let prefix = row.hash.map(of_hash).transpose()?.map(digest_info).unwrap_or_default();
+        let prefix = row.hash.map(|_| of_row(row).and_then(digest_info)).transpose()?.unwrap_or_default();
         return signing::begin(row, Pkcs1 { key, prefix });
     }
     begin_block(what, params, key, Padding::Pkcs1)
@@ -246,6 +252,12 @@ impl Scheme for PssScheme {
     }
 }
 
+/// A hash of OAEP and PSS: SHA-1 and NIST's others, which masks are also made with. `CKR_MECHANISM_PARAM_INVALID`.
+fn of_mask_hash(ckm: CK_MECHANISM_TYPE) -> Result<Digest> {
+    let hash = of_hash(ckm)?;
+    if hash == Digest::Sha1 || hash.nist_arc().is_some() { Ok(hash) } else { Err(Code::MechanismParamInvalid.into()) }
+}
+
 /// `CKR_MECHANISM_PARAM_INVALID` for a hash that is not the row's, an unknown mask, a salt that the modulus has no room for.
 fn pss_of(params: &Params, hash: Option<CK_MECHANISM_TYPE>, key: &Key) -> Result<Pss> {
     let Params::Pss(PssParams { hash: named, mgf, salt_len }) = params else { Err(Code::MechanismParamInvalid)? };
@@ -253,7 +265,7 @@ fn pss_of(params: &Params, hash: Option<CK_MECHANISM_TYPE>, key: &Key) -> Result
         Err(Code::MechanismParamInvalid.because("the PSS parameters name another hash than the mechanism"))?;
     }
     let salt_len = usize::try_from(*salt_len).map_err(|_| Code::MechanismParamInvalid)?;
-    let pss = Pss { hash: of_hash(*named)?, mgf: of_mgf(*mgf)?, salt_len };
+    let pss = Pss { hash: of_mask_hash(*named)?, mgf: of_mgf(*mgf)?, salt_len };
     if !pss.fits(modulus(key)?.1) {
         Err(Code::MechanismParamInvalid.because("the PSS salt is too long for this key"))?;
     }
@@ -264,7 +276,7 @@ fn pss_of(params: &Params, hash: Option<CK_MECHANISM_TYPE>, key: &Key) -> Result
 fn oaep_of(params: &OaepParams, key: &Key) -> Result<Oaep> {
     let (hash, mgf) = match (params.hash, params.mgf) {
         (0, 0) => (Digest::Sha1, Digest::Sha1),
-        (hash, mgf) => (of_hash(hash)?, of_mgf(mgf)?),
+        (hash, mgf) => (of_mask_hash(hash)?, of_mgf(mgf)?),
     };
     let oaep = Oaep::new(hash, mgf, &params.label);
     if oaep.overhead() > modulus(key)?.0 {
@@ -513,6 +525,39 @@ mod tests {
             let refused = begin(CKM_RSA_PKCS_PSS, Use::Sign, &params, &KEYS.private).err();
             assert_eq!(refused, Some(Code::MechanismParamInvalid));
         }
+    }
+
+    /// RFC 8017, 9.2, note 1, for MD5; ISO 10118-3's identifier for RIPEMD-160.
+    #[test]
+    fn the_old_hashes_sign_by_their_identifiers() {
+        use crate::crypto::digest::hash;
+        for (mechanism, digest, prefix) in [
+            (
+                CKM_MD5_RSA_PKCS,
+                Digest::Md5,
+                &b"\x30\x20\x30\x0c\x06\x08\x2a\x86\x48\x86\xf7\x0d\x02\x05\x05\x00\x04\x10"[..],
+            ),
+            (
+                CKM_RIPEMD160_RSA_PKCS,
+                Digest::Ripemd160,
+                b"\x30\x21\x30\x09\x06\x05\x2b\x24\x03\x02\x01\x05\x00\x04\x14",
+            ),
+        ] {
+            let sign = |mechanism, input: &[u8]| {
+                let mut out = vec![0; 256];
+                let mut operation = begin(mechanism, Use::Sign, &Params::None, &KEYS.private).unwrap();
+                operation.whole(input, &mut out).unwrap();
+                out
+            };
+            let signature = sign(mechanism, b"message");
+            assert_eq!(signature, sign(CKM_RSA_PKCS, &[prefix, &hash(digest, b"message")].concat()));
+            let mut verify = begin(mechanism, Use::Verify, &Params::None, &KEYS.public).unwrap();
+            verify.verify(Some(b"message"), &signature).unwrap();
+            assert!(table::row(mechanism).is_ok_and(|row| row.offer == Offer::Legacy && !row.approved));
+        }
+        let oaep = OaepParams { hash: CKM_MD5, mgf: CKG_MGF1_SHA1, label: b""[..].into() };
+        let refused = begin(CKM_RSA_PKCS_OAEP, Use::Encrypt, &Params::Oaep(oaep), &KEYS.public).err();
+        assert_eq!(refused, Some(Code::MechanismParamInvalid));
     }
 
     #[test]

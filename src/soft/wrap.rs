@@ -30,7 +30,7 @@ struct Wrapping {
 
 impl Wrapping {
     fn begin(&self, what: Use, params: &Params) -> Result<Box<dyn Operation>> {
-        begin(self.row, what, params, Some(&self.key)).map_err(wrapping_code)
+        begin(self.row, what, &params.for_wrapping(self.plain.len()), Some(&self.key)).map_err(wrapping_code)
     }
 }
 
@@ -163,7 +163,7 @@ fn message_of(params: &Params) -> Result<(MessageParams, &Bytes)> {
 fn opened(row: &'static Row, params: &Params, key: &Arc<Key>, wrapped: &[u8]) -> Result<SecretBytes> {
     let messages = matches!(params, Params::Message { .. });
     let what = if messages { Use::MessageDecrypt } else { Use::Decrypt };
-    let mut operation = begin(row, what, params, Some(key))?;
+    let mut operation = begin(row, what, &params.for_unwrapping(wrapped.len()), Some(key))?;
     let mut plain = SecretBytes::zeroed(operation.size(Step::Whole, wrapped.len())?.bound());
     let len = if messages {
         let (mut message, aad) = message_of(params)?;
