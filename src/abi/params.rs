@@ -29,15 +29,21 @@ unsafe impl Plain for ShortGcmParams {}
 /// among the parameters that is not of this slot.
 pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism> {
     let kind = table::row(mechanism.mechanism)?.params;
-    // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
-    let parameter = unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) };
-    let params = decode_kind(kind, &parameter, &|handle| slot.object(handle)).map_err(|error| match error.code() {
-        // Which argument was bad, we know here.
-        Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
-        Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
-        _ => error,
+    let params = decode_kind(kind, &parameter(mechanism), &|handle| slot.object(handle)).map_err(|error| {
+        match error.code() {
+            // Which argument was bad, we know here.
+            Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
+            Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
+            _ => error,
+        }
     })?;
     Ok(Mechanism { ty: mechanism.mechanism, params })
+}
+
+/// The parameter of a mechanism, as bytes.
+pub(super) fn parameter(mechanism: &CK_MECHANISM) -> In {
+    // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
+    unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) }
 }
 
 pub(super) fn invalid() -> Error {

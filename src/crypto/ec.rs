@@ -64,6 +64,11 @@ impl PublicKey {
         self.curve
     }
 
+    /// Its point, uncompressed.
+    pub fn point(&self) -> Result<Vec<u8>> {
+        encode(self.curve, &self.key.public_point()?)
+    }
+
     /// Length in bytes of the signatures made with this key's private half.
     pub fn signature_len(&self) -> usize {
         2 * self.curve.private_len()

@@ -21,6 +21,8 @@ use crate::token::{OaepParams, Operation, Params, PssParams, Size, Step, Use};
 
 const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 const CIPHERS: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT | CKF_WRAP | CKF_UNWRAP;
+/// A fresh secret key, wrapped.
+const ENCAPSULATES: CK_FLAGS = CKF_ENCAPSULATE | CKF_DECAPSULATE;
 const RECOVERS: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 
 pub const ROWS: &[Row] = &[
@@ -31,11 +33,15 @@ pub const ROWS: &[Row] = &[
         does: Does { generate_pair: Some(generate_pair), ..NOTHING },
         ..row(CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN")
     },
-    Row { flags: SIGNS | RECOVERS | CIPHERS, does: begins(begin_pkcs1), ..row(CKM_RSA_PKCS, "CKM_RSA_PKCS") },
+    Row {
+        flags: SIGNS | RECOVERS | CIPHERS | ENCAPSULATES,
+        does: begins(begin_pkcs1),
+        ..row(CKM_RSA_PKCS, "CKM_RSA_PKCS")
+    },
     Row { flags: SIGNS | RECOVERS | CIPHERS, does: begins(begin_raw), ..row(CKM_RSA_X_509, "CKM_RSA_X_509") },
     Row {
         size: (MIN_STRONG_BITS as u64, MAX_BITS as u64),
-        flags: CIPHERS,
+        flags: CIPHERS | ENCAPSULATES,
         params: ParamKind::Oaep,
         approved: true,
         does: begins(begin_oaep),
