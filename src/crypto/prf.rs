@@ -19,6 +19,7 @@ pub enum Prf {
 }
 
 /// An input on its way.
+#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 pub enum Running<'a> {
     Hmac(&'a HmacKey, Hasher),
     Block(BlockMac),

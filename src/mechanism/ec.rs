@@ -216,6 +216,7 @@ fn eddsa_context(params: &Params) -> Result<Option<Bytes>> {
 }
 
 /// The message of a multi-part operation.
+#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 enum Message {
     /// Kept: these schemes read it twice.
     Whole(Zeroizing<Vec<u8>>),
