@@ -26,7 +26,8 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
 fn write(command: &clap::Command, name: &str, directory: &Path) -> Result<Vec<PathBuf>> {
     let path = directory.join(format!("{name}.1"));
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone().display_name(name)).title(name)
+    clap_mangen::Man::new(command.clone().display_name(name))
+        .title(name)
         .render(&mut page)
         .and_then(|()| std::fs::write(&path, &page))
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display())))?;
@@ -46,7 +47,9 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("keyward-manual-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         run(&Arguments { directory: directory.clone() }).unwrap();
-        for (page, words) in [("keyward", "doctor"), ("keyward-token-init", "so\\-pin"), ("keyward-completion", "shell")] {
+        for (page, words) in
+            [("keyward", "doctor"), ("keyward-token-init", "so\\-pin"), ("keyward-completion", "shell")]
+        {
             let text = std::fs::read_to_string(directory.join(format!("{page}.1"))).unwrap();
             assert!(text.contains(words), "{page}: {text}");
         }
