@@ -33,7 +33,8 @@ fn built(scratch: &Scratch) -> PathBuf {
     let found = [beside.join("libkeyward.so"), beside.join("deps/libkeyward.so")].into_iter().filter_map(dated);
     let from = scratch.path("from");
     std::fs::create_dir_all(&from).unwrap();
-    std::fs::copy(found.max().expect("cargo builds libkeyward.so with the tests").1, from.join("libkeyward.so")).unwrap();
+    std::fs::copy(found.max().expect("cargo builds libkeyward.so with the tests").1, from.join("libkeyward.so"))
+        .unwrap();
     std::fs::copy(program, from.join("keyward")).unwrap();
     from
 }

@@ -22,7 +22,10 @@ chosen() {
 
 session() {
     greets "$1" || return 1
-    chromium --no-sandbox --no-first-run --no-default-browser-check --disable-gpu --disable-dev-shm-usage --password-store=basic \
+    # Its sandbox refuses to run as root.
+    local sandbox=()
+    [ "$(id -u)" -ne 0 ] || sandbox=(--no-sandbox)
+    chromium "${sandbox[@]}" --no-first-run --no-default-browser-check --disable-gpu --disable-dev-shm-usage --password-store=basic \
         --disable-background-networking --user-data-dir="$WORK/chromium-$1" "$ADDRESS" >chromium.log 2>&1 &
     local browser=$!
     echo $browser >chromium.pid
