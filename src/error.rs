@@ -142,7 +142,7 @@ impl Code {
     /// This code with a sentence for people: what was found, what was expected, what to do next.
     /// It reaches the log and the program `keyward`, never the C ABI; it must hold no secret.
     pub fn because(self, why: impl Into<String>) -> Error {
-        Error { code: self, why: Some(why.into().into_boxed_str()) }
+        Error { why: Some(why.into().into_boxed_str()), ..Error::from(self) }
     }
 }
 
@@ -151,6 +151,7 @@ impl Code {
 pub struct Error {
     code: Code,
     why: Option<Box<str>>,
+    at: Option<u32>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -169,11 +170,21 @@ impl Error {
     pub fn recode(self, code: Code) -> Error {
         Error { code, ..self }
     }
+
+    /// The same, with which of several things that the caller gave was at fault, counted from 0.
+    pub fn of(self, at: usize) -> Error {
+        Error { at: u32::try_from(at).ok(), ..self }
+    }
+
+    /// What [`Error::of`] said.
+    pub fn at(&self) -> Option<usize> {
+        self.at.and_then(|at| usize::try_from(at).ok())
+    }
 }
 
 impl From<Code> for Error {
     fn from(code: Code) -> Error {
-        Error { code, why: None }
+        Error { code, why: None, at: None }
     }
 }
 

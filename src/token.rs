@@ -3,6 +3,7 @@
 //! Nothing crosses it that could not be sent to another process: owned parameters, bytes in, bytes out. No C pointer, no
 //! callback. `soft` and `forward` implement [`Token`]; `guard` decorates it; `module` and `session` are its only callers.
 
+mod derivation;
 mod message;
 
 use cryptoki_sys::*;
@@ -10,6 +11,7 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
+pub use derivation::*;
 pub use message::*;
 
 /// Short bytes (IVs, labels, points) that usually need no allocation.
@@ -136,11 +138,24 @@ pub enum Params {
     Data(Bytes),
     /// `CK_AES_CBC_ENCRYPT_DATA_PARAMS` and its kin.
     CbcData {
-        iv: [u8; 16],
+        iv: Bytes,
         data: Bytes,
     },
     /// A bare `CK_ULONG` that is no length of a MAC, e.g. `CK_EXTRACT_PARAMS`.
     Number(u64),
+    Hkdf(Box<HkdfParams>),
+    Pbkdf2(Box<Pbkdf2Params>),
+    /// `CK_SP800_108_KDF_PARAMS`, `CK_SP800_108_FEEDBACK_KDF_PARAMS`.
+    Kbkdf(Box<KbkdfParams>),
+    /// `CK_TLS12_MASTER_KEY_DERIVE_PARAMS`, `CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS`.
+    TlsMaster(Box<TlsMasterParams>),
+    TlsKeyMaterial(Box<TlsKeyMaterialParams>),
+    TlsKdf(Box<TlsKdfParams>),
+    TlsMac(TlsMacParams),
+    IkePrf(Box<IkePrfParams>),
+    Ike1Prf(Box<Ike1PrfParams>),
+    /// `CK_IKE1_EXTENDED_DERIVE_PARAMS`, `CK_IKE2_PRF_PLUS_DERIVE_PARAMS`.
+    IkeExpand(Box<IkeExpandParams>),
     /// A vendor mechanism that only a forwarded module understands.
     Opaque(Bytes),
 }

@@ -183,12 +183,92 @@ fn mechanisms_are_filtered_and_follow_the_configuration() {
     let all = list("--all");
     assert_eq!(all.len(), keyward::mechanism::table::all().count());
     let signing = list("--all --use sign");
+    assert!(!signing.is_empty() && signing.len() < all.len());
     assert!(signing.iter().all(|one| one["uses"].as_array().unwrap().iter().any(|usage| usage == "sign")));
     assert!(list("").iter().all(|one| one["legacy"] == false));
     assert!(list("--all --approved").iter().all(|one| one["approved"] == true));
-    if let Some(first) = all.first() {
-        home.config(&format!("mechanisms = [{}]", first["name"]));
-        assert_eq!(list(""), [first.clone()]);
-        assert_eq!(list("--name no-such-name"), Vec::<Value>::new());
+    home.config(&format!("mechanisms = [{}]", all[0]["name"]));
+    assert_eq!(list(""), all[..1]);
+    assert_eq!(list("--name no-such-name"), Vec::<Value>::new());
+}
+
+/// `--pin-env` and its kin, as the tests below give them.
+const PINS: [(&str, &str); 4] = [("SO", "12345678"), ("ONE", "1234"), ("TWO", "5678"), ("WRONG", "0000")];
+
+impl Home {
+    fn with_pins(&self, line: &str) -> Output {
+        self.command(line).envs(PINS).output().unwrap()
     }
+
+    fn done(&self, line: &str) -> Value {
+        let output = self.with_pins(&format!("{line} --json"));
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output.stderr));
+        json(&output.stdout)
+    }
+
+    fn refused(&self, line: &str) -> (Option<i32>, String) {
+        let output = self.with_pins(line);
+        assert!(output.stdout.is_empty(), "{line}: {}", text(&output.stdout));
+        (output.status.code(), text(&output.stderr).to_owned())
+    }
+}
+
+#[test]
+fn a_token_lives_through_all_its_commands_each_in_a_process_of_its_own() {
+    let home = Home::new();
+    assert_eq!(home.done("token list"), Value::Array(vec![]));
+    let (code, said) = home.refused("token info");
+    assert_eq!(code, Some(4));
+    assert!(said.contains("keyward token init"), "{said}");
+
+    let web = home.done("token init --label web --so-pin-env SO --pin-env ONE");
+    let mail = home.done("token init --label mail --so-pin-env SO --no-user-pin");
+    assert_ne!(web["slot"], mail["slot"]);
+    assert_eq!(home.done("token list").as_array().unwrap().len(), 2, "the free slot is no token");
+    assert_eq!(home.done("token info --token web")["slot"], web["slot"], "a slot keeps its number");
+    assert_eq!(home.refused("token info").0, Some(6), "two tokens, none chosen");
+
+    home.done("pin change --token web --pin-env ONE --new-pin-env TWO");
+    assert_eq!(home.refused("object list --token web --pin-env ONE").0, Some(5));
+    assert_eq!(home.done("object list --token web --pin-env TWO"), Value::Array(vec![]));
+    assert_eq!(home.refused("object list --token mail --pin-env ONE").0, Some(5), "no user PIN yet");
+    home.done("pin reset --token mail --so-pin-env SO --new-pin-env ONE");
+    home.done("object list --token mail --pin-env ONE");
+
+    assert_eq!(home.with_pins("doctor").status.code(), Some(0), "{}", text(&home.with_pins("doctor").stdout));
+    assert_eq!(home.refused("token init --token web --label new --so-pin-env SO").0, Some(8));
+    assert_eq!(home.refused("token init --token web --label new --so-pin-env WRONG --yes").0, Some(5));
+    assert_eq!(home.done("token info --token web")["label"], "web", "nothing was changed");
+    home.done("token init --token web --label new --so-pin-env SO --pin-env ONE --yes");
+    assert_eq!(home.done("token info --token new")["slot"], web["slot"]);
+}
+
+#[test]
+fn wrong_pins_lock_and_the_officer_unlocks() {
+    let home = Home::new();
+    home.config("[pin]\nmax_failures = 2\n");
+    home.done("token init --label t --so-pin-env SO --pin-env ONE");
+    for _ in 0..2 {
+        assert_eq!(home.refused("object list --pin-env WRONG").0, Some(5));
+    }
+    let (code, said) = home.refused("object list --pin-env ONE");
+    assert_eq!(code, Some(5));
+    assert!(said.contains("CKR_PIN_LOCKED") && said.contains("pin reset"), "{said}");
+    assert_eq!(home.done("token list")[0]["state"], "user PIN locked");
+    home.done("pin reset --so-pin-env SO --new-pin-env TWO");
+    home.done("object list --pin-env TWO");
+}
+
+#[test]
+fn a_damaged_slot_file_is_told_by_the_doctor_and_costs_no_other_token() {
+    let home = Home::new();
+    home.done("token init --label sound --so-pin-env SO --no-user-pin");
+    let broken = home.done("token init --label broken --so-pin-env SO --no-user-pin");
+    let serial = broken["serial"].as_str().unwrap();
+    let file = home.data().join("tokens").join(format!("{serial}.slot"));
+    assert!(file.exists());
+    std::fs::write(&file, b"no database").unwrap();
+    let doctor = home.with_pins("doctor");
+    assert_eq!(doctor.status.code(), Some(7), "{}", text(&doctor.stdout));
+    assert_eq!(home.done("token info --token sound")["label"], "sound");
 }

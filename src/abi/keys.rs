@@ -4,7 +4,7 @@ use cryptoki_sys::*;
 
 use super::args::{In, Maybe, Out, OutFound, Place};
 use super::messages::Parameter;
-use super::{params, template};
+use super::{params, returned, template};
 use crate::error::{Code, Result};
 use crate::module;
 use crate::session::{Done, Room, Session};
@@ -212,7 +212,7 @@ pub(super) fn unwrap_authenticated(
     place.put(session.unwrap(&by, unwrapping, wrapped.bytes()?, template::read(template)?)?)
 }
 
-/// `C_DeriveKey`. `CKR_ARGUMENTS_BAD` without a place for the handle: every mechanism we have makes a key.
+/// `C_DeriveKey`. `CKR_ARGUMENTS_BAD` without a place for the handle, where the mechanism makes a key to return there.
 pub(super) fn derive(
     session: CK_SESSION_HANDLE,
     by: Maybe<CK_MECHANISM>,
@@ -221,12 +221,16 @@ pub(super) fn derive(
     place: Place<CK_OBJECT_HANDLE>,
 ) -> Result<()> {
     let session = module::session(session)?;
-    place.check()?;
-    let by = mechanism(&session, by)?;
-    match session.derive(&by, base, template::read(template)?)? {
-        CK_INVALID_HANDLE => Err(Code::GeneralError.because("a derivation without a key")),
-        key => place.put(key),
+    let returned = returned::of(&by.required()?)?;
+    if returned.beside_key() {
+        place.check()?;
     }
+    let by = mechanism(&session, by)?;
+    let derived = session.derive(&by, base, template::read(template)?).inspect_err(|error| returned.blame(error))?;
+    if let Some(key) = derived.key {
+        place.put(key)?;
+    }
+    returned.put(&derived)
 }
 
 /// `C_EncapsulateKey`. A length query and a too small buffer make no key.

@@ -12,6 +12,8 @@ mod keys;
 mod messages;
 mod operations;
 pub mod params;
+mod derivation;
+mod returned;
 pub mod table;
 mod template;
 

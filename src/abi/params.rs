@@ -5,6 +5,7 @@
 use cryptoki_sys::*;
 
 use super::args::{In, Plain};
+use super::derivation;
 use crate::error::{Code, Error, Result};
 use crate::mechanism::table::{self, ParamKind};
 use crate::session::Slot;
@@ -45,16 +46,14 @@ pub(super) fn parameter(mechanism: &CK_MECHANISM) -> In {
     unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) }
 }
 
-fn invalid() -> Error {
+pub(super) fn invalid() -> Error {
     Code::MechanismParamInvalid.into()
 }
 
-/// `object` finds the object of a handle among the parameters.
-fn decode_kind(
-    kind: ParamKind,
-    parameter: &In,
-    object: &dyn Fn(CK_OBJECT_HANDLE) -> Result<ObjectId>,
-) -> Result<Params> {
+/// Finds the object of a handle among the parameters.
+pub(super) type Find<'a> = &'a dyn Fn(CK_OBJECT_HANDLE) -> Result<ObjectId>;
+
+fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> {
     match kind {
         // Some clients pass a pointer with no length.
         ParamKind::None if parameter.is_empty() => Ok(Params::None),
@@ -92,10 +91,15 @@ fn decode_kind(
             let CK_KEY_DERIVATION_STRING_DATA { pData, ulLen } = structure(parameter)?;
             Ok(Params::Data(bytes(pData, ulLen)?))
         }
-        ParamKind::CbcData => {
-            let CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
-            Ok(Params::CbcData { iv, data: bytes(pData, length)? })
+        ParamKind::CbcData(8) => {
+            let CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
+            Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
         }
+        ParamKind::CbcData(_) => {
+            let CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
+            Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
+        }
+        _ => derivation::decode(kind, parameter, object)?.ok_or_else(|| Code::GeneralError.into()),
     }
 }
 
@@ -107,7 +111,7 @@ pub(super) fn structure<P: Plain>(parameter: &In) -> Result<P> {
 }
 
 /// Bytes that a parameter points to.
-fn bytes(ptr: *const u8, len: CK_ULONG) -> Result<Bytes> {
+pub(super) fn bytes(ptr: *const u8, len: CK_ULONG) -> Result<Bytes> {
     // SAFETY: the caller's promise for what a mechanism's parameter points to (see `args`).
     unsafe { In::new(ptr, len) }.copy()
 }
@@ -299,8 +303,8 @@ mod tests {
         let data = CK_KEY_DERIVATION_STRING_DATA { pData: one.as_mut_ptr(), ulLen: 6 };
         assert_eq!(decoded(ParamKind::Data, &data), Ok(Params::Data(shared.clone())));
         let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };
-        let expected = Params::CbcData { iv: [4; 16], data: shared.clone() };
-        assert_eq!(decoded(ParamKind::CbcData, &cbc), Ok(expected));
+        let expected = Params::CbcData { iv: [4; 16][..].into(), data: shared.clone() };
+        assert_eq!(decoded(ParamKind::CbcData(16), &cbc), Ok(expected));
         let wrap = CK_ECDH_AES_KEY_WRAP_PARAMS {
             ulAESKeyBits: 128,
             kdf: CKD_NULL,

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
 use aws_lc_sys as ffi;
@@ -32,11 +32,11 @@ fn refused() -> Refused {
     Refused
 }
 
-fn done(status: c_int) -> Result<()> {
+pub(super) fn done(status: c_int) -> Result<()> {
     if status == 1 { Ok(()) } else { Err(refused()) }
 }
 
-fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
+pub(super) fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
     NonNull::new(pointer).ok_or_else(refused)
 }
 
@@ -69,6 +69,15 @@ impl Number {
     pub fn from_be(bytes: &[u8]) -> Result<Number> {
         // SAFETY: the pointer and the length are those of one slice; NULL asks for a new number.
         made(unsafe { ffi::BN_bin2bn(bytes.as_ptr(), bytes.len(), ptr::null_mut()) }).map(Number)
+    }
+
+    /// Refused for what is no hexadecimal number.
+    fn from_hex(text: &CStr) -> Result<Number> {
+        let mut number = ptr::null_mut();
+        // SAFETY: a string that ends; the place starts as NULL, which asks for a new number.
+        let digits = unsafe { ffi::BN_hex2bn(&mut number, text.as_ptr()) };
+        let number = made(number).map(Number)?;
+        if usize::try_from(digits) == Ok(text.count_bytes()) { Ok(number) } else { Err(refused()) }
     }
 
     /// Big-endian, with leading zeros to the length of `out`; refused where that is too short.
@@ -299,16 +308,60 @@ impl RsaKey {
 
 type RsaOperation = unsafe extern "C" fn(*mut ffi::RSA, *mut usize, *mut u8, usize, *const u8, usize, c_int) -> c_int;
 
-/// A curve's group; AWS-LC keeps them for the life of the process.
+/// A curve's group; it lives as long as the process.
 #[derive(Clone, Copy)]
 pub(super) struct Group(*const ffi::EC_GROUP);
 
-// SAFETY: a built-in group is constant.
+// SAFETY: a group is constant once it is built.
 unsafe impl Send for Group {}
-// SAFETY: a built-in group is constant.
+// SAFETY: a group is constant once it is built.
 unsafe impl Sync for Group {}
 
+/// The constants of a curve of prime order in short Weierstrass form, in hexadecimal.
+pub(super) struct Domain {
+    /// The field's prime.
+    pub p: &'static CStr,
+    pub a: &'static CStr,
+    pub b: &'static CStr,
+    /// The base point.
+    pub x: &'static CStr,
+    pub y: &'static CStr,
+    pub order: &'static CStr,
+}
+
 impl Group {
+    /// A curve that is not built in. It is never freed: call this once for each.
+    pub fn of(domain: &Domain) -> Result<Group> {
+        let number = Number::from_hex;
+        let (p, a, b) = (number(domain.p)?, number(domain.a)?, number(domain.b)?);
+        // SAFETY: live numbers; NULL scratch is allowed; the result is checked for NULL.
+        let group =
+            made(unsafe { ffi::EC_GROUP_new_curve_GFp(p.0.as_ptr(), a.0.as_ptr(), b.0.as_ptr(), ptr::null_mut()) })?;
+        let (x, y, order) = (number(domain.x)?, number(domain.y)?, number(domain.order)?);
+        let base = Point::new(Group(group.as_ptr()))?;
+        let one = Number::from_be(&[1])?;
+        // SAFETY: a live point of that group, and live numbers; NULL scratch is allowed.
+        done(unsafe {
+            let (x, y) = (x.0.as_ptr(), y.0.as_ptr());
+            ffi::EC_POINT_set_affine_coordinates_GFp(group.as_ptr(), base.0.as_ptr(), x, y, ptr::null_mut())
+        })?;
+        // SAFETY: a new group that only we hold, a live point of it, and live numbers.
+        done(unsafe {
+            ffi::EC_GROUP_set_generator(group.as_ptr(), base.0.as_ptr(), order.0.as_ptr(), one.0.as_ptr())
+        })?;
+        Ok(Group(group.as_ptr()))
+    }
+
+    pub fn p224() -> Group {
+        // SAFETY: takes nothing, gives a static group.
+        Group(unsafe { ffi::EC_group_p224() })
+    }
+
+    pub fn secp256k1() -> Group {
+        // SAFETY: takes nothing, gives a static group.
+        Group(unsafe { ffi::EC_group_secp256k1() })
+    }
+
     pub fn p256() -> Group {
         // SAFETY: takes nothing, gives a static group.
         Group(unsafe { ffi::EC_group_p256() })

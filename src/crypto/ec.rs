@@ -1,4 +1,4 @@
-//! ECDSA and ECDH on short Weierstrass curves. AWS-LC stands behind P-256, P-384 and P-521.
+//! ECDSA and ECDH on short Weierstrass curves. AWS-LC stands behind all of them.
 
 use zeroize::Zeroizing;
 
@@ -12,10 +12,13 @@ const MAX_SCALAR_LEN: usize = 66;
 
 fn group(curve: Curve) -> Result<Group> {
     Ok(match curve {
+        Curve::P224 => Group::p224(),
         Curve::P256 => Group::p256(),
         Curve::P384 => Group::p384(),
         Curve::P521 => Group::p521(),
-        Curve::Ed25519 | Curve::X25519 => Err(Code::CurveNotSupported)?,
+        Curve::Secp256k1 => Group::secp256k1(),
+        // Whatever is no such curve is refused there.
+        _ => super::brainpool::group(curve)?,
     })
 }
 
@@ -145,7 +148,26 @@ impl PrivateKey {
 mod tests {
     use super::*;
 
-    const CURVES: [Curve; 3] = [Curve::P256, Curve::P384, Curve::P521];
+    /// Every short Weierstrass curve.
+    const CURVES: [Curve; 11] = [
+        Curve::P224,
+        Curve::P256,
+        Curve::P384,
+        Curve::P521,
+        Curve::Secp256k1,
+        Curve::BrainpoolP256r1,
+        Curve::BrainpoolP256t1,
+        Curve::BrainpoolP384r1,
+        Curve::BrainpoolP384t1,
+        Curve::BrainpoolP512r1,
+        Curve::BrainpoolP512t1,
+    ];
+
+    #[test]
+    fn no_curve_is_forgotten() {
+        let all = Curve::ALL.iter().copied().filter(|curve| curve.form() == crate::crypto::curve::Form::Weierstrass);
+        assert!(all.eq(CURVES));
+    }
 
     /// The compressed form of an uncompressed point.
     fn compressed(point: &[u8]) -> Vec<u8> {

@@ -3,6 +3,9 @@
 
 pub mod aes;
 mod aws;
+mod aws_lattice;
+mod brainpool;
+pub mod block;
 pub mod check_value;
 pub mod cmac;
 pub mod curve;
@@ -11,9 +14,21 @@ pub mod ec;
 pub mod ed25519;
 pub mod gcm;
 pub mod hmac;
+pub mod kbkdf;
+pub mod kdf;
 pub mod keyinfo;
 pub mod keywrap;
+pub mod ml_dsa;
+pub mod ml_kem;
+pub mod pqc;
+pub mod prehash;
+pub mod prf;
 pub mod random;
 pub mod rsa;
 mod rsa_padding;
+pub mod slh_dsa;
+pub mod seed;
 pub mod x25519;
+
+#[cfg(test)]
+mod pqc_tests;

@@ -24,7 +24,7 @@ const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
 const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 
 pub const ROWS: &[Row] = &[
-    generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (256, 521), true),
+    generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (224, 521), true),
     ecdsa(CKM_ECDSA, "CKM_ECDSA", None),
     Row { offer: Offer::Legacy, approved: false, ..ecdsa(CKM_ECDSA_SHA1, "CKM_ECDSA_SHA1", Some(CKM_SHA_1)) },
     ecdsa(CKM_ECDSA_SHA224, "CKM_ECDSA_SHA224", Some(CKM_SHA224)),
@@ -35,8 +35,8 @@ pub const ROWS: &[Row] = &[
     ecdsa(CKM_ECDSA_SHA3_256, "CKM_ECDSA_SHA3_256", Some(CKM_SHA3_256)),
     ecdsa(CKM_ECDSA_SHA3_384, "CKM_ECDSA_SHA3_384", Some(CKM_SHA3_384)),
     ecdsa(CKM_ECDSA_SHA3_512, "CKM_ECDSA_SHA3_512", Some(CKM_SHA3_512)),
-    derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (255, 521), derive),
-    derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (256, 521), derive_with_cofactor),
+    derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (224, 521), derive),
+    derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (224, 521), derive_with_cofactor),
     generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 255), true),
     Row {
         // GnuTLS generates with the signature mechanism.
@@ -97,7 +97,7 @@ const fn ecdsa(ty: CK_MECHANISM_TYPE, name: &'static str, hash: Option<CK_MECHAN
         flags: SIGNS | CURVES | POINTS,
         hash,
         does: Does { begin: Some(begin_ecdsa), ..NOTHING },
-        ..row(ty, name, &[CKK_EC], (256, 521), true)
+        ..row(ty, name, &[CKK_EC], (224, 521), true)
     }
 }
 

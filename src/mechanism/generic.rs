@@ -31,9 +31,18 @@ pub(super) const SECRET_KEYS: &[CK_KEY_TYPE] = &[
     CKK_SHA3_256_HMAC,
     CKK_SHA3_384_HMAC,
     CKK_SHA3_512_HMAC,
+    CKK_SHA512_T_HMAC,
+    CKK_BLAKE2B_160_HMAC,
+    CKK_BLAKE2B_256_HMAC,
+    CKK_BLAKE2B_384_HMAC,
+    CKK_BLAKE2B_512_HMAC,
+    CKK_MD5_HMAC,
+    CKK_RIPEMD160_HMAC,
     CKK_HKDF,
     CKK_CHACHA20,
     CKK_POLY1305,
+    CKK_SALSA20,
+    CKK_AES_XTS,
     CKK_DES,
     CKK_DES2,
     CKK_DES3,
@@ -109,6 +118,10 @@ pub(super) fn generate_value(template: &Attributes, fits: impl FnOnce(usize) -> 
     template.get(CKA_VALUE_LEN).ok_or(Code::TemplateIncomplete)?;
     let len = template.ulong(CKA_VALUE_LEN).and_then(|len| usize::try_from(len).ok());
     let len = len.filter(|&len| fits(len)).ok_or(Code::AttributeValueInvalid)?;
+    fresh(len)
+}
+
+fn fresh(len: usize) -> Result<Vec<Attribute>> {
     let mut value = Zeroizing::new(vec![0; len]);
     random::fill(&mut value)?;
     Ok(vec![Attribute { ty: CKA_VALUE, value: Value::Bytes(value) }])
@@ -117,6 +130,15 @@ pub(super) fn generate_value(template: &Attributes, fits: impl FnOnce(usize) -> 
 /// For key types that take any length: 1 to [`MAX_SECRET`] bytes.
 pub(super) fn generate_any_length(_: &'static Row, _: &Params, template: &Attributes) -> Result<Vec<Attribute>> {
     generate_value(template, |len| (1..=MAX_SECRET).contains(&len))
+}
+
+/// For key types of one length: that of the row's keys, in bytes. A template that gives another is not consistent with
+/// the key type: `CKR_TEMPLATE_INCONSISTENT`.
+pub(super) fn generate_fixed(row: &'static Row, _: &Params, template: &Attributes) -> Result<Vec<Attribute>> {
+    if template.get(CKA_VALUE_LEN).is_some() && template.ulong(CKA_VALUE_LEN) != Some(row.size.0) {
+        return Err(Code::TemplateInconsistent.into());
+    }
+    fresh(usize::try_from(row.size.0).map_err(|_| Code::GeneralError)?)
 }
 
 /// The leading `length` bytes of `material`, or all; `CKR_KEY_SIZE_RANGE` where there are fewer.
@@ -136,7 +158,7 @@ fn joined(first: &[u8], second: &[u8], length: Option<usize>) -> Result<SecretBy
 }
 
 fn concatenate_base_and_key(from: &Derivation<'_>) -> Result<SecretBytes> {
-    let other = SecretKey::of(Some(from.other.ok_or(Code::MechanismParamInvalid)?))?;
+    let other = SecretKey::of(Some(from.others.first().ok_or(Code::MechanismParamInvalid)?))?;
     joined(SecretKey::of(Some(from.base))?.value(), other.value(), from.length)
 }
 
@@ -188,7 +210,8 @@ mod tests {
 
     fn derive(ty: CK_MECHANISM_TYPE, params: Params, base: &[u8], length: Option<usize>) -> Result<Vec<u8>, Code> {
         let (row, base, other) = (row(ty).unwrap(), secret(base), secret(&[0x89, 0xab, 0xcd, 0xef]));
-        let from = Derivation { row, params: &params, base: &base, other: Some(&other), length };
+        let others = [other];
+        let from = Derivation { others: &others, ..Derivation::new(row, &params, &base, length) };
         row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
     }
 

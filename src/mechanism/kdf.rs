@@ -1,4 +1,11 @@
-//! Key derivation functions.
+//! Key derivation functions: the hash-based ones here, the others each in its file.
+
+pub mod hkdf;
+pub mod ike;
+pub mod pbkdf2;
+pub mod public_key;
+pub mod sp800_108;
+pub mod tls;
 
 use cryptoki_sys::*;
 
@@ -24,18 +31,28 @@ pub const ROWS: &[Row] = &[
     hashed(CKM_SHA3_512_KEY_DERIVATION, "CKM_SHA3_512_KEY_DERIVATION", CKM_SHA3_512),
 ];
 
-const fn hashed(ty: CK_MECHANISM_TYPE, name: &'static str, hash: CK_MECHANISM_TYPE) -> Row {
+/// What the rows of derivations from secret keys share.
+const fn derivation(ty: CK_MECHANISM_TYPE, name: &'static str, params: ParamKind) -> Row {
     Row {
         ty,
         name,
         keys: SECRET_KEYS,
         size: (1, MAX_SECRET as CK_ULONG),
         flags: CKF_DERIVE,
-        params: ParamKind::None,
+        params,
         offer: Offer::On,
+        approved: true,
+        hash: None,
+        does: NOTHING,
+    }
+}
+
+const fn hashed(ty: CK_MECHANISM_TYPE, name: &'static str, hash: CK_MECHANISM_TYPE) -> Row {
+    Row {
         approved: false,
         hash: Some(hash),
         does: Does { derive: Some(hash_of_value), ..NOTHING },
+        ..derivation(ty, name, ParamKind::None)
     }
 }
 
@@ -45,28 +62,15 @@ fn hash_of_value(from: &Derivation<'_>) -> Result<SecretBytes> {
     leading(&hash(of_row(from.row)?, SecretKey::of(Some(from.base))?.value()), from.length)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::super::key::Key;
-    use super::*;
-    use crate::error::Code;
-    use crate::token::Params;
-
-    #[test]
-    fn the_digest_of_the_value_in_the_length_wanted() {
-        let base = Arc::new(Key::Secret(SecretKey::new(SecretBytes::copy_from(b"abc"))));
-        for row in ROWS {
-            let digest = of_row(row).unwrap();
-            let derive = |length| {
-                let from = Derivation { row, params: &Params::None, base: &base, other: None, length };
-                row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
-            };
-            let expected = hash(digest, b"abc").to_vec();
-            assert_eq!(derive(Some(16)), Ok(expected[..16].to_vec()), "{}", row.name);
-            assert_eq!(derive(Some(digest.len() + 1)), Err(Code::KeySizeRange), "{}", row.name);
-            assert_eq!(derive(None), Ok(expected), "{}", row.name);
-        }
-    }
+/// The value of the base key, which is a secret one.
+fn base<'a>(from: &Derivation<'a>) -> Result<&'a [u8]> {
+    Ok(SecretKey::of(Some(from.base))?.value())
 }
+
+/// The values of the keys among the parameters, in their order.
+fn others<'a>(from: &Derivation<'a>) -> Result<Vec<&'a [u8]>> {
+    from.others.iter().map(|other| SecretKey::of(Some(other)).map(SecretKey::value)).collect()
+}
+
+#[cfg(test)]
+mod tests;

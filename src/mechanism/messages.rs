@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cryptoki_sys::*;
 use zeroize::Zeroize;
 
 use super::ivs::IvMaker;
@@ -11,6 +12,9 @@ use super::table::Row;
 use crate::crypto::aes::Direction;
 use crate::error::{Code, Error, Result};
 use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
+
+/// What the row of an AEAD cipher offers by [`SealedMessages`].
+pub(super) const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 
 /// Room for gathered ciphertext that an operation keeps for its next message, in bytes.
 const KEPT_ROOM: usize = 1 << 16;

@@ -2,6 +2,7 @@
 //! algorithms are in `crypto`.
 
 pub mod aes;
+pub mod cipher;
 pub mod digest;
 pub mod ec;
 pub mod generic;
@@ -11,7 +12,13 @@ pub mod key;
 pub mod key_attributes;
 pub mod mac;
 pub mod messages;
+pub mod plan;
+pub mod pqc;
+mod pqc_attributes;
+mod prf;
 pub mod rsa;
 pub mod secret_key;
 mod signing;
 pub mod table;
+#[cfg(test)]
+mod testing;

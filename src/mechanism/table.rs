@@ -6,6 +6,8 @@ use std::sync::Arc;
 use cryptoki_sys::*;
 
 use super::key::Key;
+use super::plan;
+pub use super::plan::{Base, MakePlan};
 use crate::config::Mechanisms;
 use crate::error::{Code, Result};
 use crate::object::Attributes;
@@ -38,8 +40,31 @@ pub enum ParamKind {
     EcdhAesWrap,
     Object,
     Data,
-    CbcData,
+    /// `CK_AES_CBC_ENCRYPT_DATA_PARAMS` and its kin, with an IV of so many bytes.
+    CbcData(usize),
     Number,
+    /// A bare number of any length, most significant byte first: the other party's public value.
+    Integer,
+    Hkdf,
+    /// `CK_PKCS5_PBKD2_PARAMS2`, or its predecessor.
+    Pbkdf2,
+    /// `CK_SP800_108_KDF_PARAMS`.
+    Kbkdf,
+    /// `CK_SP800_108_FEEDBACK_KDF_PARAMS`.
+    FeedbackKbkdf,
+    /// `CK_TLS12_MASTER_KEY_DERIVE_PARAMS`.
+    TlsMaster,
+    /// `CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS`.
+    TlsExtendedMaster,
+    TlsKeyMaterial,
+    TlsKdf,
+    TlsMac,
+    IkePrf,
+    Ike1Prf,
+    /// `CK_IKE1_EXTENDED_DERIVE_PARAMS`.
+    Ike1Extended,
+    /// `CK_IKE2_PRF_PLUS_DERIVE_PARAMS`.
+    Ike2PrfPlus,
 }
 
 /// Whether a mechanism is offered without being asked for.
@@ -54,11 +79,22 @@ pub enum Offer {
 /// `begin(Use::Decrypt)`, whether or not the row also offers encryption to applications.
 pub struct Does {
     pub begin: Option<Begin>,
+    /// To a multiple of how many bytes `C_WrapKey` fills up with zeros what it wraps; 1 where the mechanism takes any
+    /// length. (As a cipher, such a mechanism refuses other lengths.)
+    pub wrap_multiple: usize,
     /// The key's own attributes (`CKA_VALUE`, ...); the template says the length and parameters wanted.
     pub generate: Option<Generate>,
     /// Those of the public key and of the private key.
     pub generate_pair: Option<GeneratePair>,
+    /// Class of what `generate` makes.
+    pub generates: CK_OBJECT_CLASS,
+    /// Most derivations: the value of one object.
     pub derive: Option<Derive>,
+    /// Derivations that make several objects, other attributes than the value, or bytes for the parameters.
+    pub derive_all: Option<DeriveAll>,
+    /// What a derivation starts from, and what it is to make.
+    pub base: Base,
+    pub plan: MakePlan,
     /// What a derived key takes over from its base keys.
     pub heritage: fn(&[&Attributes]) -> Heritage,
     pub kem: Option<Kem>,
@@ -82,6 +118,7 @@ pub type Encapsulate = fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>;
 pub type Decapsulate = fn(&Params, &Key, &[u8]) -> Result<SecretBytes>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
 pub type Shared = fn(&Params, SecretBytes, Option<usize>) -> Result<SecretBytes>;
+pub type DeriveAll = fn(&Derivation<'_>) -> Result<Made>;
 
 /// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
 fn history(bases: &[&Attributes]) -> Heritage {
@@ -95,13 +132,29 @@ fn leading_bytes(_: &Params, secret: SecretBytes, length: Option<usize>) -> Resu
 
 pub const NOTHING: Does = Does {
     begin: None,
+    wrap_multiple: 1,
     generate: None,
     generate_pair: None,
+    generates: CKO_SECRET_KEY,
     derive: None,
+    derive_all: None,
+    base: Base::Key,
+    plan: plan::one_secret,
     heritage: history,
     kem: None,
     shared: leading_bytes,
 };
+
+impl Does {
+    /// Derives. `CKR_MECHANISM_INVALID` where the row cannot, and the codes of the row's own function.
+    pub fn derived(&self, from: &Derivation<'_>) -> Result<Made> {
+        match (self.derive_all, self.derive) {
+            (Some(derive), _) => derive(from),
+            (None, Some(derive)) => derive(from).map(Made::from),
+            (None, None) => Err(Code::MechanismInvalid.into()),
+        }
+    }
+}
 
 pub struct Pair {
     pub public: Vec<Attribute>,
@@ -113,10 +166,44 @@ pub struct Derivation<'a> {
     pub row: &'static Row,
     pub params: &'a Params,
     pub base: &'a Arc<Key>,
-    /// The key that [`Params::Object`] names.
-    pub other: Option<&'a Arc<Key>>,
+    /// Every attribute of the base key, secret ones too.
+    pub attributes: &'a dyn Fn() -> Result<Attributes>,
+    /// The keys that [`Params::objects`] names, in that order.
+    pub others: &'a [Arc<Key>],
     /// Length in bytes of the key wanted, where the template or its key type says it; the row's own rule otherwise.
     pub length: Option<usize>,
+    /// The same of each further key of the plan.
+    pub further: &'a [Option<usize>],
+}
+
+impl<'a> Derivation<'a> {
+    /// From one key alone to one key.
+    pub fn new(row: &'static Row, params: &'a Params, base: &'a Arc<Key>, length: Option<usize>) -> Derivation<'a> {
+        let attributes = &|| Err(Code::GeneralError.into());
+        Derivation { row, params, base, attributes, others: &[], length, further: &[] }
+    }
+}
+
+/// What a derivation made.
+pub struct Made {
+    /// Each object's own attributes, in the plan's order: the key before the further ones.
+    pub objects: Vec<Vec<Attribute>>,
+    /// Bytes that go back into the parameters, in the order of the parameters.
+    pub bytes: Vec<Vec<u8>>,
+}
+
+impl Made {
+    /// Secret keys of these values.
+    pub fn values(values: impl IntoIterator<Item = SecretBytes>) -> Made {
+        let object = |value: SecretBytes| vec![Attribute::bytes(CKA_VALUE, value.expose())];
+        Made { objects: values.into_iter().map(object).collect(), bytes: Vec::new() }
+    }
+}
+
+impl From<SecretBytes> for Made {
+    fn from(value: SecretBytes) -> Made {
+        Made::values([value])
+    }
 }
 
 /// A mechanism.
@@ -187,10 +274,18 @@ pub const fn flag_of(what: Use) -> CK_FLAGS {
 const FAMILIES: &[&[Row]] = &[
     super::rsa::ROWS,
     super::ec::ROWS,
+    super::pqc::ROWS,
     super::aes::ROWS,
+    super::cipher::ROWS,
     super::digest::ROWS,
     super::mac::ROWS,
     super::kdf::ROWS,
+    super::kdf::hkdf::ROWS,
+    super::kdf::pbkdf2::ROWS,
+    super::kdf::sp800_108::ROWS,
+    super::kdf::tls::ROWS,
+    super::kdf::ike::ROWS,
+    super::kdf::public_key::ROWS,
     super::generic::ROWS,
 ];
 

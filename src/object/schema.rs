@@ -91,10 +91,10 @@ macro_rules! classes {
 
 /// Later rows stand in for earlier ones of the same attribute.
 pub static CLASSES: &[Class] = classes! {
-    CKO_DATA, None, [Create], [common::OBJECT, common::STORAGE, other::DATA], [];
+    CKO_DATA, None, [Create, Derive], [common::OBJECT, common::STORAGE, other::DATA], [];
     CKO_CERTIFICATE, Some(CKA_CERTIFICATE_TYPE), [Create], [common::OBJECT, common::STORAGE, certificate::CERTIFICATE],
         [Rule::Frozen(CKA_TRUSTED)];
-    CKO_PUBLIC_KEY, Some(CKA_KEY_TYPE), [Create, Generate], [common::OBJECT, common::STORAGE, key::KEY, key::PUBLIC], [];
+    CKO_PUBLIC_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Derive], [common::OBJECT, common::STORAGE, key::KEY, key::PUBLIC], [];
     CKO_PRIVATE_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Unwrap, Derive],
         [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, key::PRIVATE],
         [Rule::Implies(CKA_ALWAYS_AUTHENTICATE, CKA_PRIVATE)];

@@ -16,6 +16,7 @@ use cryptoki_sys::*;
 
 pub use active::{Done, Room};
 pub use messages::Part;
+pub use objects::DerivedHandles;
 pub use slot::{Gate, Slot};
 
 use crate::error::{Code, Error, Result};

@@ -141,17 +141,20 @@ impl Session {
         self.slot.handle(key)
     }
 
-    /// `C_DeriveKey`; 0 where the mechanism makes no key of its own. `CKR_KEY_HANDLE_INVALID`.
+    /// `C_DeriveKey`. `CKR_KEY_HANDLE_INVALID`.
     pub fn derive(
         &self,
         mechanism: &Mechanism,
         base: CK_OBJECT_HANDLE,
         template: Vec<Attribute>,
-    ) -> Result<CK_OBJECT_HANDLE> {
+    ) -> Result<DerivedHandles> {
         let base = self.slot.object(base).map_err(key_handle)?;
         let derived = self.slot.token.derive(self.caller(), mechanism, base, template).map_err(key_handle)?;
-        // Further keys and bytes would go back into the parameters; no parameter kind of the table has a place for them.
-        derived.key.map_or(Ok(CK_INVALID_HANDLE), |key| self.slot.handle(key))
+        Ok(DerivedHandles {
+            key: derived.key.map(|key| self.slot.handle(key)).transpose()?,
+            further: derived.further.into_iter().map(|key| self.slot.handle(key)).collect::<Result<_>>()?,
+            bytes: derived.bytes,
+        })
     }
 
     /// The length of [`Session::encapsulate`]'s ciphertext. `CKR_KEY_HANDLE_INVALID`.
@@ -186,4 +189,11 @@ impl Session {
         let key = self.slot.token.decapsulate(self.caller(), mechanism, private, ciphertext, template);
         self.slot.handle(key.map_err(&code)?)
     }
+}
+
+/// [`crate::token::Derived`], by handles.
+pub struct DerivedHandles {
+    pub key: Option<CK_OBJECT_HANDLE>,
+    pub further: Vec<CK_OBJECT_HANDLE>,
+    pub bytes: Vec<Vec<u8>>,
 }

@@ -1,16 +1,16 @@
-//! Keys that come of chance or of other keys: generate, derive.
+//! Keys that come of chance.
 
 use cryptoki_sys::*;
 
 use super::Soft;
-use super::begin::permit;
 use super::manage::may_keep;
 use crate::error::{Code, Result};
 use crate::mechanism::key;
-use crate::mechanism::table::{Derivation, Row};
+use crate::mechanism::plan::said;
+use crate::mechanism::table::Row;
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
-use crate::token::{Attribute, Caller, Derived, Mechanism, ObjectId, Params, Value};
+use crate::token::{Attribute, Caller, Mechanism, ObjectId, Value};
 
 impl Soft {
     pub(super) fn generate_secret(
@@ -22,7 +22,7 @@ impl Soft {
         let row = self.row_for(mechanism, CKF_GENERATE)?;
         let view = self.view()?;
         let key_type = key_type(row, &template)?;
-        let draft = build::draft(Origin::Generate, &view.maker(), Some(CKO_SECRET_KEY), Some(key_type), template)?;
+        let draft = build::draft(Origin::Generate, &view.maker(), Some(row.does.generates), Some(key_type), template)?;
         may_keep(&view, caller, &draft)?;
         let own = row.does.generate.ok_or(Code::MechanismInvalid)?(row, &mechanism.params, draft.attributes())?;
         self.keep_one(&view, caller, draft.finish(generated(row, own))?)
@@ -51,46 +51,10 @@ impl Soft {
         pair.private.push(info);
         let public = public.finish(generated(row, pair.public))?;
         let private = private.finish(generated(row, pair.private))?;
-        let [public, private] = self.keep(&view, caller, [public, private])?;
-        Ok((public, private))
-    }
-
-    pub(super) fn derive_key(
-        &self,
-        caller: Caller,
-        mechanism: &Mechanism,
-        base: ObjectId,
-        template: Vec<Attribute>,
-    ) -> Result<Derived> {
-        let row = self.row_for(mechanism, CKF_DERIVE)?;
-        let view = self.view()?;
-        let base = self.key_object(&view, base, Code::KeyHandleInvalid)?;
-        permit(&base, row, CKA_DERIVE, Code::KeyTypeInconsistent)?;
-        let other = match mechanism.params {
-            Params::Object(id) => Some(self.key_object(&view, id, Code::KeyHandleInvalid)?),
-            _ => None,
-        };
-        let template = imposed(&base.attributes, CKA_DERIVE_TEMPLATE, template)?;
-        let (class, key_type) = derived_kind(&template)?;
-        let draft = build::draft(Origin::Derive, &view.maker(), Some(class), Some(key_type), template)?;
-        may_keep(&view, caller, &draft)?;
-        let other_key = other.as_ref().map(|other| other.key(&view)).transpose()?;
-        let derivation = Derivation {
-            row,
-            params: &mechanism.params,
-            base: &base.key(&view)?,
-            other: other_key.as_ref(),
-            length: value_length(draft.attributes()),
-        };
-        let value = row.does.derive.ok_or(Code::MechanismInvalid)?(&derivation)?;
-        let parents: Vec<&Attributes> = std::iter::once(&base).chain(&other).map(|o| &o.attributes).collect();
-        let given = Given {
-            attributes: vec![Attribute::bytes(CKA_VALUE, value.expose())],
-            heritage: Some((row.does.heritage)(&parents)),
-            ..Given::default()
-        };
-        let made = draft.finish(given)?;
-        Ok(Derived { key: Some(self.keep_one(&view, caller, made)?), ..Derived::default() })
+        match self.keep(&view, caller, &[public, private])?[..] {
+            [public, private] => Ok((public, private)),
+            _ => Err(Code::GeneralError.into()),
+        }
     }
 
     /// The row of a mechanism that has this `CKF_`; `CKR_MECHANISM_INVALID`.
@@ -107,21 +71,6 @@ fn key_type(row: &Row, template: &[Attribute]) -> Result<CK_KEY_TYPE> {
         Some(ty) if row.keys.contains(&ty) => Ok(ty),
         Some(_) => Err(Code::TemplateInconsistent.because(format!("{} makes keys of another type", row.name))),
     }
-}
-
-/// What a derived key is to be: a generic secret unless the template says otherwise.
-pub(super) fn derived_kind(template: &[Attribute]) -> Result<(CK_OBJECT_CLASS, CK_KEY_TYPE)> {
-    Ok((
-        said(template, CKA_CLASS)?.unwrap_or(CKO_SECRET_KEY),
-        said(template, CKA_KEY_TYPE)?.unwrap_or(CKK_GENERIC_SECRET),
-    ))
-}
-
-/// A number that the template states; `CKR_ATTRIBUTE_VALUE_INVALID`.
-fn said(template: &[Attribute], ty: CK_ATTRIBUTE_TYPE) -> Result<Option<CK_ULONG>> {
-    let Some(attribute) = template.iter().find(|attribute| attribute.ty == ty) else { return Ok(None) };
-    let one: Attributes = std::iter::once(attribute.clone()).collect();
-    Ok(Some(one.ulong(ty).ok_or(Code::AttributeValueInvalid)?))
 }
 
 fn generated(row: &Row, own: Vec<Attribute>) -> Given {

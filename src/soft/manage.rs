@@ -99,31 +99,25 @@ impl Soft {
     }
 
     pub(super) fn keep_one(&self, view: &View, caller: Caller, attributes: Attributes) -> Result<ObjectId> {
-        let [id] = self.keep(view, caller, [attributes])?;
-        Ok(id)
+        self.keep(view, caller, &[attributes])?.pop().ok_or(Code::GeneralError.into())
     }
 
     /// Keeps new objects, all or none: those of the token in one durable transaction.
-    pub(super) fn keep<const N: usize>(
-        &self,
-        view: &View,
-        caller: Caller,
-        objects: [Attributes; N],
-    ) -> Result<[ObjectId; N]> {
-        for attributes in &objects {
+    pub(super) fn keep(&self, view: &View, caller: Caller, objects: &[Attributes]) -> Result<Vec<ObjectId>> {
+        for attributes in objects {
             view.may_write(caller, attributes.is_true(CKA_TOKEN), attributes.is_true(CKA_PRIVATE))?;
         }
         let inserts: Vec<Change> = objects.iter().filter(|a| a.is_true(CKA_TOKEN)).map(insert).collect();
         let mut rows = if inserts.is_empty() { Vec::new() } else { view.file.commit(&view.keys, inserts)? }.into_iter();
-        let mut ids = [ObjectId(0); N];
-        for (id, attributes) in ids.iter_mut().zip(&objects) {
+        let mut ids = Vec::with_capacity(objects.len());
+        for attributes in objects {
             let private = attributes.is_true(CKA_PRIVATE);
-            *id = if attributes.is_true(CKA_TOKEN) {
+            ids.push(if attributes.is_true(CKA_TOKEN) {
                 let number = rows.next().ok_or(Code::GeneralError)?;
                 view.handle_of(Number { place: Place::Token, number }, private)?
             } else {
                 view.handle(&self.objects.add_session_object(caller.session, attributes))?
-            };
+            });
         }
         self.changed();
         Ok(ids)

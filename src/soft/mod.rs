@@ -3,6 +3,7 @@
 mod access;
 mod begin;
 mod built_in;
+mod derive;
 mod handle;
 mod kem;
 mod keys;

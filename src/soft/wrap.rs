@@ -11,9 +11,8 @@ use super::keys::{imposed, value_length};
 use super::manage::{may_keep, standard_form};
 use super::object::Object;
 use crate::error::{Code, Error, Result};
-use crate::mechanism::key::Key;
+use crate::mechanism::key::{self, Key};
 use crate::mechanism::table::Row;
-use crate::mechanism::{aes, key};
 use crate::object::Attributes;
 use crate::object::build::{self, Given, Origin};
 use crate::secret::SecretBytes;
@@ -97,7 +96,7 @@ impl Soft {
         {
             return Err(Code::KeyHandleInvalid.into());
         }
-        Ok(Wrapping { row, key: wrapper.key(&view)?, plain: plain_form(&whole, aes::wrap_multiple(row.ty))? })
+        Ok(Wrapping { row, key: wrapper.key(&view)?, plain: plain_form(&whole, row.does.wrap_multiple)? })
     }
 
     pub(super) fn unwrap_key(
@@ -230,7 +229,7 @@ fn unwrapped(row: &Row, plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribu
 }
 
 fn unwrapped_private(row: &Row, plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribute>> {
-    let plain = if aes::wrap_multiple(row.ty) > 1 { without_padding(plain) } else { plain };
+    let plain = if row.does.wrap_multiple > 1 { without_padding(plain) } else { plain };
     let mut own = key::pkcs8_to_attributes(plain).map_err(pkcs8_code)?;
     let mut whole = wanted.clone();
     own.iter().cloned().for_each(|attribute| whole.put(attribute));

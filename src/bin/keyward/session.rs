@@ -29,7 +29,8 @@ impl Session {
             User::User => "cannot log in",
         };
         self.token.login(self.caller, user, pin).map_err(|error| {
-            let locked_soon = error.code() == Code::PinIncorrect;
+            // The token's own sentence may already count the tries.
+            let locked_soon = error.code() == Code::PinIncorrect && error.why().is_none();
             let mut failure = Failure::of(doing)(error);
             if let Some(warning) = locked_soon.then(|| self.last_tries(user)).flatten() {
                 failure.message.push_str(warning);

@@ -1,12 +1,10 @@
-//! The slots of this configuration.
-//!
-//! Stands in for `keyward::module::open_slots`, with the same shape, until that is there.
+//! The slots of this configuration, as far as the commands need them.
 
 use std::sync::Arc;
 
 use keyward::config::Config;
 use keyward::error::Result;
-use keyward::soft::Shelf;
+use keyward::module;
 use keyward::token::Token;
 
 pub struct Slot {
@@ -17,6 +15,6 @@ pub struct Slot {
 }
 
 pub fn open_slots(config: Arc<Config>) -> Result<Vec<Slot>> {
-    let shelved = Shelf::open(config)?.list()?;
-    Ok(shelved.into_iter().map(|one| Slot { id: one.slot, token: one.token, blank: one.blank }).collect())
+    let slots = module::open_slots(config)?;
+    Ok(slots.iter().map(|slot| Slot { id: slot.id, token: slot.token.clone(), blank: slot.is_blank() }).collect())
 }

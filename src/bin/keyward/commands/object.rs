@@ -261,7 +261,7 @@ fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
         1 => "This object".to_owned(),
         many => format!("These {many} objects"),
     };
-    context.confirm(&format!("{}{what} will be deleted for good.", listing(&briefs)))?;
+    context.confirm(&format!("{what} will be deleted for good:\n{}", listing(&briefs)))?;
     for (done, object) in objects.iter().enumerate() {
         session
             .token
