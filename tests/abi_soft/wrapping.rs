@@ -109,10 +109,8 @@ fn what_is_wrong_with_authenticated_wrapping_is_named() {
     assert_eq!(wrap(&tagless, wrapper, target), CKR_MECHANISM_PARAM_INVALID);
     assert_eq!(wrap(&good, 0, target), CKR_WRAPPING_KEY_HANDLE_INVALID);
     assert_eq!(wrap(&good, wrapper, 0), CKR_KEY_HANDLE_INVALID);
-    let kept = create(
-        session,
-        Template::new().number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES).bytes(CKA_VALUE, &[1; 16]),
-    );
+    let kept = Template::new().number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES).no(CKA_WRAP);
+    let kept = create(session, kept.bytes(CKA_VALUE, &[1; 16]));
     assert_eq!(wrap(&good, wrapper, kept), CKR_KEY_UNEXTRACTABLE);
     assert_eq!(wrap(&good, kept, target), CKR_KEY_FUNCTION_NOT_PERMITTED);
     let unknown = unwrap_aead(session, &good, 0, &[0; 24], b"", secret(CKK_AES));
