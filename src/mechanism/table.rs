@@ -122,8 +122,8 @@ pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> R
 pub type Encapsulate = fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>;
 pub type Decapsulate = fn(&Params, &Key, &[u8]) -> Result<SecretBytes>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
-pub type DeriveAll = fn(&Derivation<'_>) -> Result<Made>;
 pub type Shared = fn(&Params, SecretBytes, Option<usize>) -> Result<SecretBytes>;
+pub type DeriveAll = fn(&Derivation<'_>) -> Result<Made>;
 
 /// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
 fn history(bases: &[&Attributes]) -> Heritage {
