@@ -46,6 +46,8 @@ need_build() {
 need_clients() {
     need pkcs11-tool opensc
     need openssl openssl
+    need pkg-config pkg-config
+    need /usr/include/openssl/evp.h libssl-dev
     need '/usr/lib/*/engines-*/pkcs11.so' libengine-pkcs11-openssl
     need p11-kit p11-kit
     need '/usr/lib/*/pkcs11/p11-kit-client.so' p11-kit-modules

@@ -1,5 +1,6 @@
 //! `pkcs11-conformance`: judges any PKCS#11 module from outside, by its shared library alone.
 
+mod bench;
 mod check;
 mod context;
 mod data;
@@ -7,8 +8,10 @@ mod ffi;
 mod functions;
 mod names;
 mod process;
+mod profiles;
 mod report;
 mod runner;
+mod vectors;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -31,6 +34,12 @@ struct Cli {
 enum Command {
     /// Run the specification as tests against a module
     Check(CheckArgs),
+    /// Replay test cases of the PKCS#11 Profiles in their XML form
+    Profiles(ProfilesArgs),
+    /// Measure modules side by side
+    Bench(BenchArgs),
+    /// Run the vectors of Wycheproof and NIST ACVP through a module
+    Vectors(VectorsArgs),
 }
 
 /// Which module, and which token of it.
@@ -106,6 +115,13 @@ struct CheckArgs {
     /// Show passed and skipped tests too
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Where results go, and what they are compared with.
+#[derive(Args)]
+struct Output {
     /// Known failures and skips; the exit status then tells whether the results are exactly as expected
     #[arg(long)]
     expected: Option<PathBuf>,
@@ -120,10 +136,83 @@ struct CheckArgs {
     junit: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct ProfilesArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Cases, or folders of cases
+    #[arg(required = true)]
+    cases: Vec<PathBuf>,
+    /// Fail on every difference that the profile document does not list as variable
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    target: Target,
+    /// A module to compare with; may be given several times
+    #[arg(long)]
+    vs: Vec<PathBuf>,
+    /// Only operations whose name contains one of these
+    #[arg(long = "only")]
+    only: Vec<String>,
+    /// Sizes of data in bytes
+    #[arg(long, value_delimiter = ',', default_value = "16,1024,16384,1048576")]
+    sizes: Vec<usize>,
+    /// Numbers of objects in the token, for searches; they are made first
+    #[arg(long, value_delimiter = ',', default_value = "10,1000")]
+    objects: Vec<usize>,
+    /// Numbers of threads
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Numbers of processes
+    #[arg(long, value_delimiter = ',')]
+    processes: Vec<usize>,
+    /// Rounds of each module, taken in turns
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Milliseconds of one round
+    #[arg(long, default_value_t = 50)]
+    slice: u64,
+    /// Add the same operations straight on AWS-LC (feature `floor`)
+    #[arg(long)]
+    floor: bool,
+    /// Write results as JSON to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write a chart as SVG to this file
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct VectorsArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Only sets whose name contains one of these
+    #[arg(long = "only")]
+    only: Vec<String>,
+    /// Folder of ACVP files; otherwise `acvp` in the folder that KEYWARD_VECTORS names
+    #[arg(long)]
+    acvp: Option<PathBuf>,
+    /// Show passed and skipped sets too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Check(args) => check(&args),
+        Command::Profiles(args) => run_profiles(&args),
+        Command::Bench(args) => run_bench(&args),
+        Command::Vectors(args) => run_vectors(&args),
     };
     result.unwrap_or_else(|why| {
         eprintln!("pkcs11-conformance: {why}");
@@ -141,26 +230,75 @@ fn check(args: &CheckArgs) -> Result<ExitCode, String> {
         tests.iter().for_each(|t| println!("{:<60} {}", t.id, t.section));
         return Ok(ExitCode::SUCCESS);
     }
-    let records = run_all(&env, &tests);
-    let report = Report { module: env.module.display().to_string(), about, records };
-    print!("{}", report::table(&report, args.all, std::io::stdout().is_terminal()));
+    let records = in_turn(&tests, |t| &t.id, |t| runner::run(&env, t));
+    tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, args.all)
+}
+
+fn run_profiles(args: &ProfilesArgs) -> Result<ExitCode, String> {
+    let env = args.target.env();
+    let about = runner::probe(&env)?;
+    let files = profiles::files(&args.cases)?;
+    let records = files.iter().map(|f| profiles::replay(&env, f, args.strict)).collect();
+    tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, true)
+}
+
+fn run_vectors(args: &VectorsArgs) -> Result<ExitCode, String> {
+    let env = args.target.env();
+    let about = runner::probe(&env)?;
+    let acvp = vectors::folder(args.acvp.as_ref());
+    if acvp.is_none() {
+        eprintln!("pkcs11-conformance: no folder of ACVP files: those are left out (--acvp, KEYWARD_VECTORS)");
+    }
+    let chosen = |id: &str| args.only.is_empty() || args.only.iter().any(|o| id.contains(o.as_str()));
+    let sets: Vec<_> = vectors::sets(acvp.as_deref())?.into_iter().filter(|s| chosen(&s.id)).collect();
+    let records = in_turn(&sets, |s| &s.id, |s| vectors::run(&env, s));
+    tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, args.all)
+}
+
+fn run_bench(args: &BenchArgs) -> Result<ExitCode, String> {
+    let first = args.target.env();
+    let mut envs = vec![first.clone()];
+    envs.extend(args.vs.iter().map(|m| Env { module: m.clone(), init_args: None, ..first.clone() }));
+    for env in &envs {
+        runner::probe(env)?;
+    }
+    let plan = bench::Plan {
+        only: args.only.clone(),
+        sizes: args.sizes.clone(),
+        objects: args.objects.clone(),
+        threads: args.threads.clone(),
+        processes: args.processes.clone(),
+        rounds: args.rounds,
+        slice: args.slice,
+        floor: args.floor,
+    };
+    let results = bench::run(&envs, &plan)?;
+    print!("{}", bench::table(&results));
+    bench::write(&results, args.json.as_ref(), args.svg.as_ref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints and writes the results, and concludes.
+fn tell(output: &Output, report: &Report, all: bool) -> Result<ExitCode, String> {
+    print!("{}", report::table(report, all, std::io::stdout().is_terminal()));
     let write = |path: &Option<PathBuf>, text: &dyn Fn() -> String| match path {
         Some(p) => std::fs::write(p, text()).map_err(|e| format!("cannot write {}: {e}", p.display())),
         None => Ok(()),
     };
-    write(&args.json, &|| serde_json::to_string_pretty(&report).unwrap_or_default())?;
-    write(&args.junit, &|| report::junit(&report))?;
-    conclude(args, &report)
+    write(&output.json, &|| serde_json::to_string_pretty(report).unwrap_or_default())?;
+    write(&output.junit, &|| report::junit(report))?;
+    conclude(output, report)
 }
 
-fn run_all(env: &Env, tests: &[check::Test]) -> Vec<runner::Record> {
+/// Runs one after the other, with progress where there is a terminal.
+fn in_turn<X>(all: &[X], name: impl Fn(&X) -> &String, run: impl Fn(&X) -> runner::Record) -> Vec<runner::Record> {
     let progress = std::io::stderr().is_terminal();
-    let mut records = Vec::with_capacity(tests.len());
-    for (i, test) in tests.iter().enumerate() {
+    let mut records = Vec::with_capacity(all.len());
+    for (i, one) in all.iter().enumerate() {
         if progress {
-            eprint!("\r\x1b[K{}/{} {}", i + 1, tests.len(), test.id);
+            eprint!("\r\x1b[K{}/{} {}", i + 1, all.len(), name(one));
         }
-        records.push(runner::run(env, test));
+        records.push(run(one));
     }
     if progress {
         eprint!("\r\x1b[K");
@@ -168,7 +306,7 @@ fn run_all(env: &Env, tests: &[check::Test]) -> Vec<runner::Record> {
     records
 }
 
-fn conclude(args: &CheckArgs, report: &Report) -> Result<ExitCode, String> {
+fn conclude(args: &Output, report: &Report) -> Result<ExitCode, String> {
     let Some(path) = &args.expected else {
         let failed = report.records.iter().any(|r| r.verdict == Verdict::Fail);
         return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });

@@ -73,15 +73,21 @@ where
     }
 }
 
-fn child<R: Serialize>(writer: OwnedFd, quiet: bool, work: impl FnOnce() -> R) -> ! {
-    // SAFETY: plain system calls on our own process and descriptors.
+/// Sends this process's standard output and error nowhere.
+pub fn silence() {
+    // SAFETY: plain system calls on our own descriptors.
     unsafe {
-        libc::setpgid(0, 0);
-        if quiet {
-            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-            libc::dup2(null, 1);
-            libc::dup2(null, 2);
-        }
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        libc::dup2(null, 1);
+        libc::dup2(null, 2);
+    }
+}
+
+fn child<R: Serialize>(writer: OwnedFd, quiet: bool, work: impl FnOnce() -> R) -> ! {
+    // SAFETY: a plain system call on our own process.
+    unsafe { libc::setpgid(0, 0) };
+    if quiet {
+        silence();
     }
     std::panic::set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(work)).map_err(|e| {
@@ -160,14 +166,32 @@ pub fn in_child(work: impl FnOnce() -> i32) -> i32 {
 
 /// A line between a test and its peer process, for taking turns.
 pub struct Line {
-    out: File,
+    out: Option<File>,
     inp: File,
 }
 
 impl Line {
     /// Lets the other side go on.
     pub fn tell(&mut self) {
-        let _ = self.out.write_all(&[1]);
+        let _ = self.send("\u{1}");
+    }
+
+    pub fn send(&mut self, text: &str) -> std::io::Result<()> {
+        self.out.as_mut().map_or(Ok(()), |out| out.write_all(text.as_bytes()))
+    }
+
+    /// Another handle on what comes in.
+    pub fn reader(&self) -> std::io::Result<File> {
+        self.inp.try_clone()
+    }
+
+    /// Own handles on both directions: out and in.
+    ///
+    /// # Panics
+    /// When the process has no descriptors left.
+    pub fn files(&mut self) -> (File, File) {
+        let out = self.out.take().expect("a line that was not hung up");
+        (out, self.inp.try_clone().expect("a descriptor"))
     }
 
     /// Waits for the other side; ends at once if that is gone.
@@ -190,14 +214,19 @@ impl Peer {
         match unsafe { libc::fork() } {
             0 => {
                 drop((out, inp));
-                let mut line = Line { out: File::from(child_out), inp: File::from(child_in) };
+                let mut line = Line { out: Some(File::from(child_out)), inp: File::from(child_in) };
                 let answer = work(&mut line);
-                let _ = line.out.write_all(&answer);
+                let _ = line.out.as_mut().map(|out| out.write_all(&answer));
                 // SAFETY: ends the child at once.
                 unsafe { libc::_exit(0) }
             }
-            pid => Peer { pid, line: Line { out: File::from(out), inp: File::from(inp) } },
+            pid => Peer { pid, line: Line { out: Some(File::from(out)), inp: File::from(inp) } },
         }
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&self) {
+        wait(self.pid, false);
     }
 
     /// Waits for the end and hands back the answer, after all turns were taken.

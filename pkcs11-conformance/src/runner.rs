@@ -128,7 +128,7 @@ fn meets(t: &mut T<'_>, need: Need) -> Outcome {
 }
 
 /// The text for a lost child, with where it was.
-fn place(lost: &Lost) -> String {
+pub fn place(lost: &Lost) -> String {
     let (function, step) = noted();
     let inside = function.and_then(|i| FUNCTIONS.get(i as usize)).map(|r| format!(" in {}", r.name));
     let step = step.map(|s| format!(" at step {s}"));

@@ -5,9 +5,14 @@
 
 set -uo pipefail
 
-SO_PIN=12345678
-PIN=123456
-LABEL=interop
+GUIDES=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../docs/clients")
+INTEROP=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+# shellcheck disable=SC1091
+. "$INTEROP/../needs.sh"
+
+export SO_PIN=12345678
+export PIN=123456
+export LABEL=interop
 
 # begin NAME MODULE: the scratch directory, a token with label $LABEL, and $MODULE.
 begin() {
@@ -15,7 +20,7 @@ begin() {
     [ $# -ge 2 ] && [ -n "$2" ] || { echo "usage: scripts/interop/$1.sh MODULE" >&2; exit 2; }
     MODULE=$(realpath "$2")
     WORK=$(mktemp -d)
-    trap 'rm -rf "$WORK"' EXIT
+    trap clean EXIT
     LOG=$WORK/log
     STEPS=0
     [ -f "$MODULE" ] || fail "there is no module $MODULE"
@@ -23,14 +28,29 @@ begin() {
         command -v "$tool" >/dev/null || fail "$tool is not installed (scripts/test --install)"
     done
     make_homes
+    export MODULE LABEL PIN SO_PIN INTEROP
+    export -f listening
     cd "$WORK" || fail "cannot enter $WORK"
     step "make a token" p11 --slot-index 0 --init-token --label "$LABEL" --so-pin "$SO_PIN"
     step "set the user PIN" p11 --token-label "$LABEL" --init-pin --login --login-type so --so-pin "$SO_PIN" --new-pin "$PIN"
 }
 
+# Servers leave their process IDs in *.pid of the scratch directory, so that none outlives the script.
+clean() {
+    local file
+    cd / || return
+    for file in "$WORK"/*.pid; do
+        [ -s "$file" ] && kill "$(cat "$file")" 2>/dev/null
+    done
+    rm -rf "$WORK"
+}
+
 # Every module finds its configuration and its data here; those of the user who runs this are out of reach.
 make_homes() {
     mkdir -p "$WORK/home/.config" "$WORK/softhsm"
+    # Compilers and package managers keep their own places.
+    export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
+    export NPM_CONFIG_USERCONFIG=${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc}
     export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home/.config XDG_DATA_HOME=$WORK/home/data
     export KEYWARD_CONF=$WORK/keyward.toml SOFTHSM2_CONF=$WORK/softhsm2.conf
     printf 'tokens = "%s/tokens"\ndevice_secret = "%s/device.secret"\n' "$WORK" "$WORK" >"$KEYWARD_CONF"
@@ -75,6 +95,67 @@ refused() {
     [ "$status" -lt 128 ] || fail "$text: ended by signal $((status - 128))"
     STEPS=$((STEPS + 1))
     echo "ok  $text"
+}
+
+# follow TITLE...: runs the `sh` blocks under these headings of docs/clients/$CLIENT.md as a reader would, in the scratch
+# directory: each heading is one step and one shell. Without a title: the whole page.
+# The page is the only place where a client's commands stand; the script adds what a reader need not do.
+follow() {
+    local titles=("$@") title
+    [ $# -gt 0 ] || mapfile -t titles < <(sed -n '/^```/,/^```/d; s/^## //p' "$GUIDES/$CLIENT.md")
+    for title in "${titles[@]}"; do
+        [[ "${LEFT_OUT:-}" != *"|$title|"* ]] || continue
+        block "$title" >"$WORK/block"
+        [ $# -eq 0 ] || [ -s "$WORK/block" ] || fail "docs/clients/$CLIENT.md has no commands under \"$title\""
+        [ ! -s "$WORK/block" ] || step "$title" bash -euo pipefail "$WORK/block"
+    done
+}
+
+# leave_out TITLE...: what a limit of the module at hand makes impossible.
+leave_out() {
+    local title
+    for title in "$@"; do
+        LEFT_OUT="${LEFT_OUT:-}|$title|"
+    done
+}
+
+# refuse TITLE: the commands under this heading must fail.
+refuse() {
+    block "$1" >"$WORK/block"
+    [ -s "$WORK/block" ] || fail "docs/clients/$CLIENT.md has no commands under \"$1\""
+    refused "$1" bash -euo pipefail "$WORK/block"
+}
+
+block() {
+    awk -v title="## $1" '
+        /^```/ { fenced = !fenced; ours = fenced && here && $0 == "```sh"; next }
+        !fenced && /^## / { here = ($0 == title) }
+        fenced && ours' "$GUIDES/$CLIENT.md"
+}
+
+# wants COMMAND-OR-FILE PACKAGE...: the client itself. Installed where this machine allows it, else the script fails.
+wants() {
+    local -a MISSING=()
+    while [ $# -gt 0 ]; do
+        need "$1" "$2"
+        shift 2
+    done
+    [ ${#MISSING[@]} -eq 0 ] || install_missing >"$LOG" 2>&1 || fail "cannot install ${MISSING[*]}"
+}
+
+# A port that nothing listens on now, for a server on loopback.
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# listening PORT: waits until something does.
+listening() {
+    local _
+    for _ in $(seq 100); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
+        sleep 0.1
+    done
+    return 1
 }
 
 pass() {

@@ -32,11 +32,11 @@ fn refused() -> Refused {
     Refused
 }
 
-fn done(status: c_int) -> Result<()> {
+pub(super) fn done(status: c_int) -> Result<()> {
     if status == 1 { Ok(()) } else { Err(refused()) }
 }
 
-fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
+pub(super) fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
     NonNull::new(pointer).ok_or_else(refused)
 }
 

@@ -3,6 +3,7 @@
 
 pub mod aes;
 mod aws;
+mod aws_lattice;
 mod brainpool;
 pub mod check_value;
 pub mod cmac;
@@ -16,8 +17,16 @@ pub mod kbkdf;
 pub mod kdf;
 pub mod keyinfo;
 pub mod keywrap;
+pub mod ml_dsa;
+pub mod ml_kem;
+pub mod pqc;
+pub mod prehash;
 pub mod prf;
 pub mod random;
 pub mod rsa;
 mod rsa_padding;
+pub mod slh_dsa;
 pub mod x25519;
+
+#[cfg(test)]
+mod pqc_tests;

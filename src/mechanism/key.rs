@@ -8,9 +8,10 @@ use super::key_attributes::{Kind, curve_and_point, curve_and_value, kind, needed
 pub use super::key_attributes::{
     bits, normalise, pkcs8_to_attributes, private_to_pkcs8, public_key_info, public_of, validate,
 };
+use super::pqc_attributes::{prepare_private, prepare_public};
 use super::secret_key::SecretKey;
 use crate::crypto::curve::Form;
-use crate::crypto::{ec, ed25519, rsa, x25519};
+use crate::crypto::{ec, ed25519, ml_dsa, ml_kem, rsa, slh_dsa, x25519};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -28,6 +29,12 @@ pub enum Key {
     /// The other party's half: its bytes are all there is to it.
     MontgomeryPublic(Vec<u8>),
     MontgomeryPrivate(x25519::PrivateKey),
+    MlKemPublic(ml_kem::PublicKey),
+    MlKemPrivate(ml_kem::PrivateKey),
+    MlDsaPublic(ml_dsa::PublicKey),
+    MlDsaPrivate(ml_dsa::PrivateKey),
+    SlhDsaPublic(slh_dsa::PublicKey),
+    SlhDsaPrivate(slh_dsa::PrivateKey),
 }
 
 /// One accessor per variant: the key, or `CKR_KEY_TYPE_INCONSISTENT`.
@@ -52,6 +59,8 @@ accessors! {
     ec_private: EcPrivate(ec::PrivateKey),
     edwards_public: EdwardsPublic(ed25519::PublicKey),
     edwards_private: EdwardsPrivate(ed25519::PrivateKey),
+    ml_kem_public: MlKemPublic(ml_kem::PublicKey),
+    ml_kem_private: MlKemPrivate(ml_kem::PrivateKey),
 }
 
 impl Key {
@@ -65,6 +74,8 @@ impl Key {
                 needed(attributes, CKA_PUBLIC_EXPONENT)?,
             )?),
             Kind::RsaPrivate => Key::RsaPrivate(rsa::PrivateKey::new(rsa_numbers(attributes))?),
+            Kind::PqcPublic => prepare_public(attributes)?,
+            Kind::PqcPrivate => prepare_private(attributes)?,
             Kind::CurvePublic(form) => {
                 let (curve, point) = curve_and_point(attributes, form)?;
                 match form {

@@ -8,6 +8,7 @@ use pkcs8::der::asn1::{AnyRef, OctetStringRef};
 use pkcs8::der::{Decode, Encode, Tag, Tagged};
 use zeroize::Zeroizing;
 
+use super::pqc_attributes;
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::keyinfo::{self, Private, Public};
 use crate::crypto::rsa::{self, Numbers};
@@ -25,6 +26,9 @@ pub enum Kind {
     RsaPrivate,
     CurvePublic(Form),
     CurvePrivate(Form),
+    /// ML-KEM, ML-DSA, SLH-DSA: see `pqc_attributes`.
+    PqcPublic,
+    PqcPrivate,
 }
 
 /// `CKR_KEY_TYPE_INCONSISTENT` where the class or key type has no cryptography here.
@@ -35,6 +39,8 @@ pub fn kind(attributes: &Attributes) -> Result<Kind> {
         (CKO_SECRET_KEY, _) => Kind::Secret,
         (CKO_PUBLIC_KEY, CKK_RSA) => Kind::RsaPublic,
         (CKO_PRIVATE_KEY, CKK_RSA) => Kind::RsaPrivate,
+        (CKO_PUBLIC_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPublic,
+        (CKO_PRIVATE_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPrivate,
         (CKO_PUBLIC_KEY, _) => Kind::CurvePublic(form_of(key_type)?),
         (CKO_PRIVATE_KEY, _) => Kind::CurvePrivate(form_of(key_type)?),
         _ => Err(Code::KeyTypeInconsistent)?,
@@ -168,6 +174,8 @@ fn private_and_public(curve: Curve, value: &[u8]) -> Result<(SecretBytes, Vec<u8
 /// too large), `CKR_CURVE_NOT_SUPPORTED`, `CKR_DOMAIN_PARAMS_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
 pub fn normalise(attributes: &mut Attributes) -> Result<()> {
     match kind(attributes)? {
+        Kind::PqcPublic => pqc_attributes::check_public(attributes)?,
+        Kind::PqcPrivate => pqc_attributes::normalise_private(attributes)?,
         Kind::Secret => {}
         Kind::RsaPublic => normalise_rsa_public(attributes)?,
         Kind::RsaPrivate => normalise_rsa_private(attributes)?,
@@ -253,6 +261,7 @@ pub fn validate(attributes: &Attributes) -> Result<()> {
 /// attributes do not say it.
 pub fn bits(attributes: &Attributes) -> Option<u64> {
     match kind(attributes).ok()? {
+        Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::bits(attributes),
         Kind::Secret => u64::try_from(attributes.bytes(CKA_VALUE)?.len()).ok()?.checked_mul(8),
         Kind::RsaPublic | Kind::RsaPrivate => {
             let n = without_leading_zeros(attributes.bytes(CKA_MODULUS)?);
@@ -269,6 +278,7 @@ pub fn bits(attributes: &Attributes) -> Option<u64> {
 /// `CKR_KEY_TYPE_INCONSISTENT` for a secret key, and the codes of [`normalise`].
 pub fn public_of(attributes: &Attributes) -> Result<Vec<Attribute>> {
     match kind(attributes)? {
+        Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_of(attributes),
         Kind::Secret => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
             let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
@@ -298,6 +308,7 @@ pub(super) fn curve_public_attributes(curve: Curve, parameters: &[u8], point: &[
 /// `CKA_PUBLIC_KEY_INFO`, the DER of SubjectPublicKeyInfo, of a public or a private key. The codes of [`public_of`].
 pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
     match kind(attributes)? {
+        Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_key_info(attributes),
         Kind::Secret => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
             let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
@@ -319,6 +330,7 @@ pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
 /// `CKR_KEY_NOT_WRAPPABLE` for what is no private key of a type known here, and the codes of [`normalise`].
 pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
     match kind(attributes).map_err(|error| error.recode(Code::KeyNotWrappable))? {
+        Kind::PqcPrivate => pqc_attributes::to_pkcs8(attributes),
         Kind::RsaPrivate => {
             let numbers = rsa::PrivateKey::new(rsa_numbers(attributes))?.numbers()?;
             keyinfo::encode_private(Private::Rsa(numbers.each_ref().map(|number| number.as_slice())))
@@ -328,7 +340,7 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
             let (value, _) = private_and_public(curve, value)?;
             keyinfo::encode_private(Private::Curve { curve, value: value.expose() })
         }
-        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) => Err(Code::KeyNotWrappable)?,
+        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) | Kind::PqcPublic => Err(Code::KeyNotWrappable)?,
     }
 }
 
@@ -338,21 +350,31 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
 pub fn pkcs8_to_attributes(der: &[u8]) -> Result<Vec<Attribute>> {
     let mut attributes = Attributes::new();
     attributes.put(Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY));
-    match keyinfo::decode_private(der)? {
+    match pqc_attributes::from_pkcs8(der)? {
+        Some(own) => own.into_iter().for_each(|attribute| attributes.put(attribute)),
+        None => put_private(&mut attributes, keyinfo::decode_private(der)?)?,
+    }
+    normalise(&mut attributes).map_err(|error| match error.code() {
+        Code::AttributeValueInvalid | Code::TemplateIncomplete | Code::TemplateInconsistent => {
+            error.recode(Code::WrappedKeyInvalid)
+        }
+        _ => error,
+    })?;
+    attributes.remove(CKA_CLASS);
+    Ok(attributes.iter().cloned().collect())
+}
+
+fn put_private(attributes: &mut Attributes, key: Private<Zeroizing<Vec<u8>>>) -> Result<()> {
+    match key {
         Private::Rsa(numbers) => {
             attributes.put(Attribute::ulong(CKA_KEY_TYPE, CKK_RSA));
             for (ty, number) in RSA_NUMBERS.into_iter().zip(&numbers) {
                 attributes.put(Attribute::bytes(ty, number));
             }
+            Ok(())
         }
-        Private::Curve { curve, value } => put_curve_private(&mut attributes, curve, &value)?,
+        Private::Curve { curve, value } => put_curve_private(attributes, curve, &value),
     }
-    normalise(&mut attributes).map_err(|error| match error.code() {
-        Code::AttributeValueInvalid | Code::TemplateIncomplete => error.recode(Code::WrappedKeyInvalid),
-        _ => error,
-    })?;
-    attributes.remove(CKA_CLASS);
-    Ok(attributes.iter().cloned().collect())
 }
 
 fn put_curve_private(attributes: &mut Attributes, curve: Curve, value: &Zeroizing<Vec<u8>>) -> Result<()> {

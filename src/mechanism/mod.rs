@@ -10,6 +10,8 @@ pub mod key;
 pub mod key_attributes;
 pub mod mac;
 pub mod plan;
+pub mod pqc;
+mod pqc_attributes;
 mod prf;
 pub mod rsa;
 pub mod secret_key;

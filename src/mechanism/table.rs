@@ -241,6 +241,7 @@ pub const fn flag_of(what: Use) -> CK_FLAGS {
 const FAMILIES: &[&[Row]] = &[
     super::rsa::ROWS,
     super::ec::ROWS,
+    super::pqc::ROWS,
     super::aes::ROWS,
     super::digest::ROWS,
     super::mac::ROWS,

@@ -1,0 +1,189 @@
+//! Side-by-side measurement of modules: each in a process of its own, in turns, so that what disturbs the machine disturbs
+//! all alike.
+
+mod chart;
+#[cfg(feature = "floor")]
+mod floor;
+mod ops;
+mod stats;
+mod worker;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::context::Env;
+use stats::Summary;
+use worker::{Sample, Worker};
+
+/// What to measure and how long.
+pub struct Plan {
+    /// Only operations whose name contains one of these.
+    pub only: Vec<String>,
+    pub sizes: Vec<usize>,
+    pub objects: Vec<usize>,
+    pub threads: Vec<usize>,
+    pub processes: Vec<usize>,
+    pub rounds: usize,
+    /// Milliseconds of one round of one module.
+    pub slice: u64,
+    pub floor: bool,
+}
+
+/// One line of the result: an operation under a load, and what each module made of it.
+#[derive(Serialize)]
+pub struct Line {
+    pub operation: String,
+    pub threads: usize,
+    pub processes: usize,
+    /// In the order of the modules; `None` where the module cannot do it, with the reason in `missing`.
+    pub results: Vec<Option<Summary>>,
+    pub missing: Vec<Option<String>>,
+}
+
+#[derive(Serialize)]
+pub struct Bench {
+    pub modules: Vec<String>,
+    pub lines: Vec<Line>,
+}
+
+/// Runs the plan for all modules; the first one is the one that the others are compared with.
+pub fn run(envs: &[Env], plan: &Plan) -> Result<Bench, String> {
+    let mut modules: Vec<String> = envs.iter().map(name).collect();
+    let floor = plan.floor && cfg!(feature = "floor");
+    if plan.floor && !floor {
+        return Err("built without the feature `floor`".to_owned());
+    }
+    if floor {
+        modules.push("floor".to_owned());
+    }
+    let cases = ops::cases(plan);
+    let mut lines = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        let loads = plan.threads.iter().map(|t| (*t, 1)).chain(plan.processes.iter().map(|p| (1, *p)));
+        for (threads, processes) in loads.filter(|(t, p)| (*t == 1 && *p == 1) || case.parallel) {
+            progress(&format!("{}/{} {} in {threads} threads, {processes} processes", i + 1, cases.len(), case.name));
+            lines.push(measure(envs, floor, case, threads, processes, plan)?);
+        }
+    }
+    progress("");
+    Ok(Bench { modules, lines })
+}
+
+fn name(env: &Env) -> String {
+    env.module.file_name().map_or_else(|| env.module.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    }
+}
+
+/// One operation under one load: all modules prepared, then rounds in turns.
+fn measure(
+    envs: &[Env],
+    floor: bool,
+    case: &ops::Case,
+    threads: usize,
+    processes: usize,
+    plan: &Plan,
+) -> Result<Line, String> {
+    let sides = envs.len() + usize::from(floor);
+    let mut workers: Vec<Vec<Worker>> = Vec::new();
+    let mut missing: Vec<Option<String>> = vec![None; sides];
+    for (side, why) in missing.iter_mut().enumerate() {
+        let mut team = Vec::new();
+        // One after the other: each finds the token as the one before left it.
+        while team.len() < processes && why.is_none() {
+            let mut worker = Worker::start(envs.get(side), case)?;
+            *why = worker.ready().err();
+            team.push(worker);
+        }
+        workers.push(team);
+    }
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); sides];
+    // The first round warms up and is not kept.
+    for round in 0..=plan.rounds {
+        for (side, team) in workers.iter_mut().enumerate() {
+            if missing[side].is_some() {
+                continue;
+            }
+            team.iter_mut().for_each(|w| w.go(threads, plan.slice));
+            let taken: Vec<_> = team.iter_mut().map(Worker::sample).collect();
+            match taken.into_iter().collect::<Result<Vec<Sample>, _>>() {
+                Ok(taken) if round > 0 => samples[side].push(Sample::together(&taken)),
+                Ok(_) => {}
+                Err(why) => missing[side] = Some(why),
+            }
+        }
+    }
+    let results = samples.iter().zip(&missing).map(|(s, m)| m.is_none().then(|| Summary::of(s))).collect();
+    Ok(Line { operation: case.name.clone(), threads, processes, results, missing })
+}
+
+/// The result as a table: per module the median time and CPU time of one operation, and how many times as long as the
+/// first module's the CPU time is.
+pub fn table(bench: &Bench) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!("{:<36} {:>3} {:>3}", "operation", "thr", "prc");
+    for (i, m) in bench.modules.iter().enumerate() {
+        let _ = write!(out, " | {:>12} {:>7} {:>10} {:>11}", short(m), "spread", "cpu/op", "op/s");
+        if i > 0 {
+            let _ = write!(out, " {:>7}", "ratio");
+        }
+    }
+    out.push('\n');
+    for line in &bench.lines {
+        let _ = write!(out, "{:<36} {:>3} {:>3}", line.operation, line.threads, line.processes);
+        let first = line.results.first().and_then(Option::as_ref).map(|s| s.cpu);
+        for (i, result) in line.results.iter().enumerate() {
+            let _ = match result {
+                Some(s) => write!(
+                    out,
+                    " | {:>12} {:>6.1}% {:>10} {:>11.0}",
+                    stats::duration(s.wall),
+                    100.0 * s.spread,
+                    stats::duration(s.cpu),
+                    s.rate
+                ),
+                None => write!(out, " | {:>43}", "-"),
+            };
+            if i > 0 {
+                let ratio = result.as_ref().zip(first).map(|(s, f)| format!("{:.2}", s.cpu / f));
+                let _ = write!(out, " {:>7}", ratio.unwrap_or_default());
+            }
+        }
+        out.push('\n');
+    }
+    let mut reasons: Vec<String> = Vec::new();
+    for line in &bench.lines {
+        for (m, why) in bench.modules.iter().zip(&line.missing) {
+            if let Some(why) = why {
+                reasons.push(format!("{m}: {}: {why}", line.operation));
+            }
+        }
+    }
+    reasons.dedup();
+    reasons.iter().for_each(|r| out.push_str(&format!("{r}\n")));
+    out
+}
+
+fn short(module: &str) -> &str {
+    let stem = module.trim_start_matches("lib").trim_end_matches(".so");
+    stem.get(..12).unwrap_or(stem)
+}
+
+/// The chart as SVG.
+pub fn svg(bench: &Bench) -> String {
+    chart::svg(bench)
+}
+
+/// Where results go.
+pub fn write(bench: &Bench, json: Option<&PathBuf>, svg_file: Option<&PathBuf>) -> Result<(), String> {
+    let put =
+        |p: &PathBuf, text: String| std::fs::write(p, text).map_err(|e| format!("cannot write {}: {e}", p.display()));
+    json.map_or(Ok(()), |p| put(p, serde_json::to_string_pretty(bench).unwrap_or_default()))?;
+    svg_file.map_or(Ok(()), |p| put(p, svg(bench)))
+}

@@ -1,0 +1,529 @@
+//! The operations: a row each, with how to prepare it and what one operation is.
+
+use cryptoki_sys::*;
+
+use super::Plan;
+use crate::check::keys::{ED25519, Keys, Kind, P256, P384, X25519};
+use crate::context::{Choice, Env, RW, Stop, T, fail};
+use crate::data::{Hash, Mech, Template};
+use crate::ffi::{Api, Call, Refused, Session};
+use crate::functions::F;
+
+use Per::{Objects, Once, Size};
+
+/// One operation, again and again.
+pub type Step = Box<dyn FnMut() -> Result<(), Stop>>;
+
+/// Makes a thread's step: it has its own session, and keys and data that all share.
+type Maker = fn(&Shared, Session) -> Result<Step, Stop>;
+
+/// What all threads of a job use.
+#[derive(Clone)]
+pub struct Shared {
+    pub keys: Keys,
+    pub data: Vec<u8>,
+    /// Output of the operation that this one undoes: a signature, a ciphertext.
+    pub made: Vec<u8>,
+    pub mech: Mech,
+    /// Objects in the token, for searches.
+    pub objects: usize,
+}
+
+/// What is measured.
+pub struct Case {
+    pub name: String,
+    /// Whether several threads or processes make sense.
+    pub parallel: bool,
+    size: usize,
+    row: &'static Row,
+    objects: usize,
+}
+
+struct Row {
+    name: &'static str,
+    /// `{size}` cases come once per size asked for, `{objects}` cases once per number of objects.
+    per: Per,
+    key: Kind,
+    mech: fn() -> Mech,
+    kind: What,
+    parallel: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Per {
+    Once(usize),
+    Size,
+    Objects,
+}
+
+/// The shapes that operations have.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    /// Init and the one-call function; no key for a digest.
+    One(F, F),
+    /// Init, updates of 4 KiB, and the end.
+    Parts(F, F, F),
+    /// Verification of a signature made before.
+    Verify,
+    /// Decryption of what was encrypted before.
+    Decrypt,
+    Derive,
+    Generate,
+    Wrap,
+    Unwrap,
+    Encapsulate,
+    Decapsulate,
+    Random,
+    Initialize,
+    Login,
+    FindLabel,
+    FindId,
+    ReadAttribute,
+    CreateSession,
+    CreateToken,
+}
+
+const SIGN: What = What::One(F::C_SignInit, F::C_Sign);
+const ENCRYPT: What = What::One(F::C_EncryptInit, F::C_Encrypt);
+const DIGEST: What = What::One(F::C_DigestInit, F::C_Digest);
+
+fn gcm() -> Mech {
+    Mech::gcm(&[7; 12], b"", 128)
+}
+
+fn cbc() -> Mech {
+    Mech::bytes(CKM_AES_CBC, &[7; 16])
+}
+
+fn oaep() -> Mech {
+    Mech::oaep(Hash::SHA256, Hash::SHA256, b"")
+}
+
+fn oaep_sha1() -> Mech {
+    Mech::oaep(Hash::SHA1, Hash::SHA1, b"")
+}
+
+fn pss() -> Mech {
+    Mech::pss(CKM_SHA256_RSA_PKCS_PSS, Hash::SHA256, Hash::SHA256, 32)
+}
+
+macro_rules! rows {
+    ($($name:literal $per:expr, $key:expr, $mech:expr, $what:expr, $parallel:literal;)*) => {
+        static ROWS: &[Row] = &[$(Row {
+            name: $name, per: $per, key: $key, mech: || $mech, kind: $what, parallel: $parallel,
+        }),*];
+    };
+}
+
+// Columns: name, per, key, mechanism, shape, in parallel too.
+rows! {
+    "initialize+finalize" Once(0), Kind::None, Mech::new(0), What::Initialize, false;
+    "login+logout" Once(0), Kind::None, Mech::new(0), What::Login, false;
+    "find by label" Objects, Kind::None, Mech::new(0), What::FindLabel, true;
+    "find by ID" Objects, Kind::None, Mech::new(0), What::FindId, true;
+    "read one attribute" Once(0), Kind::Aes(32), Mech::new(0), What::ReadAttribute, true;
+    "create+destroy session object" Once(0), Kind::None, Mech::new(0), What::CreateSession, true;
+    "create+destroy token object" Once(0), Kind::None, Mech::new(0), What::CreateToken, true;
+    "RSA-2048 PKCS#1 sign" Once(32), Kind::Rsa, Mech::new(CKM_SHA256_RSA_PKCS), SIGN, true;
+    "RSA-2048 PKCS#1 verify" Once(32), Kind::Rsa, Mech::new(CKM_SHA256_RSA_PKCS), What::Verify, true;
+    "RSA-2048 PSS sign" Once(32), Kind::Rsa, pss(), SIGN, true;
+    "RSA-2048 PKCS#1 decrypt" Once(32), Kind::Rsa, Mech::new(CKM_RSA_PKCS), What::Decrypt, true;
+    "RSA-2048 OAEP-SHA1 decrypt" Once(32), Kind::Rsa, oaep_sha1(), What::Decrypt, true;
+    "RSA-2048 OAEP-SHA256 decrypt" Once(32), Kind::Rsa, oaep(), What::Decrypt, true;
+    "P-256 sign" Once(32), Kind::Ec(P256), Mech::new(CKM_ECDSA), SIGN, true;
+    "P-256 verify" Once(32), Kind::Ec(P256), Mech::new(CKM_ECDSA), What::Verify, true;
+    "P-384 sign" Once(48), Kind::Ec(P384), Mech::new(CKM_ECDSA), SIGN, true;
+    "P-256 ECDH" Once(0), Kind::Ec(P256), Mech::new(CKM_ECDH1_DERIVE), What::Derive, true;
+    "X25519" Once(0), Kind::Montgomery(X25519), Mech::new(CKM_ECDH1_DERIVE), What::Derive, true;
+    "Ed25519 sign" Once(32), Kind::Edwards(ED25519), Mech::new(CKM_EDDSA), SIGN, true;
+    "Ed25519 verify" Once(32), Kind::Edwards(ED25519), Mech::new(CKM_EDDSA), What::Verify, true;
+    "ML-DSA-65 sign" Once(32), Kind::MlDsa(CKP_ML_DSA_65), Mech::new(CKM_ML_DSA), SIGN, true;
+    "ML-DSA-65 verify" Once(32), Kind::MlDsa(CKP_ML_DSA_65), Mech::new(CKM_ML_DSA), What::Verify, true;
+    "ML-KEM-768 encapsulate" Once(0), Kind::MlKem(CKP_ML_KEM_768), Mech::new(CKM_ML_KEM), What::Encapsulate, true;
+    "ML-KEM-768 decapsulate" Once(0), Kind::MlKem(CKP_ML_KEM_768), Mech::new(CKM_ML_KEM), What::Decapsulate, true;
+    "AES-256-GCM encrypt" Size, Kind::Aes(32), gcm(), ENCRYPT, true;
+    "AES-256-GCM decrypt" Size, Kind::Aes(32), gcm(), What::Decrypt, true;
+    "AES-256-CBC encrypt" Size, Kind::Aes(32), cbc(), ENCRYPT, true;
+    "AES-256-CBC decrypt" Size, Kind::Aes(32), cbc(), What::Decrypt, true;
+    "AES-256-CTR encrypt" Size, Kind::Aes(32), Mech::ctr(128, [7; 16]), ENCRYPT, true;
+    "AES-256-CBC encrypt in parts" Size, Kind::Aes(32), cbc(),
+        What::Parts(F::C_EncryptInit, F::C_EncryptUpdate, F::C_EncryptFinal), true;
+    "SHA-256" Size, Kind::None, Mech::new(CKM_SHA256), DIGEST, true;
+    "SHA-512" Size, Kind::None, Mech::new(CKM_SHA512), DIGEST, true;
+    "SHA-256 in parts" Size, Kind::None, Mech::new(CKM_SHA256),
+        What::Parts(F::C_DigestInit, F::C_DigestUpdate, F::C_DigestFinal), true;
+    "HMAC-SHA256" Size, Kind::Generic(32), Mech::new(CKM_SHA256_HMAC), SIGN, true;
+    "AES-256-CMAC" Size, Kind::Aes(32), Mech::new(CKM_AES_CMAC), SIGN, true;
+    "random" Size, Kind::None, Mech::new(0), What::Random, true;
+    "generate AES-256" Once(0), Kind::Aes(32), Mech::new(CKM_AES_KEY_GEN), What::Generate, true;
+    "generate P-256" Once(0), Kind::Ec(P256), Mech::new(CKM_EC_KEY_PAIR_GEN), What::Generate, true;
+    "generate RSA-2048" Once(0), Kind::Rsa, Mech::new(CKM_RSA_PKCS_KEY_PAIR_GEN), What::Generate, true;
+    "AES-KW wrap" Once(0), Kind::Aes(32), Mech::new(CKM_AES_KEY_WRAP), What::Wrap, true;
+    "AES-KW unwrap" Once(0), Kind::Aes(32), Mech::new(CKM_AES_KEY_WRAP), What::Unwrap, true;
+}
+
+/// The cases of a plan.
+pub fn cases(plan: &Plan) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for row in ROWS {
+        let mut add = |name: String, size: usize, objects: usize| {
+            if plan.only.is_empty() || plan.only.iter().any(|o| name.contains(o.as_str())) {
+                cases.push(Case { name, parallel: row.parallel, size, row, objects });
+            }
+        };
+        match row.per {
+            Per::Once(size) => add(row.name.to_owned(), size, 0),
+            Per::Size => plan.sizes.iter().for_each(|n| add(format!("{} {}", row.name, bytes(*n)), *n, 0)),
+            Per::Objects => plan.objects.iter().for_each(|n| add(format!("{} of {n}", row.name), 0, *n)),
+        }
+    }
+    cases
+}
+
+fn bytes(n: usize) -> String {
+    match n {
+        n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
+        n if n >= 1024 && n % 1024 == 0 => format!("{} KiB", n >> 10),
+        n => format!("{n} B"),
+    }
+}
+
+/// A case ready to run.
+pub enum Job {
+    Module {
+        api: &'static Api,
+        slot: CK_SLOT_ID,
+        shared: Shared,
+        make: Maker,
+    },
+    Whole {
+        api: &'static Api,
+        init_args: Option<String>,
+    },
+    #[cfg(feature = "floor")]
+    Floor(super::floor::Floor),
+}
+
+impl Job {
+    /// One thread's step.
+    pub fn thread(&self) -> Result<Step, Stop> {
+        match self {
+            Job::Module { api, slot, shared, make } => {
+                let s = Session { api, h: api.open_session(*slot, RW)? };
+                make(shared, s)
+            }
+            Job::Whole { api, init_args } => {
+                let (api, args) = (*api, init_args.clone());
+                Ok(Box::new(move || {
+                    api.initialize(args.as_deref())?;
+                    Ok(api.finalize()?)
+                }))
+            }
+            #[cfg(feature = "floor")]
+            Job::Floor(floor) => floor.step(),
+        }
+    }
+}
+
+impl Case {
+    /// Loads the module, logs in, and makes keys and data; the floor where there is no module.
+    pub fn prepare(&self, env: Option<&Env>) -> Result<Job, Stop> {
+        let data = vec![0x5Au8; self.size];
+        let Some(env) = env else { return self.floor(data) };
+        let mut t = T::new(env)?;
+        t.slot()?;
+        if self.row.kind == What::Initialize {
+            t.release()?;
+            return Ok(Job::Whole { api: t.api, init_args: env.init_args.clone() });
+        }
+        let mech = (self.row.mech)();
+        if mech.ty != 0 {
+            t.mechanism(mech.ty, 0)?;
+        }
+        let s = if self.row.kind == What::Login { t.session()? } else { t.user()? };
+        let keys =
+            if self.row.kind == What::Generate { Keys { private: 0, public: 0 } } else { self.row.key.make(s)? };
+        let mut shared = Shared { keys, data, made: Vec::new(), mech, objects: self.objects };
+        if self.objects > 0 {
+            fill(env, s, self.objects)?;
+        }
+        self.row.kind.before(s, &mut shared, t.env)?;
+        let slot = t.slot()?;
+        Ok(Job::Module { api: t.api, slot, shared, make: self.row.kind.maker(self.row.key)? })
+    }
+
+    #[cfg(feature = "floor")]
+    fn floor(&self, data: Vec<u8>) -> Result<Job, Stop> {
+        super::floor::Floor::new(self.row.name, data).map(Job::Floor)
+    }
+
+    #[cfg(not(feature = "floor"))]
+    fn floor(&self, _: Vec<u8>) -> Result<Job, Stop> {
+        fail("built without the feature `floor`")
+    }
+}
+
+/// Brings the token, which must be our own, to this number of keys for searches.
+fn fill(env: &Env, s: Session, n: usize) -> Result<(), Stop> {
+    if !matches!(env.choice, Choice::Own(_)) {
+        return fail("needs a token that it may fill (--init-token)");
+    }
+    let mut old = s.find(&Template::of(CKO_SECRET_KEY).flag(CKA_TOKEN, true))?;
+    if old.len() > n {
+        old.drain(..).try_for_each(|o| s.destroy(o))?;
+    }
+    for i in old.len()..n {
+        let t = Template::key(CKO_SECRET_KEY, CKK_AES)
+            .flag(CKA_TOKEN, true)
+            .text(CKA_LABEL, &format!("bench object {i}"))
+            .bytes(CKA_ID, &(i as u32).to_be_bytes())
+            .bytes(CKA_VALUE, &[7; 16]);
+        s.create(&t)?;
+    }
+    Ok(())
+}
+
+fn session_secret() -> Template {
+    Template::key(CKO_SECRET_KEY, CKK_GENERIC_SECRET).flag(CKA_TOKEN, false).flag(CKA_PRIVATE, true)
+}
+
+fn object(on_token: bool) -> Template {
+    Template::key(CKO_SECRET_KEY, CKK_AES)
+        .flag(CKA_TOKEN, on_token)
+        .text(CKA_LABEL, "bench, one")
+        .bytes(CKA_VALUE, &[9; 32])
+}
+
+impl What {
+    /// What must exist before the first operation.
+    fn before(self, s: Session, shared: &mut Shared, env: &Env) -> Result<(), Stop> {
+        let Keys { private, public } = shared.keys;
+        match self {
+            What::Verify => {
+                s.init(F::C_SignInit, &shared.mech, private)?;
+                shared.made = s.run(F::C_Sign, &shared.data)?;
+            }
+            What::Decrypt => {
+                s.init(F::C_EncryptInit, &shared.mech, public)?;
+                shared.made = s.run(F::C_Encrypt, &shared.data)?;
+            }
+            What::Derive => {
+                let der = s.get(public, CKA_EC_POINT)?;
+                let raw = der.strip_prefix(&[4, (der.len() - 2) as u8]).unwrap_or(&der);
+                shared.mech = Mech::ecdh(CKD_NULL, b"", raw);
+            }
+            What::Wrap | What::Unwrap => {
+                let target = s.create(&object(false).flag(CKA_SENSITIVE, false).flag(CKA_EXTRACTABLE, true))?;
+                shared.made = s.wrap(&shared.mech, public, target)?;
+                shared.keys.private = if self == What::Wrap { target } else { private };
+            }
+            What::Decapsulate => shared.made = s.encapsulate(&shared.mech, public, &session_secret())?.0,
+            What::Login => shared.data = env.user_pin.clone().unwrap_or_default().into_bytes(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn maker(self, key: Kind) -> Result<Maker, Stop> {
+        Ok(match self {
+            What::One(F::C_SignInit, _) => |c, s| one(c, s, F::C_SignInit, F::C_Sign, c.keys.private, &c.data),
+            What::One(F::C_DigestInit, _) => |c, s| one(c, s, F::C_DigestInit, F::C_Digest, 0, &c.data),
+            What::One(..) => |c, s| one(c, s, F::C_EncryptInit, F::C_Encrypt, c.keys.public, &c.data),
+            What::Decrypt => |c, s| one(c, s, F::C_DecryptInit, F::C_Decrypt, c.keys.private, &c.made),
+            What::Parts(F::C_DigestInit, ..) => {
+                |c, s| parts(c, s, F::C_DigestInit, F::C_DigestUpdate, F::C_DigestFinal)
+            }
+            What::Parts(..) => |c, s| parts(c, s, F::C_EncryptInit, F::C_EncryptUpdate, F::C_EncryptFinal),
+            What::Verify => verify,
+            What::Derive => derive,
+            What::Generate if key == Kind::Rsa => |_, s| generate(s, Kind::Rsa),
+            What::Generate if key.is_pair() => |_, s| generate(s, Kind::Ec(P256)),
+            What::Generate => |_, s| generate(s, Kind::Aes(32)),
+            What::Wrap => wrap,
+            What::Unwrap => unwrap,
+            What::Encapsulate => encapsulate,
+            What::Decapsulate => decapsulate,
+            What::Random => random,
+            What::Login => login,
+            What::FindLabel => |c, s| search(c, s, true),
+            What::FindId => |c, s| search(c, s, false),
+            What::ReadAttribute => read_attribute,
+            What::CreateSession => |_, s| create(s, false),
+            What::CreateToken => |_, s| create(s, true),
+            What::Initialize => return fail("has no session"),
+        })
+    }
+}
+
+/// A call with prepared words; nothing is allocated.
+fn call(s: Session, f: F, words: &[usize]) -> Call<()> {
+    // SAFETY: the words were made from buffers that the step owns.
+    unsafe { s.api.ok(f, words) }
+}
+
+fn stepping(mut f: impl FnMut() -> Result<(), Refused> + 'static) -> Result<Step, Stop> {
+    Ok(Box::new(move || Ok(f()?)))
+}
+
+fn one(c: &Shared, s: Session, init: F, f: F, key: CK_OBJECT_HANDLE, data: &[u8]) -> Result<Step, Stop> {
+    let (mut mech, data, h) = (c.mech.raw(), data.to_vec(), s.h as usize);
+    let mut out = vec![0u8; data.len() + (1 << 14)];
+    stepping(move || {
+        let start = [h, mech.pointer(), key as usize];
+        call(s, init, if init == F::C_DigestInit { &start[..2] } else { &start })?;
+        let mut len = out.len() as CK_ULONG;
+        let place = &raw mut len as usize;
+        call(s, f, &[h, data.as_ptr() as usize, data.len(), out.as_mut_ptr() as usize, place])
+    })
+}
+
+fn parts(c: &Shared, s: Session, init: F, update: F, end: F) -> Result<Step, Stop> {
+    let (mut mech, data, h, key) = (c.mech.raw(), c.data.clone(), s.h as usize, c.keys.public as usize);
+    let mut out = vec![0u8; 1 << 14];
+    stepping(move || {
+        let digest = init == F::C_DigestInit;
+        let start = [h, mech.pointer(), key];
+        call(s, init, if digest { &start[..2] } else { &start })?;
+        let mut len = out.len() as CK_ULONG;
+        for part in data.chunks(4096) {
+            len = out.len() as CK_ULONG;
+            let place = &raw mut len as usize;
+            let words = [h, part.as_ptr() as usize, part.len(), out.as_mut_ptr() as usize, place];
+            call(s, update, if digest { &words[..3] } else { &words })?;
+        }
+        len = len.max(out.len() as CK_ULONG);
+        call(s, end, &[h, out.as_mut_ptr() as usize, &raw mut len as usize])
+    })
+}
+
+fn verify(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let (mut mech, c, h) = (c.mech.raw(), c.clone(), s.h as usize);
+    stepping(move || {
+        call(s, F::C_VerifyInit, &[h, mech.pointer(), c.keys.public as usize])?;
+        let words = [h, c.data.as_ptr() as usize, c.data.len(), c.made.as_ptr() as usize, c.made.len()];
+        call(s, F::C_Verify, &words)
+    })
+}
+
+fn derive(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let (mech, key) = (c.mech.clone(), c.keys.private);
+    let t = session_secret().ulong(CKA_VALUE_LEN, 32);
+    stepping(move || s.destroy(s.derive(&mech, key, &t)?))
+}
+
+fn generate(s: Session, kind: Kind) -> Result<Step, Stop> {
+    let m = Mech::new(kind.generator());
+    let (public, private) = kind.pair_templates();
+    let secret = kind.secret_template();
+    stepping(move || {
+        if kind.is_pair() {
+            let (a, b) = s.generate_pair(&m, &public, &private)?;
+            s.destroy(a)?;
+            s.destroy(b)
+        } else {
+            s.destroy(s.generate(&m, &secret)?)
+        }
+    })
+}
+
+fn wrap(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let (mut mech, keys, h) = (c.mech.raw(), c.keys, s.h as usize);
+    let mut out = vec![0u8; 4096];
+    stepping(move || {
+        let mut len = out.len() as CK_ULONG;
+        let (with, key) = (keys.public as usize, keys.private as usize);
+        call(s, F::C_WrapKey, &[h, mech.pointer(), with, key, out.as_mut_ptr() as usize, &raw mut len as usize])
+    })
+}
+
+fn unwrap(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let c = c.clone();
+    let t = Template::key(CKO_SECRET_KEY, CKK_AES).flag(CKA_TOKEN, false);
+    stepping(move || s.destroy(s.unwrap(&c.mech, c.keys.private, &c.made, &t)?))
+}
+
+fn encapsulate(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let (mech, key) = (c.mech.clone(), c.keys.public);
+    stepping(move || s.destroy(s.encapsulate(&mech, key, &session_secret())?.1))
+}
+
+fn decapsulate(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let c = c.clone();
+    stepping(move || s.destroy(s.decapsulate(&c.mech, c.keys.private, &c.made, &session_secret())?))
+}
+
+fn random(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let mut out = c.data.clone();
+    stepping(move || call(s, F::C_GenerateRandom, &[s.h as usize, out.as_mut_ptr() as usize, out.len()]))
+}
+
+fn login(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let pin = c.data.clone();
+    stepping(move || {
+        s.feed(F::C_Login, &[CKU_USER as usize], &pin)?;
+        s.logout()
+    })
+}
+
+/// A search for one object, another each time, in an order that no cache foresees.
+fn search(c: &Shared, s: Session, by_label: bool) -> Result<Step, Stop> {
+    let (n, mut at) = (c.objects as u64, 12_345u64);
+    Ok(Box::new(move || {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let i = (at >> 33) % n;
+        let t = match by_label {
+            true => Template::new().text(CKA_LABEL, &format!("bench object {i}")),
+            false => Template::new().bytes(CKA_ID, &(i as u32).to_be_bytes()),
+        };
+        s.find_init(&t)?;
+        let found = s.find_next(4)?;
+        s.find_final()?;
+        if found.len() == 1 { Ok(()) } else { fail(format!("{} objects instead of one", found.len())) }
+    }))
+}
+
+fn read_attribute(c: &Shared, s: Session) -> Result<Step, Stop> {
+    let (key, h) = (c.keys.private as usize, s.h as usize);
+    let mut value = vec![0u8; 64];
+    stepping(move || {
+        let mut a = CK_ATTRIBUTE {
+            type_: CKA_KEY_TYPE,
+            pValue: value.as_mut_ptr().cast(),
+            ulValueLen: value.len() as CK_ULONG,
+        };
+        call(s, F::C_GetAttributeValue, &[h, key, &raw mut a as usize, 1])
+    })
+}
+
+fn create(s: Session, on_token: bool) -> Result<Step, Stop> {
+    let t = object(on_token);
+    stepping(move || s.destroy(s.create(&t)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_multiplies_rows_by_sizes_and_objects() {
+        let plan = Plan {
+            only: vec!["SHA-256".into(), "find by label".into()],
+            sizes: vec![16, 16384],
+            objects: vec![10],
+            threads: vec![1],
+            processes: vec![],
+            rounds: 1,
+            slice: 1,
+            floor: false,
+        };
+        let names: Vec<String> = cases(&plan).into_iter().map(|c| c.name).collect();
+        let want = [
+            "find by label of 10",
+            "SHA-256 16 B",
+            "SHA-256 16 KiB",
+            "SHA-256 in parts 16 B",
+            "SHA-256 in parts 16 KiB",
+        ];
+        assert_eq!(names, want);
+    }
+}

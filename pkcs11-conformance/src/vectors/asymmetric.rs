@@ -1,0 +1,167 @@
+//! Vectors for signatures and for decryption with private keys.
+
+use cryptoki_sys::*;
+use serde_json::Value;
+
+use super::symmetric::with_key;
+use super::{Checked, Got, hash, hex, integer, number, same, text, unsupported, wrong};
+use crate::check::keys::{ED448, ED25519, P224, P256, P384, P521, SECP256K1};
+use crate::context::Stop;
+use crate::data::{Hash, Mech, Template};
+use crate::ffi::Session;
+use crate::functions::F;
+
+/// The mechanism that hashes and then signs: with RSA PKCS#1, RSA PSS, and ECDSA.
+pub fn hashed(h: Hash) -> Option<[CK_MECHANISM_TYPE; 3]> {
+    Some(match h.ty {
+        CKM_SHA_1 => [CKM_SHA1_RSA_PKCS, CKM_SHA1_RSA_PKCS_PSS, CKM_ECDSA_SHA1],
+        CKM_SHA224 => [CKM_SHA224_RSA_PKCS, CKM_SHA224_RSA_PKCS_PSS, CKM_ECDSA_SHA224],
+        CKM_SHA256 => [CKM_SHA256_RSA_PKCS, CKM_SHA256_RSA_PKCS_PSS, CKM_ECDSA_SHA256],
+        CKM_SHA384 => [CKM_SHA384_RSA_PKCS, CKM_SHA384_RSA_PKCS_PSS, CKM_ECDSA_SHA384],
+        CKM_SHA512 => [CKM_SHA512_RSA_PKCS, CKM_SHA512_RSA_PKCS_PSS, CKM_ECDSA_SHA512],
+        CKM_SHA3_224 => [CKM_SHA3_224_RSA_PKCS, CKM_SHA3_224_RSA_PKCS_PSS, CKM_ECDSA_SHA3_224],
+        CKM_SHA3_256 => [CKM_SHA3_256_RSA_PKCS, CKM_SHA3_256_RSA_PKCS_PSS, CKM_ECDSA_SHA3_256],
+        CKM_SHA3_384 => [CKM_SHA3_384_RSA_PKCS, CKM_SHA3_384_RSA_PKCS_PSS, CKM_ECDSA_SHA3_384],
+        CKM_SHA3_512 => [CKM_SHA3_512_RSA_PKCS, CKM_SHA3_512_RSA_PKCS_PSS, CKM_ECDSA_SHA3_512],
+        _ => return None,
+    })
+}
+
+fn no_hash(name: &str) -> Checked {
+    Ok(Got::Unsupported(format!("no mechanism with {name}")))
+}
+
+/// Verifies with a public key made of this template.
+pub fn verify(s: Session, key: &Template, mech: &Mech, message: &[u8], signature: &[u8]) -> Checked {
+    let key = unsupported(s.create(&key.clone().flag(CKA_TOKEN, false).flag(CKA_VERIFY, true)));
+    with_key(s, key, |key| {
+        unsupported(s.init(F::C_VerifyInit, mech, key))?;
+        wrong(s.feed2(F::C_Verify, message, signature)).map(|()| Got::Right)
+    })
+}
+
+fn rsa_public(group: &Value) -> Template {
+    let key = &group["publicKey"];
+    Template::key(CKO_PUBLIC_KEY, CKK_RSA)
+        .bytes(CKA_MODULUS, &integer(key, "modulus"))
+        .bytes(CKA_PUBLIC_EXPONENT, &integer(key, "publicExponent"))
+}
+
+pub fn rsa_pkcs1_verify(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
+    let name = text(group, "sha");
+    let Some([ty, ..]) = hash(name).and_then(hashed) else { return no_hash(name) };
+    verify(s, &rsa_public(group), &Mech::new(ty), &hex(v, "msg"), &hex(v, "sig"))
+}
+
+pub fn rsa_pss_verify(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
+    let (name, mgf) = (text(group, "sha"), text(group, "mgfSha"));
+    let (Some(h), Some(m)) = (hash(name), hash(mgf)) else { return no_hash(name) };
+    let Some([_, ty, _]) = hashed(h) else { return no_hash(name) };
+    let mech = Mech::pss(ty, h, m, number(group, "sLen") as usize);
+    verify(s, &rsa_public(group), &mech, &hex(v, "msg"), &hex(v, "sig"))
+}
+
+/// Decrypts with the group's private key, which is made anew each time: sets are small.
+fn decrypt(s: Session, group: &Value, mech: &Mech, v: &Value) -> Checked {
+    let k = &group["privateKey"];
+    let parts = [
+        (CKA_MODULUS, "modulus"),
+        (CKA_PUBLIC_EXPONENT, "publicExponent"),
+        (CKA_PRIVATE_EXPONENT, "privateExponent"),
+        (CKA_PRIME_1, "prime1"),
+        (CKA_PRIME_2, "prime2"),
+        (CKA_EXPONENT_1, "exponent1"),
+        (CKA_EXPONENT_2, "exponent2"),
+        (CKA_COEFFICIENT, "coefficient"),
+    ];
+    let base = Template::key(CKO_PRIVATE_KEY, CKK_RSA).flag(CKA_TOKEN, false).flag(CKA_DECRYPT, true);
+    let key = parts.iter().fold(base, |t, (ty, name)| t.bytes(*ty, &integer(k, name)));
+    with_key(s, unsupported(s.create(&key)), |key| {
+        unsupported(s.init(F::C_DecryptInit, mech, key))?;
+        Ok(same(&wrong(s.run(F::C_Decrypt, &hex(v, "ct")))?, &hex(v, "msg")))
+    })
+}
+
+/// A module that rejects implicitly gives random bytes for an invalid ciphertext: another result, as it should be.
+pub fn rsa_pkcs1_decrypt(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
+    let got = decrypt(s, group, &Mech::new(CKM_RSA_PKCS), v)?;
+    // An invalid vector of length 0 cannot be told from an empty message: nothing can be said.
+    Ok(if text(v, "result") == "invalid" && got == Got::Right {
+        Got::Unsupported("an empty result".into())
+    } else {
+        got
+    })
+}
+
+pub fn rsa_oaep(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
+    let (name, mgf) = (text(group, "sha"), text(group, "mgfSha"));
+    let (Some(h), Some(m)) = (hash(name), hash(mgf)) else { return no_hash(name) };
+    decrypt(s, group, &Mech::oaep(h, m, &hex(v, "label")), v)
+}
+
+/// The OID of a curve by the names that vectors use.
+pub fn curve(name: &str) -> Option<&'static [u8]> {
+    Some(match name {
+        "secp224r1" | "P-224" => P224,
+        "secp256r1" | "P-256" => P256,
+        "secp384r1" | "P-384" => P384,
+        "secp521r1" | "P-521" => P521,
+        "secp256k1" => SECP256K1,
+        "edwards25519" | "Ed25519" | "ED-25519" => ED25519,
+        "edwards448" | "Ed448" | "ED-448" => ED448,
+        _ => return None,
+    })
+}
+
+/// A DER OCTET STRING.
+pub fn octets(bytes: &[u8]) -> Vec<u8> {
+    let n = bytes.len() as u8;
+    let head: &[u8] = if n < 128 { &[4, n] } else { &[4, 0x81, n] };
+    [head, bytes].concat()
+}
+
+/// Only signatures in the form of PKCS#11, r and s of equal length; the DER form is not a module's matter.
+pub fn ecdsa(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
+    if text(group, "type") != "EcdsaP1363Verify" {
+        return Ok(Got::Unsupported("signatures in DER".into()));
+    }
+    let (key, name) = (&group["publicKey"], text(group, "sha"));
+    let Some(oid) = curve(text(key, "curve")) else { return no_hash(text(key, "curve")) };
+    let Some([_, _, ty]) = hash(name).and_then(hashed) else { return no_hash(name) };
+    let key = ec_public(CKK_EC, oid, &octets(&hex(key, "uncompressed")));
+    verify(s, &key, &Mech::new(ty), &hex(v, "msg"), &hex(v, "sig"))
+}
+
+pub fn ec_public(kind: CK_KEY_TYPE, oid: &[u8], point: &[u8]) -> Template {
+    Template::key(CKO_PUBLIC_KEY, kind).bytes(CKA_EC_PARAMS, oid).bytes(CKA_EC_POINT, point)
+}
+
+pub fn eddsa(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
+    let key = &group["publicKey"];
+    let Some(oid) = curve(text(key, "curve")) else { return no_hash(text(key, "curve")) };
+    let key = ec_public(CKK_EC_EDWARDS, oid, &octets(&hex(key, "pk")));
+    verify(s, &key, &Mech::new(CKM_EDDSA), &hex(v, "msg"), &hex(v, "sig"))
+}
+
+/// The parameter set by the last number of the algorithm's name.
+pub fn ml_dsa_set(name: &str) -> Result<CK_ULONG, Stop> {
+    match name.trim_start_matches("ML-DSA-") {
+        "44" => Ok(CKP_ML_DSA_44),
+        "65" => Ok(CKP_ML_DSA_65),
+        "87" => Ok(CKP_ML_DSA_87),
+        _ => Err(Stop::Fail(format!("{name} is no set of ML-DSA"))),
+    }
+}
+
+pub fn ml_dsa(s: Session, algorithm: &str, group: &Value, v: &Value) -> Checked {
+    let key = Template::key(CKO_PUBLIC_KEY, CKK_ML_DSA)
+        .ulong(CKA_PARAMETER_SET, ml_dsa_set(algorithm)?)
+        .bytes(CKA_VALUE, &hex(group, "publicKey"));
+    let context = hex(v, "ctx");
+    let mech = if context.is_empty() {
+        Mech::new(CKM_ML_DSA)
+    } else {
+        Mech::context(CKM_ML_DSA, CKH_HEDGE_PREFERRED, &context)
+    };
+    verify(s, &key, &mech, &hex(v, "msg"), &hex(v, "sig"))
+}
