@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+pub(super) mod finite;
+
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
@@ -42,6 +44,11 @@ pub(super) fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
 
 /// An unsigned integer of any length, wiped when dropped.
 pub(super) struct Number(NonNull<ffi::BIGNUM>);
+
+// SAFETY: nothing in a `BIGNUM` belongs to a thread.
+unsafe impl Send for Number {}
+// SAFETY: a number is only read once it is made: no method takes it by `&mut`.
+unsafe impl Sync for Number {}
 
 impl Drop for Number {
     fn drop(&mut self) {

@@ -11,6 +11,8 @@ pub mod curve;
 pub mod digest;
 pub mod ec;
 pub mod ed25519;
+pub mod finite;
+pub mod finite_info;
 pub mod gcm;
 pub mod hmac;
 pub mod kbkdf;

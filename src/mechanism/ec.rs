@@ -340,7 +340,7 @@ fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
 
 /// The last `length` bytes: truncation removes bytes from the leading end (PKCS#11 3.2, ECDH key derivation).
 /// `CKR_KEY_SIZE_RANGE` where there are fewer, or none are wanted.
-fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+pub(super) fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
     let length = length.unwrap_or(secret.len());
     let start = secret.len().checked_sub(length).filter(|_| length > 0).ok_or_else(|| {
         Code::KeySizeRange.because(format!("{length} bytes of key from a shared secret of {} bytes", secret.len()))
@@ -350,7 +350,7 @@ fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> 
 
 /// What comes first under the hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// ANSI X9.63: secret, counter, shared data.
     SecretFirst,
     /// NIST SP 800-56A: counter, secret, shared data.
@@ -388,7 +388,7 @@ fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
 const MAX_EXPANDED: usize = 1 << 20;
 
 /// `length` leading bytes of the hashes over counter, secret and shared data. `CKR_KEY_SIZE_RANGE`.
-fn expand(digest: Digest, order: Order, secret: &[u8], shared: &[u8], length: usize) -> Result<SecretBytes> {
+pub(super) fn expand(digest: Digest, order: Order, secret: &[u8], shared: &[u8], length: usize) -> Result<SecretBytes> {
     if !(1..=MAX_EXPANDED).contains(&length) {
         Err(Code::KeySizeRange)?;
     }

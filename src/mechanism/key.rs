@@ -11,7 +11,7 @@ pub use super::key_attributes::{
 use super::pqc_attributes::{prepare_private, prepare_public};
 use super::secret_key::SecretKey;
 use crate::crypto::curve::Form;
-use crate::crypto::{ec, ed25519, ml_dsa, ml_kem, rsa, slh_dsa, x25519};
+use crate::crypto::{ec, ed25519, finite, ml_dsa, ml_kem, rsa, slh_dsa, x25519};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -35,6 +35,10 @@ pub enum Key {
     MlDsaPrivate(ml_dsa::PrivateKey),
     SlhDsaPublic(slh_dsa::PublicKey),
     SlhDsaPrivate(slh_dsa::PrivateKey),
+    /// Either half.
+    Dsa(finite::Dsa),
+    DhPublic(finite::DhPublic),
+    DhPrivate(finite::DhPrivate),
 }
 
 /// One accessor per variant: the key, or `CKR_KEY_TYPE_INCONSISTENT`.
@@ -59,6 +63,9 @@ accessors! {
     ec_private: EcPrivate(ec::PrivateKey),
     edwards_public: EdwardsPublic(ed25519::PublicKey),
     edwards_private: EdwardsPrivate(ed25519::PrivateKey),
+    dsa: Dsa(finite::Dsa),
+    dh_public: DhPublic(finite::DhPublic),
+    dh_private: DhPrivate(finite::DhPrivate),
     ml_kem_public: MlKemPublic(ml_kem::PublicKey),
     ml_kem_private: MlKemPrivate(ml_kem::PrivateKey),
 }
@@ -74,6 +81,7 @@ impl Key {
                 needed(attributes, CKA_PUBLIC_EXPONENT)?,
             )?),
             Kind::RsaPrivate => Key::RsaPrivate(rsa::PrivateKey::new(rsa_numbers(attributes))?),
+            Kind::FinitePublic | Kind::FinitePrivate => super::finite_attributes::prepare(attributes)?,
             Kind::PqcPublic => prepare_public(attributes)?,
             Kind::PqcPrivate => prepare_private(attributes)?,
             Kind::CurvePublic(form) => {

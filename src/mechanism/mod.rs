@@ -2,8 +2,11 @@
 //! algorithms are in `crypto`.
 
 pub mod aes;
+pub mod dh;
 pub mod digest;
+pub mod dsa;
 pub mod ec;
+mod finite_attributes;
 pub mod generic;
 pub mod kdf;
 pub mod key;
