@@ -544,7 +544,6 @@ fn aes_as_the_prf_of_ike() {
     let value = |prf, key_len: usize| {
         let key: Vec<u8> = match key_len {
             18 => [(0..16).collect(), vec![0xed, 0xcb]].concat(),
-            20 => (0..20).collect(),
             len => (0..len as u8).collect(),
         };
         let params = IkePrfParams {
@@ -558,7 +557,7 @@ fn aes_as_the_prf_of_ike() {
     };
     assert_eq!(value(CKM_AES_XCBC_MAC, 16), unhex("47f51b4564966215b8985c63055ed308"));
     assert_eq!(value(CKM_AES_XCBC_MAC, 10), unhex("0fa087af7d866e7653434e602fdde835"));
-    assert_eq!(value(CKM_AES_XCBC_MAC, 20), unhex("8cd3c93ae598a9803006ffb67c40e9e4"));
+    assert_eq!(value(CKM_AES_XCBC_MAC, 18), unhex("8cd3c93ae598a9803006ffb67c40e9e4"));
     assert_eq!(value(CKM_AES_CMAC, 18), unhex("84a348a4a45d235babfffc0d2b4da09a"));
     assert_eq!(value(CKM_AES_CMAC, 16), unhex("980ae87b5f4c9c5214f5b6a8455e4c2d"));
     assert_eq!(value(CKM_AES_CMAC, 10), unhex("290d9e112edb09ee141fcf64c0b72f3d"));

@@ -168,4 +168,4 @@ fn counter_of(other: &[u8]) -> Result<usize> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
