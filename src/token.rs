@@ -130,7 +130,7 @@ pub enum Params {
     Data(Bytes),
     /// `CK_AES_CBC_ENCRYPT_DATA_PARAMS` and its kin.
     CbcData {
-        iv: [u8; 16],
+        iv: Bytes,
         data: Bytes,
     },
     /// A bare `CK_ULONG` that is no length of a MAC, e.g. `CK_EXTRACT_PARAMS`.

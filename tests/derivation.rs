@@ -296,6 +296,20 @@ fn the_prf_of_tls_12() {
     assert_ne!(with(b""), spelled(b""));
 }
 
+/// What OpenSSL 3.0 gives for the PRF of TLS 1.0 and 1.1, of a secret of even and of odd length.
+#[test]
+fn the_prf_of_tls_10() {
+    let expected = unhex(
+        "661740e6f98bc901efd2738502a71c03f76dd2f86298549b1148eff06714cf0f6b7c532cd8c69f1530e0bb680eec34c4\
+         95fa75a8bfcc9c335484c0d3d194ab6e32975903c50ebcdbe9d67c0591bdbd80dddcc36d33ccd58adf96caae173f48dc\
+         40f983e2",
+    );
+    let params = exporter(CKM_TLS_PRF, b"test label", &unhex(PRF_SEED), None);
+    assert_eq!(derive(CKM_TLS_KDF, &params, &unhex(PRF_SECRET), &[], Some(100)), Ok(expected));
+    let odd = unhex("9cdd9053742667b628ac7c1c747825e1fcb0f2b91ed98fc3f52e811e4e0f1054");
+    assert_eq!(derive(CKM_TLS_KDF, &params, &unhex(PRF_SECRET)[..15], &[], Some(32)), Ok(odd));
+}
+
 #[test]
 fn tls_parameters_that_are_none() {
     let seed = || TlsSeed::Randoms(randoms(&[1; 32], &[2; 32]));

@@ -475,7 +475,7 @@ fn rsa_aes_key_wrap() {
 
 fn derive(mechanism: CK_MECHANISM_TYPE, pair: &Pair, params: &Params, length: Option<usize>) -> Result<Vec<u8>, Code> {
     let row = table::row(mechanism).unwrap();
-    let work = Derivation { row, params, base: &pair.private, other: None, length };
+    let work = Derivation::new(row, params, &pair.private, length);
     row.does.derive.unwrap()(&work).map(|secret| secret.expose().clone()).map_err(|error| error.code())
 }
 

@@ -85,9 +85,13 @@ fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> 
             let CK_KEY_DERIVATION_STRING_DATA { pData, ulLen } = structure(parameter)?;
             Ok(Params::Data(bytes(pData, ulLen)?))
         }
-        ParamKind::CbcData => {
+        ParamKind::CbcData(8) => {
+            let CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
+            Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
+        }
+        ParamKind::CbcData(_) => {
             let CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv, pData, length } = structure(parameter)?;
-            Ok(Params::CbcData { iv, data: bytes(pData, length)? })
+            Ok(Params::CbcData { iv: iv[..].into(), data: bytes(pData, length)? })
         }
         _ => derivation::decode(kind, parameter, object)?.ok_or_else(|| Code::GeneralError.into()),
     }
@@ -293,8 +297,8 @@ mod tests {
         let data = CK_KEY_DERIVATION_STRING_DATA { pData: one.as_mut_ptr(), ulLen: 6 };
         assert_eq!(decoded(ParamKind::Data, &data), Ok(Params::Data(shared.clone())));
         let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };
-        let expected = Params::CbcData { iv: [4; 16], data: shared.clone() };
-        assert_eq!(decoded(ParamKind::CbcData, &cbc), Ok(expected));
+        let expected = Params::CbcData { iv: [4; 16][..].into(), data: shared.clone() };
+        assert_eq!(decoded(ParamKind::CbcData(16), &cbc), Ok(expected));
         let wrap = CK_ECDH_AES_KEY_WRAP_PARAMS {
             ulAESKeyBits: 128,
             kdf: CKD_NULL,

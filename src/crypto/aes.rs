@@ -12,18 +12,12 @@ use aws_lc_sys::{
 };
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use super::block::{Block, Direction};
+use super::block::{BlockCipher, CounterStream, MAX_BLOCK, same_length, whole_blocks};
 use crate::error::{Code, Result};
 
 /// Length of a block in bytes.
-pub const BLOCK: usize = 16;
-
-pub type Block = [u8; BLOCK];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    Encrypt,
-    Decrypt,
-}
+pub const BLOCK: usize = MAX_BLOCK;
 
 /// One direction's schedule.
 struct Schedule(AES_KEY);
@@ -113,7 +107,7 @@ impl Aes {
 
     /// ECB over whole blocks; `out` is as long as `input`. `CKR_GENERAL_ERROR` where the caller keeps not to that.
     pub fn ecb(&self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
-        whole_blocks(input, out)?;
+        whole_blocks(BLOCK, input, out)?;
         if input.len() < BULK {
             for (from, to) in input.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
                 *to = *from;
@@ -144,7 +138,7 @@ impl Aes {
 
     /// CBC over whole blocks; `chain` is the IV, and after it what the next block chains to. As [`Aes::ecb`].
     pub fn cbc(&self, direction: Direction, chain: &mut Block, input: &[u8], out: &mut [u8]) -> Result<()> {
-        whole_blocks(input, out)?;
+        whole_blocks(BLOCK, input, out)?;
         let (schedule, flag) = match direction {
             Direction::Encrypt => (&self.encrypt.0, 1),
             Direction::Decrypt => (&self.decrypt.0, 0),
@@ -178,67 +172,38 @@ impl Aes {
     }
 }
 
-fn same_length(input: &[u8], out: &[u8]) -> Result<()> {
-    if input.len() == out.len() { Ok(()) } else { Err(Code::GeneralError.into()) }
-}
-
-fn whole_blocks(input: &[u8], out: &[u8]) -> Result<()> {
-    same_length(input, out)?;
-    if input.len().is_multiple_of(BLOCK) { Ok(()) } else { Err(Code::GeneralError.into()) }
-}
-
-/// Where a counter-mode stream stands.
-#[derive(Clone)]
-pub struct Counter {
-    block: Block,
-    pad: Block,
-    used: u32,
-    /// Bytes until the counter's bits would run over.
-    left: Option<u128>,
-}
-
-impl Counter {
-    /// The `bits` lowest bits of `block` count; `None` where `bits` is not in 1..=128.
-    pub fn new(block: Block, bits: u64) -> Option<Counter> {
-        let bits = u32::try_from(bits).ok().filter(|bits| (1..=128).contains(bits))?;
-        let highest = u128::MAX >> (128 - bits);
-        let count = u128::from_be_bytes(block) & highest;
-        // Blocks beyond the present one. Where the product is too large for 128 bits no caller will ever get there.
-        let left = (highest - count).checked_mul(BLOCK as u128).and_then(|left| left.checked_add(BLOCK as u128));
-        Some(Counter { block, pad: [0; BLOCK], used: 0, left })
+impl BlockCipher for Aes {
+    fn block_len(&self) -> usize {
+        BLOCK
     }
 
-    /// Whether `len` further bytes can be had under this counter.
-    pub fn has(&self, len: usize) -> bool {
-        self.left.is_none_or(|left| len as u128 <= left)
+    fn encrypt_block(&self, block: &mut Block) {
+        Aes::encrypt_block(self, block);
     }
 
-    /// Encrypts or decrypts; `out` is as long as `input`. `CKR_DATA_LEN_RANGE` where the counter would run over.
-    pub fn apply(&mut self, key: &Aes, input: &[u8], out: &mut [u8]) -> Result<()> {
+    fn ecb(&self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
+        Aes::ecb(self, direction, input, out)
+    }
+
+    fn cbc(&self, direction: Direction, chain: &mut Block, input: &[u8], out: &mut [u8]) -> Result<()> {
+        Aes::cbc(self, direction, chain, input, out)
+    }
+
+    fn ctr(&self, stream: &mut CounterStream, input: &[u8], out: &mut [u8]) -> Result<()> {
         same_length(input, out)?;
-        if !self.has(input.len()) {
-            return Err(Code::DataLenRange.into());
-        }
-        self.left = self.left.map(|left| left.saturating_sub(input.len() as u128));
         // SAFETY: equal lengths, no overlap; both blocks have 16 bytes; `used` is below 16, as the function leaves it.
         unsafe {
             AES_ctr128_encrypt(
                 input.as_ptr(),
                 out.as_mut_ptr(),
                 input.len(),
-                &key.encrypt.0,
-                self.block.as_mut_ptr(),
-                self.pad.as_mut_ptr(),
-                &mut self.used,
+                &self.encrypt.0,
+                stream.block.as_mut_ptr(),
+                stream.pad.as_mut_ptr(),
+                &mut stream.used,
             )
         }
         Ok(())
-    }
-}
-
-impl Drop for Counter {
-    fn drop(&mut self) {
-        self.pad.zeroize();
     }
 }
 

@@ -1,10 +1,11 @@
-//! MACs made of AES: CMAC (SP 800-38B), XCBC-MAC (RFC 3566), and plain CBC-MAC over zero-padded data (FIPS 113).
+//! MACs made of a block cipher: CMAC (SP 800-38B), XCBC-MAC (RFC 3566), and plain CBC-MAC over zero-padded data (FIPS 113).
 
 use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::aes::{Aes, BLOCK, Block};
+use super::aes::Aes;
+use super::block::{Block, BlockCipher, MAX_BLOCK, mix};
 use crate::error::{Code, Result};
 
 /// What the last block is mixed with; wiped on drop. They depend on the key alone.
@@ -19,17 +20,17 @@ pub struct Subkeys {
 
 impl Subkeys {
     /// SP 800-38B, 6.1.
-    pub fn cmac(key: &Aes) -> Subkeys {
-        let mut zero = Zeroizing::new([0; BLOCK]);
+    pub fn cmac(key: &dyn BlockCipher) -> Subkeys {
+        let mut zero = Zeroizing::new([0; MAX_BLOCK]);
         key.encrypt_block(&mut zero);
-        let full = doubled(&zero);
-        Subkeys { full, padded: doubled(&full), mark: 0x80 }
+        let full = doubled(&zero, key.block_len());
+        Subkeys { full, padded: doubled(&full, key.block_len()), mark: 0x80 }
     }
 
     /// CBC-MAC mixes nothing in and pads with zeros. (No data at all makes one block of zeros: a MAC without encryption
     /// would be the same under every key.)
     pub fn none() -> Subkeys {
-        Subkeys { full: [0; BLOCK], padded: [0; BLOCK], mark: 0 }
+        Subkeys { full: [0; MAX_BLOCK], padded: [0; MAX_BLOCK], mark: 0 }
     }
 }
 
@@ -45,7 +46,7 @@ pub fn xcbc(key: &[u8]) -> Result<(Aes, Subkeys)> {
     let key: &Block = key.try_into().map_err(|_| Code::KeySizeRange)?;
     let base = Aes::new(key)?;
     let derived = |byte| {
-        let mut block = Zeroizing::new([byte; BLOCK]);
+        let mut block = Zeroizing::new([byte; MAX_BLOCK]);
         base.encrypt_block(&mut block);
         block
     };
@@ -53,16 +54,18 @@ pub fn xcbc(key: &[u8]) -> Result<(Aes, Subkeys)> {
     Ok((Aes::new(&*derived(1))?, subkeys))
 }
 
-/// Multiplication by x in GF(2^128), in constant time.
-fn doubled(block: &Block) -> Block {
+/// Multiplication by x in GF(2^128), or for blocks of 8 bytes in GF(2^64); in constant time.
+fn doubled(block: &Block, len: usize) -> Block {
     let value = u128::from_be_bytes(*block);
-    let carry = (value >> 127).wrapping_neg() & 0x87;
+    let reduction = if len == MAX_BLOCK { 0x87 } else { 0x1b << 64 };
+    let carry = (value >> 127).wrapping_neg() & reduction;
     ((value << 1) ^ carry).to_be_bytes()
 }
 
 /// A running MAC.
 pub struct BlockMac {
-    key: Arc<Aes>,
+    key: Arc<dyn BlockCipher>,
+    block: usize,
     subkeys: Arc<Subkeys>,
     chain: Block,
     /// The last block so far, kept back until more follows.
@@ -71,8 +74,9 @@ pub struct BlockMac {
 }
 
 impl BlockMac {
-    pub fn new(key: Arc<Aes>, subkeys: Arc<Subkeys>) -> BlockMac {
-        BlockMac { key, subkeys, chain: [0; BLOCK], last: [0; BLOCK], have: 0 }
+    pub fn new(key: Arc<dyn BlockCipher>, subkeys: Arc<Subkeys>) -> BlockMac {
+        let block = key.block_len();
+        BlockMac { key, block, subkeys, chain: [0; MAX_BLOCK], last: [0; MAX_BLOCK], have: 0 }
     }
 
     /// Forgets the message so far.
@@ -84,16 +88,16 @@ impl BlockMac {
 
     pub fn update(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
-            if self.have == BLOCK {
+            if self.have == self.block {
                 self.absorb();
             }
             // Past the kept block and short of the last: straight from the data.
-            while self.have == 0 && data.len() > BLOCK {
-                let Some((block, later)) = data.split_first_chunk() else { break };
-                self.mix(block);
+            while self.have == 0 && data.len() > self.block {
+                let (block, later) = data.split_at(self.block);
+                absorb(&*self.key, &mut self.chain, block);
                 data = later;
             }
-            let (now, later) = data.split_at(data.len().min(BLOCK - self.have));
+            let (now, later) = data.split_at(data.len().min(self.block - self.have));
             for (to, from) in self.last.iter_mut().skip(self.have).zip(now) {
                 *to = *from;
             }
@@ -102,18 +106,17 @@ impl BlockMac {
         }
     }
 
-    /// The MAC; the next message may begin.
+    /// The MAC, as long as a block, at the front; the next message may begin.
     pub fn finish(&mut self) -> Zeroizing<Block> {
-        let mix = if let Some((mark, zeros)) = self.last.get_mut(self.have..).and_then(<[u8]>::split_first_mut) {
+        let padding = self.last.get_mut(self.have..self.block).and_then(<[u8]>::split_first_mut);
+        let subkey = if let Some((mark, zeros)) = padding {
             *mark = self.subkeys.mark;
             zeros.fill(0);
             &self.subkeys.padded
         } else {
             &self.subkeys.full
         };
-        for (to, from) in self.last.iter_mut().zip(mix) {
-            *to ^= from;
-        }
+        mix(&mut self.last, subkey);
         self.absorb();
         let mac = Zeroizing::new(self.chain);
         self.reset();
@@ -121,17 +124,14 @@ impl BlockMac {
     }
 
     fn absorb(&mut self) {
-        let last = self.last;
-        self.mix(&last);
+        absorb(&*self.key, &mut self.chain, &self.last);
         self.have = 0;
     }
+}
 
-    fn mix(&mut self, block: &Block) {
-        for (to, from) in self.chain.iter_mut().zip(block) {
-            *to ^= from;
-        }
-        self.key.encrypt_block(&mut self.chain);
-    }
+fn absorb(key: &dyn BlockCipher, chain: &mut Block, block: &[u8]) {
+    mix(chain, block);
+    key.encrypt_block(chain);
 }
 
 impl Drop for BlockMac {

@@ -5,6 +5,7 @@ pub mod aes;
 mod aws;
 mod aws_lattice;
 mod brainpool;
+pub mod block;
 pub mod check_value;
 pub mod cmac;
 pub mod curve;
@@ -28,6 +29,7 @@ pub mod random;
 pub mod rsa;
 mod rsa_padding;
 pub mod slh_dsa;
+pub mod seed;
 pub mod x25519;
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::aes::{Aes, BLOCK};
+use super::aes::BLOCK;
+use super::block::BlockCipher;
 use super::cmac::{BlockMac, Subkeys};
 use super::digest::Hasher;
 use super::hmac::HmacKey;
@@ -14,7 +15,7 @@ use super::hmac::HmacKey;
 pub enum Prf {
     Hmac(Arc<HmacKey>),
     /// CMAC or XCBC: the subkeys say which.
-    Block(Arc<Aes>, Arc<Subkeys>),
+    Block(Arc<dyn BlockCipher>, Arc<Subkeys>),
 }
 
 /// An input on its way.

@@ -31,9 +31,18 @@ pub(super) const SECRET_KEYS: &[CK_KEY_TYPE] = &[
     CKK_SHA3_256_HMAC,
     CKK_SHA3_384_HMAC,
     CKK_SHA3_512_HMAC,
+    CKK_SHA512_T_HMAC,
+    CKK_BLAKE2B_160_HMAC,
+    CKK_BLAKE2B_256_HMAC,
+    CKK_BLAKE2B_384_HMAC,
+    CKK_BLAKE2B_512_HMAC,
+    CKK_MD5_HMAC,
+    CKK_RIPEMD160_HMAC,
     CKK_HKDF,
     CKK_CHACHA20,
     CKK_POLY1305,
+    CKK_SALSA20,
+    CKK_AES_XTS,
     CKK_DES,
     CKK_DES2,
     CKK_DES3,
@@ -109,6 +118,10 @@ pub(super) fn generate_value(template: &Attributes, fits: impl FnOnce(usize) -> 
     template.get(CKA_VALUE_LEN).ok_or(Code::TemplateIncomplete)?;
     let len = template.ulong(CKA_VALUE_LEN).and_then(|len| usize::try_from(len).ok());
     let len = len.filter(|&len| fits(len)).ok_or(Code::AttributeValueInvalid)?;
+    fresh(len)
+}
+
+fn fresh(len: usize) -> Result<Vec<Attribute>> {
     let mut value = Zeroizing::new(vec![0; len]);
     random::fill(&mut value)?;
     Ok(vec![Attribute { ty: CKA_VALUE, value: Value::Bytes(value) }])
@@ -117,6 +130,15 @@ pub(super) fn generate_value(template: &Attributes, fits: impl FnOnce(usize) -> 
 /// For key types that take any length: 1 to [`MAX_SECRET`] bytes.
 pub(super) fn generate_any_length(_: &'static Row, _: &Params, template: &Attributes) -> Result<Vec<Attribute>> {
     generate_value(template, |len| (1..=MAX_SECRET).contains(&len))
+}
+
+/// For key types of one length: that of the row's keys, in bytes. A template that gives another is not consistent with
+/// the key type: `CKR_TEMPLATE_INCONSISTENT`.
+pub(super) fn generate_fixed(row: &'static Row, _: &Params, template: &Attributes) -> Result<Vec<Attribute>> {
+    if template.get(CKA_VALUE_LEN).is_some() && template.ulong(CKA_VALUE_LEN) != Some(row.size.0) {
+        return Err(Code::TemplateInconsistent.into());
+    }
+    fresh(usize::try_from(row.size.0).map_err(|_| Code::GeneralError)?)
 }
 
 /// The leading `length` bytes of `material`, or all; `CKR_KEY_SIZE_RANGE` where there are fewer.

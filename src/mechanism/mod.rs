@@ -2,6 +2,7 @@
 //! algorithms are in `crypto`.
 
 pub mod aes;
+pub mod cipher;
 pub mod dh;
 pub mod digest;
 pub mod dsa;
@@ -20,3 +21,5 @@ pub mod rsa;
 pub mod secret_key;
 mod signing;
 pub mod table;
+#[cfg(test)]
+mod testing;

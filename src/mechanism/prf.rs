@@ -1,13 +1,11 @@
 //! The pseudo-random functions that parameters of derivations name.
 
-use std::sync::Arc;
-
 use cryptoki_sys::*;
 
 use super::digest::of_hash;
 use super::secret_key::SecretKey;
-use crate::crypto::aes::{Aes, BLOCK};
-use crate::crypto::cmac::Subkeys;
+use crate::crypto::aes::BLOCK;
+use crate::crypto::block::Cipher;
 use crate::crypto::prf::Prf;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
@@ -16,14 +14,16 @@ use crate::secret::SecretBytes;
 /// `CKR_KEY_SIZE_RANGE` where the cipher has no such key.
 pub(super) fn of_mechanism(mechanism: CK_MECHANISM_TYPE, key: &SecretKey) -> Result<Prf> {
     Ok(match mechanism {
-        CKM_AES_CMAC => block(key.cmac()?),
-        CKM_AES_XCBC_MAC => block(key.xcbc()?),
+        CKM_AES_CMAC => {
+            let (aes, subkeys) = key.cmac(Cipher::Aes)?;
+            Prf::Block(aes, subkeys)
+        }
+        CKM_AES_XCBC_MAC => {
+            let (aes, subkeys) = key.xcbc()?;
+            Prf::Block(aes, subkeys)
+        }
         _ => Prf::Hmac(key.hmac(of_hash(hash_of(mechanism)?)?)?),
     })
-}
-
-fn block((aes, subkeys): (Arc<Aes>, Arc<Subkeys>)) -> Prf {
-    Prf::Block(aes, subkeys)
 }
 
 /// The hash (`CKM_`) of an HMAC mechanism.

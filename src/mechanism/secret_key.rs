@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::key::Key;
 use crate::crypto::aes::Aes;
+use crate::crypto::block::{BlockCipher, Cipher};
 use crate::crypto::cmac::{self, Subkeys};
 use crate::crypto::digest::Digest;
 use crate::crypto::gcm::GcmKey;
@@ -16,7 +17,9 @@ pub struct SecretKey {
     value: SecretBytes,
     aes: OnceLock<Arc<Aes>>,
     gcm: OnceLock<Arc<GcmKey>>,
-    cmac: OnceLock<Arc<Subkeys>>,
+    /// Of a cipher that is not AES. A key has one type, and so one cipher.
+    other: OnceLock<(Cipher, Arc<dyn BlockCipher>)>,
+    cmac: OnceLock<(Cipher, Arc<Subkeys>)>,
     xcbc: OnceLock<(Arc<Aes>, Arc<Subkeys>)>,
     hmac: [OnceLock<Arc<HmacKey>>; Digest::ALL.len()],
 }
@@ -27,6 +30,7 @@ impl SecretKey {
             value,
             aes: OnceLock::new(),
             gcm: OnceLock::new(),
+            other: OnceLock::new(),
             cmac: OnceLock::new(),
             xcbc: OnceLock::new(),
             hmac: Default::default(),
@@ -57,10 +61,19 @@ impl SecretKey {
         once(&self.gcm, || Ok(Arc::new(GcmKey::new(self.value())?)))
     }
 
-    pub fn cmac(&self) -> Result<(Arc<Aes>, Arc<Subkeys>)> {
-        let aes = self.aes()?;
-        let subkeys = once(&self.cmac, || Ok(Arc::new(Subkeys::cmac(&aes))))?;
-        Ok((aes, subkeys))
+    /// As a key of `cipher`; `CKR_KEY_SIZE_RANGE` where that has no keys of this length.
+    pub fn block(&self, cipher: Cipher) -> Result<Arc<dyn BlockCipher>> {
+        match cipher {
+            Cipher::Aes => Ok(self.aes()?),
+            _ => once_of(&self.other, cipher, || cipher.key(self.value())),
+        }
+    }
+
+    /// As [`SecretKey::block`], with CMAC's subkeys.
+    pub fn cmac(&self, cipher: Cipher) -> Result<(Arc<dyn BlockCipher>, Arc<Subkeys>)> {
+        let key = self.block(cipher)?;
+        let subkeys = once_of(&self.cmac, cipher, || Ok(Arc::new(Subkeys::cmac(&*key))))?;
+        Ok((key, subkeys))
     }
 
     /// `CKR_KEY_SIZE_RANGE` unless it has 16 bytes.
@@ -85,5 +98,13 @@ fn once<T: Clone>(place: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Resu
             let made = make()?;
             Ok(place.get_or_init(|| made).clone())
         }
+    }
+}
+
+/// As [`once`], where what is kept is `cipher`'s; another cipher's is made anew each time.
+fn once_of<T: Clone>(place: &OnceLock<(Cipher, T)>, cipher: Cipher, make: impl Fn() -> Result<T>) -> Result<T> {
+    match once(place, || Ok((cipher, make()?)))? {
+        (of, value) if of == cipher => Ok(value),
+        _ => make(),
     }
 }

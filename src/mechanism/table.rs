@@ -40,7 +40,8 @@ pub enum ParamKind {
     EcdhAesWrap,
     Object,
     Data,
-    CbcData,
+    /// `CK_AES_CBC_ENCRYPT_DATA_PARAMS` and its kin, with an IV of so many bytes.
+    CbcData(usize),
     Number,
     /// A bare number of any length, most significant byte first: the other party's public value.
     Integer,
@@ -78,6 +79,9 @@ pub enum Offer {
 /// `begin(Use::Decrypt)`, whether or not the row also offers encryption to applications.
 pub struct Does {
     pub begin: Option<Begin>,
+    /// To a multiple of how many bytes `C_WrapKey` fills up with zeros what it wraps; 1 where the mechanism takes any
+    /// length. (As a cipher, such a mechanism refuses other lengths.)
+    pub wrap_multiple: usize,
     /// The key's own attributes (`CKA_VALUE`, ...); the template says the length and parameters wanted.
     pub generate: Option<Generate>,
     /// Those of the public key and of the private key.
@@ -120,6 +124,7 @@ fn history(bases: &[&Attributes]) -> Heritage {
 
 pub const NOTHING: Does = Does {
     begin: None,
+    wrap_multiple: 1,
     generate: None,
     generate_pair: None,
     generates: CKO_SECRET_KEY,
@@ -245,6 +250,7 @@ const FAMILIES: &[&[Row]] = &[
     super::dsa::ROWS,
     super::pqc::ROWS,
     super::aes::ROWS,
+    super::cipher::ROWS,
     super::digest::ROWS,
     super::mac::ROWS,
     super::kdf::ROWS,

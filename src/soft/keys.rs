@@ -6,9 +6,9 @@ use super::Soft;
 use super::begin::{begin, permit, reauthenticates};
 use super::manage::{may_keep, standard_form};
 use crate::error::{Code, Error, Result};
+use crate::mechanism::key;
 use crate::mechanism::plan::said;
 use crate::mechanism::table::Row;
-use crate::mechanism::{aes, key};
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
 use crate::secret::SecretBytes;
@@ -72,7 +72,7 @@ impl Soft {
         {
             return Err(Code::KeyHandleInvalid.into());
         }
-        let plain = plain_form(&whole, aes::wrap_multiple(row.ty))?;
+        let plain = plain_form(&whole, row.does.wrap_multiple)?;
         let wrapper_key = wrapper.key(&view)?;
         let mut operation = begin(row, Use::Encrypt, &mechanism.params, Some(&wrapper_key)).map_err(wrapping_code)?;
         let size = operation.size(crate::token::Step::Whole, plain.len()).map_err(wrapping_code)?;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
+use super::super::cipher::direction;
 use super::super::key::Key;
 use super::super::secret_key::SecretKey;
 use super::super::table::Row;
-use super::direction;
 use crate::crypto::aes::Direction;
 use crate::crypto::gcm::{Gcm, MAX_DATA};
 use crate::error::{Code, Result};

@@ -1,58 +1,24 @@
 //! Parts against the whole, restarts, lengths and codes. Published vectors are in tests/symmetric.
 
 use super::super::table::row;
+use super::super::testing::{
+    self, begin as begin_with, cipher_in_parts, data, derive, in_parts, key, mac_in_parts, step,
+};
 use super::*;
-use crate::token::{Size, Step};
+use crate::object::Attributes;
+use crate::token::{Attribute, Step};
 
 const KEY: [u8; 32] = [
     0x60, 0x3d, 0xeb, 0x10, 0x15, 0xca, 0x71, 0xbe, 0x2b, 0x73, 0xae, 0xf0, 0x85, 0x7d, 0x77, 0x81, 0x1f, 0x35, 0x2c,
     0x07, 0x3b, 0x61, 0x08, 0xd7, 0x2d, 0x98, 0x10, 0xa3, 0x09, 0x14, 0xdf, 0xf4,
 ];
 
-fn key(value: &[u8]) -> Arc<Key> {
-    Arc::new(Key::Secret(SecretKey::new(SecretBytes::copy_from(value))))
-}
-
 fn begin(ty: CK_MECHANISM_TYPE, what: Use, params: &Params) -> Result<Box<dyn Operation>, Code> {
     begin_with(ty, what, params, &KEY)
 }
 
-fn begin_with(ty: CK_MECHANISM_TYPE, what: Use, params: &Params, value: &[u8]) -> Result<Box<dyn Operation>, Code> {
-    let row = row(ty).unwrap();
-    row.does.begin.unwrap()(row, what, params, Some(&key(value))).map_err(|e| e.code())
-}
-
-/// Makes the step with exactly the room that its size asks for.
-fn step(operation: &mut dyn Operation, step: Step, input: &[u8]) -> Result<Vec<u8>, Code> {
-    let size = operation.size(step, input.len()).map_err(|e| e.code())?;
-    let mut out = vec![0x55; size.bound()];
-    let written = match step {
-        Step::Whole => operation.whole(input, &mut out),
-        Step::Update => operation.update(input, &mut out),
-        Step::Finish => operation.finish(&mut out),
-    };
-    out.truncate(written.map_err(|e| e.code())?);
-    if let Size::Exactly(exactly) = size {
-        assert_eq!(out.len(), exactly, "{step:?}");
-    }
-    Ok(out)
-}
-
 fn whole(ty: CK_MECHANISM_TYPE, what: Use, params: &Params, input: &[u8]) -> Result<Vec<u8>, Code> {
-    step(&mut *begin(ty, what, params)?, Step::Whole, input)
-}
-
-fn in_parts(operation: &mut dyn Operation, parts: &[&[u8]]) -> Result<Vec<u8>, Code> {
-    let mut out = Vec::new();
-    for part in parts {
-        out.extend(step(operation, Step::Update, part)?);
-    }
-    out.extend(step(operation, Step::Finish, &[])?);
-    Ok(out)
-}
-
-fn data(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 31 + 7) as u8).collect()
+    testing::whole(ty, what, params, &KEY, input)
 }
 
 fn iv_of(byte: u8) -> Params {
@@ -83,36 +49,13 @@ fn ciphers() -> Vec<(CK_MECHANISM_TYPE, Params, Params, usize)> {
 #[test]
 fn parts_make_the_whole_at_every_split_in_both_directions_and_again_after_a_restart() {
     for (ty, params, others, multiple) in ciphers() {
-        for len in [0, 1, 15, 16, 17, 31, 32, 33, 48, 64, 80].into_iter().filter(|len| len % multiple == 0) {
-            let plain = data(len);
-            let sealed = whole(ty, Use::Encrypt, &params, &plain).unwrap();
-            let sealed_otherwise = whole(ty, Use::Encrypt, &others, &plain).unwrap();
-            for (what, from, to, otherwise) in [
-                (Use::Encrypt, &plain, &sealed, (&plain, &sealed_otherwise)),
-                (Use::Decrypt, &sealed, &plain, (&sealed_otherwise, &plain)),
-            ] {
-                let mut operation = begin(ty, what, &params).unwrap();
-                for split in 0..=from.len() {
-                    let (one, two) = from.split_at(split);
-                    assert_eq!(in_parts(&mut *operation, &[one, two]).as_ref(), Ok(to), "{ty:#x} {len} {split}");
-                    assert!(operation.restart(&others));
-                    assert_eq!(step(&mut *operation, Step::Whole, otherwise.0).as_ref(), Ok(otherwise.1));
-                    assert!(operation.restart(&params));
-                    // Left in the middle, it forgets.
-                    operation.update(&[1; 3], &mut [0; 32]).unwrap();
-                    assert!(operation.restart(&params));
-                }
-                let bytes: Vec<&[u8]> = from.chunks(1).collect();
-                assert_eq!(in_parts(&mut *operation, &bytes).as_ref(), Ok(to), "{ty:#x} {len} byte by byte");
-                assert!(!operation.restart(&Params::Number(1)), "{ty:#x}");
-            }
-        }
+        let lengths = [0, 1, 15, 16, 17, 31, 32, 33, 48, 64, 80].into_iter().filter(|len| len % multiple == 0);
+        cipher_in_parts(ty, &KEY, |_| params.clone(), |_| others.clone(), lengths);
     }
 }
 
 #[test]
 fn macs_in_parts_and_again_after_a_restart() {
-    let key = &KEY[..16];
     for (ty, params, len) in [
         (CKM_AES_CMAC, Params::None, 16),
         (CKM_AES_CMAC_GENERAL, Params::MacLength(5), 5),
@@ -121,32 +64,7 @@ fn macs_in_parts_and_again_after_a_restart() {
         (CKM_AES_XCBC_MAC, Params::None, 16),
         (CKM_AES_XCBC_MAC_96, Params::None, 12),
     ] {
-        let mut sign = begin_with(ty, Use::Sign, &params, key).unwrap();
-        let mut verify = begin_with(ty, Use::Verify, &params, key).unwrap();
-        for data in [0, 1, 15, 16, 17, 32, 33].map(data) {
-            let mac = step(&mut *sign, Step::Whole, &data).unwrap();
-            assert_eq!(mac.len(), len);
-            for split in 0..=data.len() {
-                assert!(sign.restart(&params) && verify.restart(&params));
-                let (one, two) = data.split_at(split);
-                assert_eq!(in_parts(&mut *sign, &[one, two]).as_ref(), Ok(&mac), "{ty:#x} {split}");
-                verify.update(one, &mut []).unwrap();
-                verify.update(two, &mut []).unwrap();
-                verify.verify(None, &mac).unwrap();
-            }
-            for at in 0..len {
-                let mut wrong = mac.clone();
-                wrong[at] ^= 0x10;
-                assert!(verify.restart(&params));
-                let refused = verify.verify(Some(&data), &wrong).unwrap_err().code();
-                assert_eq!(refused, Code::SignatureInvalid);
-            }
-            for other in [&mac[1..], &[&mac[..], &[0]].concat()] {
-                assert!(verify.restart(&params));
-                assert_eq!(verify.verify(Some(&data), other).unwrap_err().code(), Code::SignatureLenRange);
-            }
-            assert!(sign.restart(&params));
-        }
+        mac_in_parts(ty, &KEY[..16], &params, len);
     }
     for len in [0, 17, u64::MAX] {
         let refused = begin(CKM_AES_CMAC_GENERAL, Use::Sign, &Params::MacLength(len)).err();
@@ -431,15 +349,10 @@ fn keys_are_generated_in_the_three_sizes_and_no_other() {
 
 #[test]
 fn derivation_encrypts_the_data() {
-    let base = key(&KEY);
-    let derive = |ty, params: Params, length| {
-        let row = row(ty).unwrap();
-        let from = Derivation::new(row, &params, &base, length);
-        row.does.derive.unwrap()(&from).map(|value| value.expose().clone()).map_err(|e| e.code())
-    };
-    let ecb = |len, length| derive(CKM_AES_ECB_ENCRYPT_DATA, Params::Data(data(len).into()), length);
+    let ecb = |len, length| derive(CKM_AES_ECB_ENCRYPT_DATA, &Params::Data(data(len).into()), &KEY, length);
     let cbc = |len, length| {
-        derive(CKM_AES_CBC_ENCRYPT_DATA, Params::CbcData { iv: [1; BLOCK], data: data(len).into() }, length)
+        let params = Params::CbcData { iv: [1; BLOCK][..].into(), data: data(len).into() };
+        derive(CKM_AES_CBC_ENCRYPT_DATA, &params, &KEY, length)
     };
     let by_ecb = whole(CKM_AES_ECB, Use::Encrypt, &Params::None, &data(48)).unwrap();
     let by_cbc = whole(CKM_AES_CBC, Use::Encrypt, &iv_of(1), &data(48)).unwrap();

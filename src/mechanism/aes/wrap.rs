@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use super::block::unpadded;
-use super::{bad_length, iv_or};
+use super::super::cipher::bad_length;
+use super::super::cipher::block::unpadded;
+use super::iv_or;
 use crate::crypto::aes::{Aes, Direction};
 use crate::crypto::keywrap::{self, KW_IV, KWP_IV, SEMIBLOCK};
 use crate::error::{Code, Result};

@@ -34,7 +34,7 @@ const fn row(ty: CK_MECHANISM_TYPE, name: &'static str) -> Row {
     }
 }
 
-fn params<'a>(params: &'a Params) -> Result<&'a HkdfParams> {
+fn params(params: &Params) -> Result<&HkdfParams> {
     match params {
         Params::Hkdf(params) if params.extract || params.expand => Ok(params),
         _ => Err(Code::MechanismParamInvalid.because("HKDF must extract, expand, or both")),

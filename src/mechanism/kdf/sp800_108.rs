@@ -176,7 +176,8 @@ impl<'a> Layout<'a> {
 
 /// Whole bytes, as many as `most`.
 fn format(number: &NumberFormat, most: usize) -> Result<Format> {
-    let len = usize::try_from(number.bits / 8).ok().filter(|len| (1..=most).contains(len) && number.bits % 8 == 0);
+    let len =
+        usize::try_from(number.bits / 8).ok().filter(|len| (1..=most).contains(len) && number.bits.is_multiple_of(8));
     let len = len.ok_or_else(|| invalid("a number in the input is 8, 16, 24 or 32 bits wide; a length up to 64"))?;
     Ok(Format { len, little_endian: number.little_endian })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeLess};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{bad_length, iv};
-use crate::crypto::aes::{Aes, BLOCK, Block, Direction};
+use super::{bad_length, iv_block};
+use crate::crypto::block::{Block, BlockCipher, Direction, MAX_BLOCK};
 use crate::error::{Code, Result};
 use crate::token::{Operation, Params, Size, Step};
 
@@ -19,17 +19,19 @@ pub(super) enum Mode {
 
 impl Mode {
     /// Where the chain starts; ECB has none and keeps zeros.
-    fn chain(self, params: &Params) -> Result<Block> {
+    fn chain(self, block: usize, params: &Params) -> Result<Block> {
         match (self, params) {
-            (Mode::Ecb, Params::None) => Ok([0; BLOCK]),
+            (Mode::Ecb, Params::None) => Ok([0; MAX_BLOCK]),
             (Mode::Ecb, _) => Err(Code::MechanismParamInvalid.into()),
-            (Mode::Cbc | Mode::CbcPad, params) => iv(params),
+            (Mode::Cbc | Mode::CbcPad, params) => iv_block(block, params),
         }
     }
 }
 
 pub(super) struct BlockOperation {
-    key: Arc<Aes>,
+    key: Arc<dyn BlockCipher>,
+    /// Length of a block in bytes.
+    block: usize,
     mode: Mode,
     direction: Direction,
     chain: Block,
@@ -39,8 +41,15 @@ pub(super) struct BlockOperation {
 }
 
 impl BlockOperation {
-    pub(super) fn new(key: Arc<Aes>, mode: Mode, direction: Direction, params: &Params) -> Result<BlockOperation> {
-        Ok(BlockOperation { key, mode, direction, chain: mode.chain(params)?, kept: [0; BLOCK], have: 0 })
+    pub(super) fn new(
+        key: Arc<dyn BlockCipher>,
+        mode: Mode,
+        direction: Direction,
+        params: &Params,
+    ) -> Result<BlockOperation> {
+        let block = key.block_len();
+        let chain = mode.chain(block, params)?;
+        Ok(BlockOperation { key, block, mode, direction, chain, kept: [0; MAX_BLOCK], have: 0 })
     }
 
     fn pads(&self) -> bool {
@@ -55,15 +64,17 @@ impl BlockOperation {
     fn ready(&self, total: usize) -> usize {
         let last = usize::from(self.pads() && self.direction == Direction::Decrypt);
         let ready = total.saturating_sub(last);
-        ready - ready % BLOCK
+        ready - ready % self.block
     }
 
     /// How many bytes come out where the input ends after `total` bytes, kept ones included.
     fn rest(&self, total: usize) -> Result<Size> {
         let bad = bad_length(self.direction);
-        let whole = total.is_multiple_of(BLOCK);
+        let whole = total.is_multiple_of(self.block);
         match (self.pads(), self.direction) {
-            (true, Direction::Encrypt) => Ok(Size::Exactly((total - total % BLOCK).checked_add(BLOCK).ok_or(bad)?)),
+            (true, Direction::Encrypt) => {
+                Ok(Size::Exactly((total - total % self.block).checked_add(self.block).ok_or(bad)?))
+            }
             (true, Direction::Decrypt) if whole && total > 0 => Ok(Size::AtMost(total - 1)),
             (false, _) if whole => Ok(Size::Exactly(total)),
             _ => Err(bad.into()),
@@ -85,9 +96,10 @@ impl BlockOperation {
     }
 
     fn last_block(&mut self) -> Result<Zeroizing<Block>> {
-        let mut block = Zeroizing::new([0; BLOCK]);
+        let mut block = Zeroizing::new([0; MAX_BLOCK]);
         let kept = Zeroizing::new(self.kept);
-        self.blocks(&*kept, &mut *block)?;
+        let (kept, out) = kept.get(..self.block).zip(block.get_mut(..self.block)).ok_or(Code::GeneralError)?;
+        self.blocks(kept, out)?;
         Ok(block)
     }
 }
@@ -105,10 +117,10 @@ impl Operation for BlockOperation {
         let ready = self.ready(self.total(input.len())?);
         let mut out = out.get_mut(..ready).ok_or(Code::GeneralError)?;
         if ready > 0 && self.have > 0 {
-            let (now, later) = input.split_at_checked(BLOCK - self.have).ok_or(Code::GeneralError)?;
+            let (now, later) = input.split_at_checked(self.block - self.have).ok_or(Code::GeneralError)?;
             self.keep(now);
-            let (first, others) = out.split_first_chunk_mut::<BLOCK>().ok_or(Code::GeneralError)?;
-            *first = *self.last_block()?;
+            let (first, others) = out.split_at_mut_checked(self.block).ok_or(Code::GeneralError)?;
+            first.copy_from_slice(self.last_block()?.get(..self.block).ok_or(Code::GeneralError)?);
             self.have = 0;
             (input, out) = (later, others);
         }
@@ -125,13 +137,13 @@ impl Operation for BlockOperation {
         }
         let (block, len) = match self.direction {
             Direction::Encrypt => {
-                let padding = (BLOCK - self.have) as u8;
+                let padding = (self.block - self.have) as u8;
                 self.kept.iter_mut().skip(self.have).for_each(|byte| *byte = padding);
-                (self.last_block()?, BLOCK)
+                (self.last_block()?, self.block)
             }
             Direction::Decrypt => {
                 let block = self.last_block()?;
-                let len = unpadded(&*block).ok_or(Code::EncryptedDataInvalid)?;
+                let len = block.get(..self.block).and_then(unpadded).ok_or(Code::EncryptedDataInvalid)?;
                 (block, len)
             }
         };
@@ -141,7 +153,7 @@ impl Operation for BlockOperation {
     }
 
     fn restart(&mut self, params: &Params) -> bool {
-        let Ok(chain) = self.mode.chain(params) else { return false };
+        let Ok(chain) = self.mode.chain(self.block, params) else { return false };
         self.chain = chain;
         self.kept.zeroize();
         self.have = 0;
@@ -157,7 +169,7 @@ impl Drop for BlockOperation {
 
 /// The length of what stands before the padding of PKCS #7 in `block`, the last one, of at most 255 bytes. `None` where there
 /// is no such padding; the time tells nothing of why.
-pub(super) fn unpadded(block: &[u8]) -> Option<usize> {
+pub(in crate::mechanism) fn unpadded(block: &[u8]) -> Option<usize> {
     let size = u8::try_from(block.len()).ok()?;
     let padding = *block.last()?;
     let mut good = !padding.ct_eq(&0) & !size.ct_lt(&padding);
