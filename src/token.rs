@@ -90,6 +90,23 @@ pub enum Params {
         aad: Bytes,
         tag_bits: u64,
     },
+    /// `CK_CCM_PARAMS`, and `CK_CCM_WRAP_PARAMS` with a nonce of the caller's.
+    Ccm {
+        data_len: u64,
+        nonce: Bytes,
+        aad: Bytes,
+        mac_len: u64,
+    },
+    /// `CK_CHACHA20_PARAMS` and `CK_SALSA20_PARAMS`: the first block's number.
+    Salsa {
+        block: u64,
+        nonce: Bytes,
+    },
+    /// `CK_SALSA20_CHACHA20_POLY1305_PARAMS`.
+    SalsaAead {
+        nonce: Bytes,
+        aad: Bytes,
+    },
     /// `CK_MAC_GENERAL_PARAMS`: length of the MAC in bytes.
     MacLength(u64),
     /// `CK_RSA_PKCS_PSS_PARAMS`.
@@ -150,6 +167,28 @@ pub enum Params {
     IkeExpand(Box<IkeExpandParams>),
     /// A vendor mechanism that only a forwarded module understands.
     Opaque(Bytes),
+}
+
+impl Params {
+    /// For wrapping a key of `len` bytes: CCM takes its length from the key, whatever the parameters say (PKCS#11 3.2,
+    /// AES-CCM Authenticated Wrap / Unwrap).
+    pub fn for_wrapping(&self, len: usize) -> Params {
+        let mut params = self.clone();
+        if let Params::Ccm { data_len, .. } = &mut params {
+            *data_len = len as u64;
+        }
+        params
+    }
+
+    /// For unwrapping so many bytes, the MAC among them.
+    pub fn for_unwrapping(&self, len: usize) -> Params {
+        match self {
+            Params::Ccm { mac_len, .. } => {
+                self.for_wrapping(len.saturating_sub(usize::try_from(*mac_len).unwrap_or(usize::MAX)))
+            }
+            _ => self.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,6 +334,11 @@ pub trait Operation: Send {
     fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
         let _ = (input, signature);
         Err(Code::FunctionNotSupported.into())
+    }
+
+    /// `C_DigestKey`: a key's value as further input. `CKR_KEY_INDIGESTIBLE` where the digest would give it away.
+    fn digest_key(&mut self, value: &[u8]) -> Result<()> {
+        self.update(value, &mut []).map(drop)
     }
 
     /// Makes an operation that has ended ready for new parameters under the same key, without allocating.

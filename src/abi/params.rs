@@ -61,6 +61,19 @@ fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> 
             Ok(Params::Ctr { counter_bits: ulCounterBits, block: cb })
         }
         ParamKind::Gcm => gcm(parameter),
+        ParamKind::Ccm => ccm(parameter),
+        ParamKind::ChaCha20 => {
+            let CK_CHACHA20_PARAMS { pBlockCounter, blockCounterBits, pNonce, ulNonceBits } = structure(parameter)?;
+            salsa(pBlockCounter, blockCounterBits, pNonce, ulNonceBits)
+        }
+        ParamKind::Salsa20 => {
+            let CK_SALSA20_PARAMS { pBlockCounter, pNonce, ulNonceBits } = structure(parameter)?;
+            salsa(pBlockCounter, 64, pNonce, ulNonceBits)
+        }
+        ParamKind::SalsaAead => {
+            let CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce, ulNonceLen, pAAD, ulAADLen } = structure(parameter)?;
+            Ok(Params::SalsaAead { nonce: bytes(pNonce, nonce_len(ulNonceLen)?)?, aad: bytes(pAAD, ulAADLen)? })
+        }
         ParamKind::MacLength => Ok(Params::MacLength(structure::<CK_ULONG>(parameter)?)),
         ParamKind::Number => Ok(Params::Number(structure::<CK_ULONG>(parameter)?)),
         ParamKind::Object => Ok(Params::Object(object(structure::<CK_ULONG>(parameter)?)?)),
@@ -124,6 +137,51 @@ fn gcm(parameter: &In) -> Result<Params> {
     };
     let (iv, aad) = (bytes(short.iv, short.iv_len)?, bytes(short.aad, short.aad_len)?);
     Ok(Params::Gcm { iv, aad, tag_bits: short.tag_bits })
+}
+
+fn ccm(parameter: &In) -> Result<Params> {
+    let params = match parameter.structure() {
+        Some(params) => params,
+        None => {
+            let CK_CCM_WRAP_PARAMS {
+                ulDataLen,
+                pNonce,
+                ulNonceLen,
+                ulNonceFixedBits: _,
+                nonceGenerator,
+                pAAD,
+                ulAADLen,
+                ulMACLen,
+            } = structure(parameter)?;
+            if nonceGenerator != CKG_NO_GENERATE {
+                return Err(Code::MechanismParamInvalid.because("a CCM nonce is taken, not generated: CKG_NO_GENERATE"));
+            }
+            CK_CCM_PARAMS { ulDataLen, pNonce, ulNonceLen, pAAD, ulAADLen, ulMACLen }
+        }
+    };
+    let CK_CCM_PARAMS { ulDataLen, pNonce, ulNonceLen, pAAD, ulAADLen, ulMACLen } = params;
+    let (nonce, aad) = (bytes(pNonce, ulNonceLen)?, bytes(pAAD, ulAADLen)?);
+    Ok(Params::Ccm { data_len: ulDataLen, nonce, aad, mac_len: ulMACLen })
+}
+
+/// The block counter's bytes are in the ciphers' own order, the lowest first. The nonce of RFC 8439 goes with a counter of
+/// 32 bits, the others with 64 (PKCS#11 3.2, ChaCha20 mechanism); there 32 do, with zeros above.
+fn salsa(counter: *const u8, counter_bits: CK_ULONG, nonce: *const u8, nonce_bits: CK_ULONG) -> Result<Params> {
+    if !matches!((counter_bits, nonce_bits), (32, 64 | 96 | 192) | (64, 64 | 192)) {
+        return Err(invalid());
+    }
+    let counter = bytes(counter, counter_bits / 8)?;
+    let block = counter.iter().rev().fold(0, |block, byte| (block << 8) | u64::from(*byte));
+    Ok(Params::Salsa { block, nonce: bytes(nonce, nonce_bits / 8)? })
+}
+
+/// In bytes. The specification has bits; clients are known to give bytes, and no length is the one as well as the other.
+fn nonce_len(len: CK_ULONG) -> Result<CK_ULONG> {
+    match len {
+        64 | 96 | 192 => Ok(len / 8),
+        8 | 12 | 24 => Ok(len),
+        _ => Err(invalid()),
+    }
 }
 
 fn oaep(parameter: &In) -> Result<OaepParams> {

@@ -175,6 +175,13 @@ pub struct CounterStream {
     pub(super) used: u32,
 }
 
+impl CounterStream {
+    /// From this counter block on.
+    pub fn new(block: Block) -> CounterStream {
+        CounterStream { block, pad: [0; MAX_BLOCK], used: 0 }
+    }
+}
+
 impl Drop for CounterStream {
     fn drop(&mut self) {
         self.pad.zeroize();
@@ -198,7 +205,7 @@ impl Counter {
         // Blocks beyond the present one. Where the product is too large for 128 bits no caller will ever get there.
         let block_len = MAX_BLOCK as u128;
         let left = (highest - count).checked_mul(block_len).and_then(|left| left.checked_add(block_len));
-        Some(Counter { stream: CounterStream { block, pad: [0; MAX_BLOCK], used: 0 }, left })
+        Some(Counter { stream: CounterStream::new(block), left })
     }
 
     /// Whether `len` further bytes can be had under this counter.

@@ -1,11 +1,13 @@
-//! SHA-1, SHA-2 and SHA-3, as one type. RustCrypto stands behind all of them.
+//! The hash functions, as one type. RustCrypto stands behind all of them.
 
 use std::ops::Deref;
 
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
+use sha2::digest::consts::{U20, U32, U48, U64};
 use sha2::digest::{FixedOutputReset, Reset, Update};
 use zeroize::Zeroize;
 
+use super::sha512t::{Bits, Sha512T};
 use crate::error::{Code, Result};
 
 /// The longest output, in bytes.
@@ -35,92 +37,173 @@ impl Drop for Hash {
 }
 
 macro_rules! digests {
-    ($($name:ident = $ty:ty, $len:literal, $block:literal, $number:literal;)*) => {
+    ($($name:ident = $ty:ty, $len:literal, $block:literal, $number:literal, $state:ident;)*) => {
         /// A hash function.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(non_camel_case_types)]
-        pub enum Digest { $($name,)* }
+        pub enum Digest {
+            $($name,)*
+            /// SHA-512/t, for any t.
+            Sha512T(Bits),
+        }
 
         #[allow(clippy::len_without_is_empty)]
         impl Digest {
+            /// All but the many of [`Digest::Sha512T`].
             pub const ALL: &'static [Digest] = &[$(Digest::$name,)*];
 
             /// Length of the output in bytes.
             pub const fn len(self) -> usize {
-                match self { $(Digest::$name => $len,)* }
+                match self {
+                    $(Digest::$name => $len,)*
+                    Digest::Sha512T(bits) => bits.len(),
+                }
             }
 
             /// Length of the compression function's block (for SHA-3, the rate) in bytes: HMAC's block.
             pub const fn block_len(self) -> usize {
-                match self { $(Digest::$name => $block,)* }
+                match self {
+                    $(Digest::$name => $block,)*
+                    Digest::Sha512T(_) => 128,
+                }
             }
 
             /// A number that never changes, for saved states.
             pub const fn number(self) -> u8 {
-                match self { $(Digest::$name => $number,)* }
+                match self {
+                    $(Digest::$name => $number,)*
+                    Digest::Sha512T(_) => SHA512_T,
+                }
             }
 
-            pub fn from_number(number: u8) -> Option<Digest> {
-                Digest::ALL.iter().copied().find(|digest| digest.number() == number)
-            }
         }
 
         #[derive(Clone)]
-        enum State { $($name($ty),)* }
+        enum State {
+            $($name($ty),)*
+            Sha512T(Sha512T),
+        }
 
         impl State {
             fn new(digest: Digest) -> State {
-                match digest { $(Digest::$name => State::$name(<$ty>::default()),)* }
+                match digest {
+                    $(Digest::$name => State::$name(<$ty>::default()),)*
+                    Digest::Sha512T(bits) => State::Sha512T(Sha512T::new(bits)),
+                }
             }
 
             fn digest(&self) -> Digest {
-                match self { $(State::$name(_) => Digest::$name,)* }
+                match self {
+                    $(State::$name(_) => Digest::$name,)*
+                    State::Sha512T(state) => Digest::Sha512T(state.bits()),
+                }
             }
 
             fn update(&mut self, data: &[u8]) {
-                match self { $(State::$name(state) => Update::update(state, data),)* }
+                match self {
+                    $(State::$name(state) => Update::update(state, data),)*
+                    State::Sha512T(state) => state.update(data),
+                }
             }
 
             fn finish_reset(&mut self, out: &mut [u8; MAX_LEN]) {
-                let Some(out) = out.get_mut(..self.digest().len()) else { return };
+                let len = self.digest().len();
                 match self {
                     // The lengths agree: a test compares `len` with the type's own for each row.
-                    $(State::$name(state) => if let Ok(out) = out.try_into() { state.finalize_into_reset(out) },)*
+                    $(State::$name(state) => if let Some(Ok(out)) = out.get_mut(..len).map(TryInto::try_into) {
+                        state.finalize_into_reset(out)
+                    },)*
+                    State::Sha512T(state) => state.finish_reset(out),
                 }
             }
 
             fn reset(&mut self) {
-                match self { $(State::$name(state) => Reset::reset(state),)* }
+                match self {
+                    $(State::$name(state) => Reset::reset(state),)*
+                    State::Sha512T(state) => state.reset(),
+                }
             }
 
-            fn save(&self) -> Vec<u8> {
-                match self { $(State::$name(state) => state.serialize().to_vec(),)* }
+            /// `None` where the library does not give its state away.
+            fn save(&self) -> Option<Vec<u8>> {
+                match self {
+                    $(State::$name(state) => $state!(save state),)*
+                    State::Sha512T(state) => Some(state.save()),
+                }
             }
 
-            fn restore(digest: Digest, saved: &[u8]) -> Option<State> {
-                Some(match digest {
-                    $(Digest::$name => {
-                        let saved: &SerializedState<$ty> = saved.try_into().ok()?;
-                        State::$name(<$ty>::deserialize(saved).ok()?)
-                    })*
+            fn restore(number: u8, saved: &[u8]) -> Option<State> {
+                Some(match number {
+                    $($number => State::$name($state!(restore $ty, saved)?),)*
+                    SHA512_T => State::Sha512T(Sha512T::restore(saved)?),
+                    _ => return None,
                 })
             }
         }
     };
 }
 
+impl Digest {
+    /// The last arc of the object identifier under 2.16.840.1.101.3.4.2, for NIST's hash functions but SHA-1.
+    pub const fn nist_arc(self) -> Option<u8> {
+        Some(match self {
+            Digest::Sha256 => 1,
+            Digest::Sha384 => 2,
+            Digest::Sha512 => 3,
+            Digest::Sha224 => 4,
+            Digest::Sha512_224 => 5,
+            Digest::Sha512_256 => 6,
+            Digest::Sha3_224 => 7,
+            Digest::Sha3_256 => 8,
+            Digest::Sha3_384 => 9,
+            Digest::Sha3_512 => 10,
+            _ => return None,
+        })
+    }
+}
+
+/// A state that can be saved.
+macro_rules! open {
+    (save $state:ident) => {
+        Some($state.serialize().to_vec())
+    };
+    (restore $ty:ty, $saved:ident) => {
+        <&SerializedState<$ty>>::try_from($saved).ok().and_then(|saved| <$ty>::deserialize(saved).ok())
+    };
+}
+
+/// One that cannot.
+macro_rules! closed {
+    (save $state:ident) => {{
+        let _ = $state;
+        None
+    }};
+    (restore $ty:ty, $saved:ident) => {
+        None::<$ty>
+    };
+}
+
+/// The number of [`Digest::Sha512T`].
+const SHA512_T: u8 = 64;
+
 digests! {
-    Sha1 = sha1::Sha1, 20, 64, 1;
-    Sha224 = sha2::Sha224, 28, 64, 2;
-    Sha256 = sha2::Sha256, 32, 64, 3;
-    Sha384 = sha2::Sha384, 48, 128, 4;
-    Sha512 = sha2::Sha512, 64, 128, 5;
-    Sha512_224 = sha2::Sha512_224, 28, 128, 6;
-    Sha512_256 = sha2::Sha512_256, 32, 128, 7;
-    Sha3_224 = sha3::Sha3_224, 28, 144, 8;
-    Sha3_256 = sha3::Sha3_256, 32, 136, 9;
-    Sha3_384 = sha3::Sha3_384, 48, 104, 10;
-    Sha3_512 = sha3::Sha3_512, 64, 72, 11;
+    Sha1 = sha1::Sha1, 20, 64, 1, open;
+    Sha224 = sha2::Sha224, 28, 64, 2, open;
+    Sha256 = sha2::Sha256, 32, 64, 3, open;
+    Sha384 = sha2::Sha384, 48, 128, 4, open;
+    Sha512 = sha2::Sha512, 64, 128, 5, open;
+    Sha512_224 = sha2::Sha512_224, 28, 128, 6, open;
+    Sha512_256 = sha2::Sha512_256, 32, 128, 7, open;
+    Sha3_224 = sha3::Sha3_224, 28, 144, 8, open;
+    Sha3_256 = sha3::Sha3_256, 32, 136, 9, open;
+    Sha3_384 = sha3::Sha3_384, 48, 104, 10, open;
+    Sha3_512 = sha3::Sha3_512, 64, 72, 11, open;
+    Blake2b160 = blake2::Blake2b<U20>, 20, 128, 12, closed;
+    Blake2b256 = blake2::Blake2b<U32>, 32, 128, 13, closed;
+    Blake2b384 = blake2::Blake2b<U48>, 48, 128, 14, closed;
+    Blake2b512 = blake2::Blake2b<U64>, 64, 128, 15, closed;
+    Md5 = md5::Md5, 16, 64, 16, open;
+    Ripemd160 = ripemd::Ripemd160, 20, 64, 17, open;
 }
 
 /// A running digest. A clone goes on from the same point.
@@ -163,14 +246,15 @@ impl Hasher {
         self.0.reset();
     }
 
-    /// The state, to be continued by [`Hasher::restore`] of the same [`Digest`]. It tells what was hashed last.
-    pub fn save(&self) -> Vec<u8> {
-        self.0.save()
+    /// The state, to be continued by [`Hasher::restore`] with the number of the same [`Digest`]. It tells what was hashed
+    /// last. `CKR_STATE_UNSAVEABLE` for BLAKE2b.
+    pub fn save(&self) -> Result<Vec<u8>> {
+        Ok(self.0.save().ok_or(Code::StateUnsaveable)?)
     }
 
-    /// `CKR_SAVED_STATE_INVALID` where `saved` is no state of `digest`.
-    pub fn restore(digest: Digest, saved: &[u8]) -> Result<Hasher> {
-        Ok(Hasher(State::restore(digest, saved).ok_or(Code::SavedStateInvalid)?))
+    /// `CKR_SAVED_STATE_INVALID` where `saved` is no state of the digest of that number.
+    pub fn restore(number: u8, saved: &[u8]) -> Result<Hasher> {
+        Ok(Hasher(State::restore(number, saved).ok_or(Code::SavedStateInvalid)?))
     }
 }
 
@@ -191,7 +275,7 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// FIPS 180-4 and FIPS 202 example values of "abc".
+    /// FIPS 180-4, FIPS 202, RFC 1321, RFC 7693 and RIPEMD-160 example values of "abc".
     #[test]
     fn known_answers() {
         let known = [
@@ -200,11 +284,17 @@ mod tests {
             (Digest::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             (Digest::Sha512_224, "4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa"),
             (Digest::Sha512_256, "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"),
+            (Digest::Md5, "900150983cd24fb0d6963f7d28e17f72"),
+            (Digest::Ripemd160, "8eb208f7e05d987a9b044a8e98c6b087f15a0bfc"),
+            (Digest::Blake2b160, "384264f676f39536840523f284921cdc68b6846b"),
+            (Digest::Blake2b256, "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"),
             (Digest::Sha3_256, "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
         ];
         for (digest, expected) in known {
             assert_eq!(hex(&hash(digest, b"abc")), expected, "{digest:?}");
         }
+        assert!(hex(&hash(Digest::Blake2b384, b"abc")).starts_with("6f56a82c8e7ef526dfe182eb5212f7db9df1317e57815dbd"));
+        assert!(hex(&hash(Digest::Blake2b512, b"abc")).starts_with("ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b7"));
         assert!(hex(&hash(Digest::Sha384, b"abc")).starts_with("cb00753f45a35e8bb5a03d699ac65007272c32ab0eded163"));
         assert!(hex(&hash(Digest::Sha512, b"abc")).starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"));
         assert!(hex(&hash(Digest::Sha3_224, b"abc")).starts_with("e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad"));
@@ -222,21 +312,30 @@ mod tests {
         }
         same!(Sha1 sha1::Sha1, Sha224 sha2::Sha224, Sha256 sha2::Sha256, Sha384 sha2::Sha384, Sha512 sha2::Sha512,
             Sha512_224 sha2::Sha512_224, Sha512_256 sha2::Sha512_256, Sha3_224 sha3::Sha3_224,
-            Sha3_256 sha3::Sha3_256, Sha3_384 sha3::Sha3_384, Sha3_512 sha3::Sha3_512);
-        assert_eq!(Digest::ALL.len(), 11);
+            Sha3_256 sha3::Sha3_256, Sha3_384 sha3::Sha3_384, Sha3_512 sha3::Sha3_512, Blake2b160 blake2::Blake2b<U20>,
+            Blake2b256 blake2::Blake2b<U32>, Blake2b384 blake2::Blake2b<U48>, Blake2b512 blake2::Blake2b<U64>,
+            Md5 md5::Md5, Ripemd160 ripemd::Ripemd160);
+        assert_eq!(Digest::ALL.len(), 17);
         assert!(Digest::ALL.iter().all(|d| d.len() <= MAX_LEN && d.block_len() <= MAX_BLOCK_LEN));
     }
 
     #[test]
     fn pieces_clones_and_saved_states_give_the_digest_of_the_whole() {
         let data: Vec<u8> = (0..500u32).map(|i| (i * 7) as u8).collect();
-        for &digest in Digest::ALL {
+        for digest in Digest::ALL.iter().copied().chain([Digest::Sha512T(Bits::new(201).unwrap())]) {
             let whole = hash(digest, &data);
             for split in [0, 1, 63, 64, 65, 127, 128, 136, 144, 200, 499, 500] {
                 let mut hasher = Hasher::new(digest);
                 hasher.update(&data[..split]);
                 let mut clone = hasher.clone();
-                let mut restored = Hasher::restore(digest, &hasher.save()).unwrap();
+                let mut restored = match hasher.save() {
+                    Ok(saved) => Hasher::restore(digest.number(), &saved).unwrap(),
+                    Err(e) => {
+                        assert_eq!(e.code(), Code::StateUnsaveable, "{digest:?}");
+                        assert!(format!("{digest:?}").starts_with("Blake2b"));
+                        hasher.clone()
+                    }
+                };
                 for hasher in [&mut hasher, &mut clone, &mut restored] {
                     hasher.update(&data[split..]);
                     let mut out = [0; MAX_LEN];
@@ -251,15 +350,16 @@ mod tests {
             hasher.update(&data);
             assert_eq!(hasher.finish_into(&mut short), 5);
             assert_eq!(short, whole[..5]);
-            assert_eq!(Digest::from_number(digest.number()), Some(digest));
+            let same = Digest::ALL.iter().filter(|other| other.number() == digest.number()).count();
+            assert_eq!(same, Digest::ALL.iter().filter(|other| **other == digest).count(), "{digest:?}");
         }
     }
 
     #[test]
     fn a_state_of_another_length_is_refused() {
-        let saved = Hasher::new(Digest::Sha256).save();
+        let saved = Hasher::new(Digest::Sha256).save().unwrap();
         for bad in [&saved[1..], &[]] {
-            let error = Hasher::restore(Digest::Sha256, bad).err().unwrap();
+            let error = Hasher::restore(Digest::Sha256.number(), bad).err().unwrap();
             assert_eq!(error.code(), Code::SavedStateInvalid);
         }
     }

@@ -94,6 +94,11 @@ impl Gcm {
         self.control(EVP_CTRL_AEAD_SET_IVLEN, len, null_mut())?;
         // SAFETY: a context with its key set; the IV has the length just announced; -1 keeps the direction.
         succeeded(unsafe { EVP_CipherInit_ex(self.context.at(), null(), null_mut(), null(), iv.as_ptr(), -1) })?;
+        self.authenticate(aad)
+    }
+
+    /// Further additional data, while no other data has come.
+    pub fn authenticate(&mut self, aad: &[u8]) -> Result<()> {
         aad.chunks(PIECE).try_for_each(|piece| self.feed(piece, null_mut()))
     }
 

@@ -6,6 +6,7 @@ mod aws;
 mod aws_lattice;
 mod brainpool;
 pub mod block;
+pub mod ccm;
 pub mod check_value;
 pub mod cmac;
 pub mod curve;
@@ -28,8 +29,11 @@ pub mod prf;
 pub mod random;
 pub mod rsa;
 mod rsa_padding;
+pub mod salsa;
 pub mod slh_dsa;
 pub mod seed;
+pub mod sha512t;
+pub mod stealing;
 pub mod x25519;
 
 #[cfg(test)]

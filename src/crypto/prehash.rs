@@ -29,23 +29,13 @@ impl Prehash {
         }
     }
 
-    /// The last arc of the hash's object identifier under 2.16.840.1.101.3.4.2. `CKR_MECHANISM_PARAM_INVALID` for SHA-1,
-    /// which is none of those that the standards allow.
+    /// The last arc of the hash's object identifier under 2.16.840.1.101.3.4.2. `CKR_MECHANISM_PARAM_INVALID` for SHA-1
+    /// and others, which are none of those that the standards allow.
     fn arc(self) -> Result<u8> {
         Ok(match self {
-            Prehash::Fixed(Digest::Sha256) => 1,
-            Prehash::Fixed(Digest::Sha384) => 2,
-            Prehash::Fixed(Digest::Sha512) => 3,
-            Prehash::Fixed(Digest::Sha224) => 4,
-            Prehash::Fixed(Digest::Sha512_224) => 5,
-            Prehash::Fixed(Digest::Sha512_256) => 6,
-            Prehash::Fixed(Digest::Sha3_224) => 7,
-            Prehash::Fixed(Digest::Sha3_256) => 8,
-            Prehash::Fixed(Digest::Sha3_384) => 9,
-            Prehash::Fixed(Digest::Sha3_512) => 10,
+            Prehash::Fixed(digest) => digest.nist_arc().ok_or(Code::MechanismParamInvalid)?,
             Prehash::Shake128 => 11,
             Prehash::Shake256 => 12,
-            Prehash::Fixed(Digest::Sha1) => Err(Code::MechanismParamInvalid)?,
         })
     }
 

@@ -544,7 +544,7 @@ mod tests {
     fn threads_share_one_prepared_key() {
         let (key, _) = vectors().pop().unwrap();
         let public = public(&key);
-        let prefix = digest_info(Digest::Sha256);
+        let prefix = digest_info(Digest::Sha256).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4u8 {
                 let (key, public, prefix) = (&key, &public, &prefix);

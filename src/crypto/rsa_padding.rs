@@ -58,35 +58,31 @@ impl Drop for Block {
     }
 }
 
-/// The DER of `DigestInfo` before the digest itself (RFC 8017, 9.2).
-pub fn digest_info(digest: Digest) -> SmallVec<[u8; 24]> {
+/// The DER of `DigestInfo` before the digest itself (RFC 8017, 9.2). `CKR_MECHANISM_PARAM_INVALID` for a digest that
+/// signatures have no object identifier of.
+pub fn digest_info(digest: Digest) -> Result<SmallVec<[u8; 24]>> {
     const SHA1: &[u8] = &[0x2b, 0x0e, 0x03, 0x02, 0x1a];
+    const MD5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x05];
+    const RIPEMD160: &[u8] = &[0x2b, 0x24, 0x03, 0x02, 0x01];
     // 2.16.840.1.101.3.4.2, the arc of NIST's hash functions.
     const fn nist(last: u8) -> [u8; 9] {
         [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, last]
     }
-    let last = match digest {
-        Digest::Sha1 => 0,
-        Digest::Sha256 => 1,
-        Digest::Sha384 => 2,
-        Digest::Sha512 => 3,
-        Digest::Sha224 => 4,
-        Digest::Sha512_224 => 5,
-        Digest::Sha512_256 => 6,
-        Digest::Sha3_224 => 7,
-        Digest::Sha3_256 => 8,
-        Digest::Sha3_384 => 9,
-        Digest::Sha3_512 => 10,
+    let nist = digest.nist_arc().map(nist);
+    let oid = match (&nist, digest) {
+        (Some(nist), _) => nist.as_slice(),
+        (None, Digest::Sha1) => SHA1,
+        (None, Digest::Md5) => MD5,
+        (None, Digest::Ripemd160) => RIPEMD160,
+        _ => return Err(Code::MechanismParamInvalid.into()),
     };
-    let nist = nist(last);
-    let oid = if last == 0 { SHA1 } else { &nist };
     // All lengths are below 128: one byte each.
     let (oid_len, hash_len) = (oid.len() as u8, digest.len() as u8);
     let mut out = SmallVec::new();
     out.extend_from_slice(&[0x30, oid_len + 8 + hash_len, 0x30, oid_len + 4, 0x06, oid_len]);
     out.extend_from_slice(oid);
     out.extend_from_slice(&[0x05, 0x00, 0x04, hash_len]);
-    out
+    Ok(out)
 }
 
 /// EMSA-PKCS1-v1_5 over `prefix` and `data`; `CKR_DATA_LEN_RANGE` where both exceed the block less 11 bytes.

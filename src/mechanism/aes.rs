@@ -1,6 +1,7 @@
 //! AES (PKCS#11 3.2, "AES" to "AES Key Wrap"): the rows, and what each begins.
 
-mod gcm;
+pub(super) mod gcm;
+mod stealing;
 mod stream;
 mod wrap;
 
@@ -39,6 +40,8 @@ macro_rules! row {
 const IV: ParamKind = ParamKind::Iv(BLOCK);
 const GENERATE: Does = Does { generate: Some(generate_16_24_32), ..NOTHING };
 
+const GENERATE_XTS: Does = Does { generate: Some(stealing::generate_xts), ..NOTHING };
+
 pub const ROWS: &[Row] = &[
     row!(CKM_AES_KEY_GEN, CKF_GENERATE, ParamKind::None, true, GENERATE),
     row!(CKM_AES_ECB, CIPHER, ParamKind::None, true, whole_blocks(begin_ecb, BLOCK)),
@@ -52,6 +55,19 @@ pub const ROWS: &[Row] = &[
     row!(CKM_AES_CFB64, CIPHER, IV, false, begins(begin_stream)),
     row!(CKM_AES_CFB128, CIPHER, IV, true, begins(begin_stream)),
     row!(CKM_AES_GCM, CIPHER, ParamKind::Gcm, true, begins(gcm::begin)),
+    row!(CKM_AES_CCM, CIPHER, ParamKind::Ccm, true, begins(gcm::begin_ccm)),
+    row!(CKM_AES_CTS, CIPHER, IV, true, begins(stealing::begin_cts)),
+    Row {
+        keys: &[CKK_AES_XTS],
+        size: stealing::XTS_SIZE,
+        ..row!(CKM_AES_XTS, CIPHER, IV, true, begins(stealing::begin_xts))
+    },
+    Row {
+        keys: &[CKK_AES_XTS],
+        size: stealing::XTS_SIZE,
+        ..row!(CKM_AES_XTS_KEY_GEN, CKF_GENERATE, ParamKind::None, true, GENERATE_XTS)
+    },
+    row!(CKM_AES_GMAC, MAC, ParamKind::Gcm, true, begins(gcm::begin_gmac)),
     row!(CKM_AES_CMAC, MAC, ParamKind::None, true, begins(begin_cmac)),
     row!(CKM_AES_CMAC_GENERAL, MAC, ParamKind::MacLength, true, begins(begin_cmac)),
     row!(CKM_AES_MAC, MAC, ParamKind::None, false, begins(begin_mac)),

@@ -9,7 +9,7 @@ pub mod tls;
 
 use cryptoki_sys::*;
 
-use super::digest::of_row;
+use super::digest::{digest_of, offer};
 use super::generic::{MAX_SECRET, SECRET_KEYS, leading};
 use super::secret_key::SecretKey;
 use super::table::{Derivation, Does, NOTHING, Offer, ParamKind, Row};
@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::secret::SecretBytes;
 
 pub const ROWS: &[Row] = &[
+    hashed(CKM_MD5_KEY_DERIVATION, "CKM_MD5_KEY_DERIVATION", CKM_MD5),
     Row { offer: Offer::Legacy, ..hashed(CKM_SHA1_KEY_DERIVATION, "CKM_SHA1_KEY_DERIVATION", CKM_SHA_1) },
     hashed(CKM_SHA224_KEY_DERIVATION, "CKM_SHA224_KEY_DERIVATION", CKM_SHA224),
     hashed(CKM_SHA256_KEY_DERIVATION, "CKM_SHA256_KEY_DERIVATION", CKM_SHA256),
@@ -25,6 +26,14 @@ pub const ROWS: &[Row] = &[
     hashed(CKM_SHA512_KEY_DERIVATION, "CKM_SHA512_KEY_DERIVATION", CKM_SHA512),
     hashed(CKM_SHA512_224_KEY_DERIVATION, "CKM_SHA512_224_KEY_DERIVATION", CKM_SHA512_224),
     hashed(CKM_SHA512_256_KEY_DERIVATION, "CKM_SHA512_256_KEY_DERIVATION", CKM_SHA512_256),
+    Row {
+        params: ParamKind::MacLength,
+        ..hashed(CKM_SHA512_T_KEY_DERIVATION, "CKM_SHA512_T_KEY_DERIVATION", CKM_SHA512_T)
+    },
+    hashed(CKM_BLAKE2B_160_KEY_DERIVE, "CKM_BLAKE2B_160_KEY_DERIVE", CKM_BLAKE2B_160),
+    hashed(CKM_BLAKE2B_256_KEY_DERIVE, "CKM_BLAKE2B_256_KEY_DERIVE", CKM_BLAKE2B_256),
+    hashed(CKM_BLAKE2B_384_KEY_DERIVE, "CKM_BLAKE2B_384_KEY_DERIVE", CKM_BLAKE2B_384),
+    hashed(CKM_BLAKE2B_512_KEY_DERIVE, "CKM_BLAKE2B_512_KEY_DERIVE", CKM_BLAKE2B_512),
     hashed(CKM_SHA3_224_KEY_DERIVATION, "CKM_SHA3_224_KEY_DERIVATION", CKM_SHA3_224),
     hashed(CKM_SHA3_256_KEY_DERIVATION, "CKM_SHA3_256_KEY_DERIVATION", CKM_SHA3_256),
     hashed(CKM_SHA3_384_KEY_DERIVATION, "CKM_SHA3_384_KEY_DERIVATION", CKM_SHA3_384),
@@ -49,6 +58,7 @@ const fn derivation(ty: CK_MECHANISM_TYPE, name: &'static str, params: ParamKind
 
 const fn hashed(ty: CK_MECHANISM_TYPE, name: &'static str, hash: CK_MECHANISM_TYPE) -> Row {
     Row {
+        offer: offer(hash),
         approved: false,
         hash: Some(hash),
         does: Does { derive: Some(hash_of_value), ..NOTHING },
@@ -59,7 +69,7 @@ const fn hashed(ty: CK_MECHANISM_TYPE, name: &'static str, hash: CK_MECHANISM_TY
 /// "Hash-based key derivations": the digest of the base key's value, or its leading bytes. `CKR_KEY_SIZE_RANGE` where the
 /// key wanted is longer than the digest.
 fn hash_of_value(from: &Derivation<'_>) -> Result<SecretBytes> {
-    leading(&hash(of_row(from.row)?, SecretKey::of(Some(from.base))?.value()), from.length)
+    leading(&hash(digest_of(from.row, from.params)?, SecretKey::of(Some(from.base))?.value()), from.length)
 }
 
 /// The value of the base key, which is a secret one.

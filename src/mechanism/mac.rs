@@ -6,23 +6,25 @@ use cryptoki_sys::*;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::digest::of_row;
+use super::aes::gcm::tag_len;
+use super::digest::{digest_of, is_approved, offer};
 use super::generic::{MAX_SECRET, generate_any_length};
 use super::key::Key;
 use super::secret_key::SecretKey;
-use super::table::{Does, NOTHING, Offer, ParamKind, Row};
-use crate::crypto::digest::{Hasher, MAX_LEN};
+use super::table::{Does, NOTHING, ParamKind, Row};
+use crate::crypto::digest::{Digest, Hasher, MAX_LEN};
 use crate::crypto::hmac::HmacKey;
-use crate::error::{Code, Result};
+use crate::crypto::sha512t::Bits;
+use crate::error::{Code, Error, Result};
 use crate::token::{Operation, Params, Size, Step, Use};
 
-/// The three rows of a hash: HMAC, HMAC of a given length, key generation.
+/// The rows of a hash: HMAC, HMAC of a given length, key generation where there is one.
 macro_rules! rows {
-    ($($hash:ident $key:ident: $hmac:ident, $general:ident, $generate:ident;)*) => {
+    ($($hash:ident $key:ident: $hmac:ident, $general:ident $(, $generate:ident)?;)*) => {
         pub const ROWS: &[Row] = &[$(
-            hmac($hmac, stringify!($hmac), $hash, ParamKind::None, &[CKK_GENERIC_SECRET, $key]),
+            hmac($hmac, stringify!($hmac), $hash, params_of($hash), &[CKK_GENERIC_SECRET, $key]),
             hmac($general, stringify!($general), $hash, ParamKind::MacLength, &[CKK_GENERIC_SECRET, $key]),
-            key_gen($generate, stringify!($generate), $hash, &[$key]),
+            $(key_gen($generate, stringify!($generate), $hash, &[$key]),)?
         )*];
     };
 }
@@ -41,6 +43,23 @@ rows! {
     CKM_SHA3_256 CKK_SHA3_256_HMAC: CKM_SHA3_256_HMAC, CKM_SHA3_256_HMAC_GENERAL, CKM_SHA3_256_KEY_GEN;
     CKM_SHA3_384 CKK_SHA3_384_HMAC: CKM_SHA3_384_HMAC, CKM_SHA3_384_HMAC_GENERAL, CKM_SHA3_384_KEY_GEN;
     CKM_SHA3_512 CKK_SHA3_512_HMAC: CKM_SHA3_512_HMAC, CKM_SHA3_512_HMAC_GENERAL, CKM_SHA3_512_KEY_GEN;
+    CKM_SHA512_T CKK_SHA512_T_HMAC: CKM_SHA512_T_HMAC, CKM_SHA512_T_HMAC_GENERAL, CKM_SHA512_T_KEY_GEN;
+    CKM_BLAKE2B_160 CKK_BLAKE2B_160_HMAC:
+        CKM_BLAKE2B_160_HMAC, CKM_BLAKE2B_160_HMAC_GENERAL, CKM_BLAKE2B_160_KEY_GEN;
+    CKM_BLAKE2B_256 CKK_BLAKE2B_256_HMAC:
+        CKM_BLAKE2B_256_HMAC, CKM_BLAKE2B_256_HMAC_GENERAL, CKM_BLAKE2B_256_KEY_GEN;
+    CKM_BLAKE2B_384 CKK_BLAKE2B_384_HMAC:
+        CKM_BLAKE2B_384_HMAC, CKM_BLAKE2B_384_HMAC_GENERAL, CKM_BLAKE2B_384_KEY_GEN;
+    CKM_BLAKE2B_512 CKK_BLAKE2B_512_HMAC:
+        CKM_BLAKE2B_512_HMAC, CKM_BLAKE2B_512_HMAC_GENERAL, CKM_BLAKE2B_512_KEY_GEN;
+    CKM_MD5 CKK_MD5_HMAC: CKM_MD5_HMAC, CKM_MD5_HMAC_GENERAL;
+    CKM_RIPEMD160 CKK_RIPEMD160_HMAC: CKM_RIPEMD160_HMAC, CKM_RIPEMD160_HMAC_GENERAL;
+}
+
+/// HMAC has none, but with SHA-512/t, which must be told t: its three rows that compute take it in bits, and give all the
+/// bytes that hold them. (Of HMAC_GENERAL the specification says as much of t as of a length; there is one number.)
+const fn params_of(hash: CK_MECHANISM_TYPE) -> ParamKind {
+    if hash == CKM_SHA512_T { ParamKind::MacLength } else { ParamKind::None }
 }
 
 const fn hmac(
@@ -57,8 +76,8 @@ const fn hmac(
         size: (1, MAX_SECRET as CK_ULONG),
         flags: CKF_SIGN | CKF_VERIFY,
         params,
-        offer: Offer::On,
-        approved: true,
+        offer: offer(hash),
+        approved: is_approved(hash),
         hash: Some(hash),
         does: Does { begin: Some(begin), ..NOTHING },
     }
@@ -78,8 +97,11 @@ const fn key_gen(
 }
 
 fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
-    let key = SecretKey::of(key)?.hmac(of_row(row)?)?;
-    let length = Length::of(row, key.digest().len());
+    let key = SecretKey::of(key)?.hmac(digest_of(row, params)?)?;
+    let length = match key.digest() {
+        Digest::Sha512T(bits) => Length::Truncated(bits),
+        digest => Length::of(row, digest.len()),
+    };
     begin_mac(Hmac { message: key.start(), key }, length, what, params)
 }
 
@@ -113,6 +135,18 @@ pub(super) trait Mac: Send + 'static {
 
     /// Forgets the message so far.
     fn reset(&mut self);
+
+    /// Begins a message under new parameters, whose length the operation has seen to.
+    fn start(&mut self, params: &Params) -> Result<()> {
+        let _ = params;
+        self.reset();
+        Ok(())
+    }
+
+    /// What an algorithm whose steps can fail has met with.
+    fn failed(&mut self) -> Option<Error> {
+        None
+    }
 }
 
 /// The rule of a mechanism for its MAC's length in bytes.
@@ -121,6 +155,10 @@ pub(super) enum Length {
     Always(usize),
     /// As the parameters say, from 1 to this.
     UpTo(usize),
+    /// As `CK_GCM_PARAMS` has it.
+    Tag,
+    /// That of SHA-512/t: the parameter is t.
+    Truncated(Bits),
 }
 
 impl Length {
@@ -137,6 +175,8 @@ impl Length {
                 let len = usize::try_from(len).ok().filter(|len| (1..=full).contains(len));
                 Ok(len.ok_or(Code::MechanismParamInvalid)?)
             }
+            (Length::Tag, &Params::Gcm { tag_bits, .. }) => tag_len(tag_bits),
+            (Length::Truncated(bits), &Params::MacLength(t)) if Bits::new(t) == Some(bits) => Ok(bits.len()),
             _ => Err(Code::MechanismParamInvalid.into()),
         }
     }
@@ -157,10 +197,10 @@ struct MacOperation<M> {
 }
 
 impl<M: Mac> MacOperation<M> {
-    fn mac(&mut self) -> Zeroizing<[u8; MAX_LEN]> {
+    fn mac(&mut self) -> Result<Zeroizing<[u8; MAX_LEN]>> {
         let mut mac = Zeroizing::new([0; MAX_LEN]);
         self.mac.finish(&mut mac);
-        mac
+        self.mac.failed().map_or(Ok(mac), Err)
     }
 }
 
@@ -175,7 +215,7 @@ impl<M: Mac> Operation for MacOperation<M> {
     }
 
     fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
-        let mac = self.mac();
+        let mac = self.mac()?;
         let (out, mac) = out.get_mut(..self.len).zip(mac.get(..self.len)).ok_or(Code::GeneralError)?;
         out.copy_from_slice(mac);
         Ok(self.len)
@@ -186,21 +226,21 @@ impl<M: Mac> Operation for MacOperation<M> {
             return Err(Code::SignatureLenRange.into());
         }
         self.mac.update(input.unwrap_or_default());
-        let good = self.mac().get(..self.len).ok_or(Code::GeneralError)?.ct_eq(signature);
+        let good = self.mac()?.get(..self.len).ok_or(Code::GeneralError)?.ct_eq(signature);
         if good.into() { Ok(()) } else { Err(Code::SignatureInvalid.into()) }
     }
 
     fn restart(&mut self, params: &Params) -> bool {
         let Ok(len) = self.length.under(params) else { return false };
-        self.mac.reset();
         self.len = len;
-        true
+        self.mac.start(params).is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::digest::of_hash;
+    use super::super::testing;
     use super::*;
     use crate::crypto::digest::Digest;
     use crate::secret::SecretBytes;
@@ -212,7 +252,8 @@ mod tests {
     }
 
     fn rows(params: ParamKind) -> impl Iterator<Item = &'static Row> {
-        ROWS.iter().filter(move |row| row.does.begin.is_some() && row.params == params)
+        let truncated = Some(CKM_SHA512_T);
+        ROWS.iter().filter(move |row| row.does.begin.is_some() && row.params == params && row.hash != truncated)
     }
 
     fn expected(row: &Row, data: &[u8]) -> Vec<u8> {
@@ -281,16 +322,58 @@ mod tests {
     }
 
     #[test]
+    fn sha512_t_takes_t_in_bits() {
+        for ty in [CKM_SHA512_T_HMAC, CKM_SHA512_T_HMAC_GENERAL] {
+            for (t, same) in [(224, CKM_SHA512_224_HMAC), (256, CKM_SHA512_256_HMAC)] {
+                let expected = testing::whole(same, Use::Sign, &Params::None, b"short", b"data");
+                assert_eq!(testing::whole(ty, Use::Sign, &Params::MacLength(t), b"short", b"data"), expected);
+            }
+            testing::mac_in_parts(ty, b"key", &Params::MacLength(100), 13);
+            for bad in [0, 384, 512, u64::MAX] {
+                let refused = testing::begin(ty, Use::Sign, &Params::MacLength(bad), b"key").err();
+                assert_eq!(refused, Some(Code::MechanismParamInvalid));
+            }
+            // Another t is another function: a new operation.
+            let mut sign = testing::begin(ty, Use::Sign, &Params::MacLength(100), b"key").unwrap();
+            assert!(!sign.restart(&Params::MacLength(101)));
+        }
+    }
+
+    /// RFC 2202, case 2 (MD5); RFC 2286, case 2 (RIPEMD-160); BLAKE2b by another implementation (Python's hashlib).
+    #[test]
+    fn the_older_and_other_hashes() {
+        for (ty, mac) in [
+            (CKM_MD5_HMAC, "750c783e6ab0b503eaa86e310a5db738"),
+            (CKM_RIPEMD160_HMAC, "dda6c0213a485a9e24f4742064a7f033b43c4069"),
+            (CKM_BLAKE2B_160_HMAC, "c4728ccc2f7600f89d9a480514910b9f5daf3dd6"),
+            (CKM_BLAKE2B_256_HMAC, "3cf096eeeb2202a250db168c4823a44ef4618ebabb225789386fed316131e3a0"),
+            (
+                CKM_BLAKE2B_384_HMAC,
+                "e87f61624bc6c1db706a1efcc98e7e98c0ab8fea0978dbd87e2852406fdd313c87968c5b825847f3c04d975b8b88598d",
+            ),
+            (
+                CKM_BLAKE2B_512_HMAC,
+                "6ff884f8ddc2a6586b3c98a4cd6ebdf14ec10204b6710073eb5865ade37a2643b8807c1335d107ecdb9ffeaeb6828c4625ba172c66379efcd222c2de11727ab4",
+            ),
+        ] {
+            let made = testing::whole(ty, Use::Sign, &Params::None, b"Jefe", b"what do ya want for nothing?");
+            assert_eq!(made, Ok(testing::hex(mac)), "{ty:#x}");
+        }
+    }
+
+    #[test]
     fn a_key_of_each_hash_is_generated() {
         let generators: Vec<&Row> = ROWS.iter().filter(|row| row.does.generate.is_some()).collect();
-        assert_eq!(generators.len(), Digest::ALL.len());
+        // None for MD5 and RIPEMD-160; one for SHA-512/t.
+        assert_eq!(generators.len(), Digest::ALL.len() - 2 + 1);
         for row in generators {
             let template = [Attribute::ulong(CKA_VALUE_LEN, 20)].into_iter().collect();
             let made = row.does.generate.unwrap()(row, &Params::None, &template).unwrap();
             let made: crate::object::Attributes = made.into_iter().collect();
             assert_eq!(made.bytes(CKA_VALUE).map(<[u8]>::len), Some(20), "{}", row.name);
             // The key type generated is one that the hash's own HMAC row takes.
-            let taken = rows(ParamKind::None).find(|hmac| hmac.hash == row.hash).unwrap().keys;
+            let own = |hmac: &&Row| hmac.does.begin.is_some() && hmac.hash == row.hash;
+            let taken = ROWS.iter().find(own).unwrap().keys;
             assert!(row.keys.iter().all(|key| taken.contains(key)), "{}", row.name);
         }
     }

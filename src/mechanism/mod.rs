@@ -1,6 +1,7 @@
 //! The mechanisms: one table, one file per family. A family's file holds its rows and the operations they begin; the
 //! algorithms are in `crypto`.
 
+mod aead;
 pub mod aes;
 pub mod cipher;
 pub mod dh;
@@ -13,11 +14,13 @@ pub mod kdf;
 pub mod key;
 pub mod key_attributes;
 pub mod mac;
+pub mod null;
 pub mod plan;
 pub mod pqc;
 mod pqc_attributes;
 mod prf;
 pub mod rsa;
+pub mod salsa;
 pub mod secret_key;
 mod signing;
 pub mod table;

@@ -49,6 +49,12 @@ pub const ROWS: &[Row] = &[
         does: begins(begin_aes_wrap),
         ..row(CKM_RSA_AES_KEY_WRAP, "CKM_RSA_AES_KEY_WRAP")
     },
+    Row { offer: Offer::Legacy, approved: false, ..pkcs1(CKM_MD5_RSA_PKCS, "CKM_MD5_RSA_PKCS", CKM_MD5) },
+    Row {
+        offer: Offer::Legacy,
+        approved: false,
+        ..pkcs1(CKM_RIPEMD160_RSA_PKCS, "CKM_RIPEMD160_RSA_PKCS", CKM_RIPEMD160)
+    },
     Row { offer: Offer::Legacy, approved: false, ..pkcs1(CKM_SHA1_RSA_PKCS, "CKM_SHA1_RSA_PKCS", CKM_SHA_1) },
     pkcs1(CKM_SHA224_RSA_PKCS, "CKM_SHA224_RSA_PKCS", CKM_SHA224),
     pkcs1(CKM_SHA256_RSA_PKCS, "CKM_SHA256_RSA_PKCS", CKM_SHA256),
@@ -152,7 +158,7 @@ fn is_signature(what: Use) -> bool {
 fn begin_pkcs1(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = key_for(what, key)?;
     if is_signature(what) {
-        let prefix = row.hash.map(of_hash).transpose()?.map(digest_info).unwrap_or_default();
+        let prefix = row.hash.map(of_hash).transpose()?.map(digest_info).transpose()?.unwrap_or_default();
         return signing::begin(row, Pkcs1 { key, prefix });
     }
     begin_block(what, params, key, Padding::Pkcs1)
@@ -240,6 +246,20 @@ impl Scheme for PssScheme {
     }
 }
 
+/// A hash of OAEP and PSS: those of the SHA families, which masks are also made with. `CKR_MECHANISM_PARAM_INVALID`.
+fn of_mask_hash(ckm: CK_MECHANISM_TYPE) -> Result<Digest> {
+    match of_hash(ckm)? {
+        Digest::Md5
+        | Digest::Ripemd160
+        | Digest::Blake2b160
+        | Digest::Blake2b256
+        | Digest::Blake2b384
+        | Digest::Blake2b512
+        | Digest::Sha512T(_) => Err(Code::MechanismParamInvalid.into()),
+        hash => Ok(hash),
+    }
+}
+
 /// `CKR_MECHANISM_PARAM_INVALID` for a hash that is not the row's, an unknown mask, a salt that the modulus has no room for.
 fn pss_of(params: &Params, hash: Option<CK_MECHANISM_TYPE>, key: &Key) -> Result<Pss> {
     let Params::Pss(PssParams { hash: named, mgf, salt_len }) = params else { Err(Code::MechanismParamInvalid)? };
@@ -247,7 +267,7 @@ fn pss_of(params: &Params, hash: Option<CK_MECHANISM_TYPE>, key: &Key) -> Result
         Err(Code::MechanismParamInvalid.because("the PSS parameters name another hash than the mechanism"))?;
     }
     let salt_len = usize::try_from(*salt_len).map_err(|_| Code::MechanismParamInvalid)?;
-    let pss = Pss { hash: of_hash(*named)?, mgf: of_mgf(*mgf)?, salt_len };
+    let pss = Pss { hash: of_mask_hash(*named)?, mgf: of_mgf(*mgf)?, salt_len };
     if !pss.fits(modulus(key)?.1) {
         Err(Code::MechanismParamInvalid.because("the PSS salt is too long for this key"))?;
     }
@@ -258,7 +278,7 @@ fn pss_of(params: &Params, hash: Option<CK_MECHANISM_TYPE>, key: &Key) -> Result
 fn oaep_of(params: &OaepParams, key: &Key) -> Result<Oaep> {
     let (hash, mgf) = match (params.hash, params.mgf) {
         (0, 0) => (Digest::Sha1, Digest::Sha1),
-        (hash, mgf) => (of_hash(hash)?, of_mgf(mgf)?),
+        (hash, mgf) => (of_mask_hash(hash)?, of_mgf(mgf)?),
     };
     let oaep = Oaep::new(hash, mgf, &params.label);
     if oaep.overhead() > modulus(key)?.0 {

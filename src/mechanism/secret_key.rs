@@ -10,6 +10,7 @@ use crate::crypto::cmac::{self, Subkeys};
 use crate::crypto::digest::Digest;
 use crate::crypto::gcm::GcmKey;
 use crate::crypto::hmac::HmacKey;
+use crate::crypto::stealing::XtsKey;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 
@@ -21,6 +22,7 @@ pub struct SecretKey {
     other: OnceLock<(Cipher, Arc<dyn BlockCipher>)>,
     cmac: OnceLock<(Cipher, Arc<Subkeys>)>,
     xcbc: OnceLock<(Arc<Aes>, Arc<Subkeys>)>,
+    xts: OnceLock<Arc<XtsKey>>,
     hmac: [OnceLock<Arc<HmacKey>>; Digest::ALL.len()],
 }
 
@@ -33,6 +35,7 @@ impl SecretKey {
             other: OnceLock::new(),
             cmac: OnceLock::new(),
             xcbc: OnceLock::new(),
+            xts: OnceLock::new(),
             hmac: Default::default(),
         }
     }
@@ -84,9 +87,16 @@ impl SecretKey {
         })
     }
 
+    /// `CKR_KEY_SIZE_RANGE` unless it has 32 or 64 bytes.
+    pub fn xts(&self) -> Result<Arc<XtsKey>> {
+        once(&self.xts, || Ok(Arc::new(XtsKey::new(self.value())?)))
+    }
+
+    /// Those of SHA-512/t are too many to be kept.
     pub fn hmac(&self, digest: Digest) -> Result<Arc<HmacKey>> {
         let place = Digest::ALL.iter().position(|&d| d == digest).and_then(|at| self.hmac.get(at));
-        once(place.ok_or(Code::GeneralError)?, || Ok(Arc::new(HmacKey::new(digest, self.value()))))
+        let make = || Ok(Arc::new(HmacKey::new(digest, self.value())));
+        place.map_or_else(make, |place| once(place, make))
     }
 }
 

@@ -70,7 +70,7 @@ impl Soft {
         }
         let secret = object.secret(&view)?;
         let value = secret.bytes(CKA_VALUE).ok_or(Code::KeyIndigestible)?;
-        digest.update(value, &mut []).map(drop)
+        digest.digest_key(value)
     }
 
     /// `C_SetOperationState`, for digests.

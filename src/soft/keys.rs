@@ -74,7 +74,8 @@ impl Soft {
         }
         let plain = plain_form(&whole, row.does.wrap_multiple)?;
         let wrapper_key = wrapper.key(&view)?;
-        let mut operation = begin(row, Use::Encrypt, &mechanism.params, Some(&wrapper_key)).map_err(wrapping_code)?;
+        let mut operation = begin(row, Use::Encrypt, &mechanism.params.for_wrapping(plain.len()), Some(&wrapper_key))
+            .map_err(wrapping_code)?;
         let size = operation.size(crate::token::Step::Whole, plain.len()).map_err(wrapping_code)?;
         let mut out = vec![0; size.bound()];
         let len = operation.whole(plain.expose(), &mut out).map_err(wrapping_code)?;
@@ -104,7 +105,8 @@ impl Soft {
         may_keep(&view, caller, &draft)?;
         let unwrapper_key = unwrapper.key(&view)?;
         let mut operation =
-            begin(row, Use::Decrypt, &mechanism.params, Some(&unwrapper_key)).map_err(unwrapping_code)?;
+            begin(row, Use::Decrypt, &mechanism.params.for_unwrapping(wrapped.len()), Some(&unwrapper_key))
+                .map_err(unwrapping_code)?;
         let size = operation.size(crate::token::Step::Whole, wrapped.len()).map_err(unwrapping_code)?;
         let mut plain = SecretBytes::zeroed(size.bound());
         let len = operation.whole(wrapped, plain.expose_mut()).map_err(unwrapping_code)?;

