@@ -359,6 +359,11 @@ impl Group {
         Ok(Group(group.as_ptr()))
     }
 
+    pub fn order(self) -> Result<Number> {
+        // SAFETY: a live group; what the getter gives lives as long, and is copied.
+        made(unsafe { ffi::BN_dup(ffi::EC_GROUP_get0_order(self.0)) }).map(Number)
+    }
+
     pub fn p224() -> Group {
         // SAFETY: takes nothing, gives a static group.
         Group(unsafe { ffi::EC_group_p224() })

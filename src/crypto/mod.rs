@@ -30,6 +30,7 @@ pub mod random;
 pub mod rsa;
 mod rsa_padding;
 pub mod salsa;
+pub mod shake;
 pub mod slh_dsa;
 pub mod seed;
 pub mod sha512t;

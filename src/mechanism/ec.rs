@@ -19,12 +19,20 @@ use crate::secret::SecretBytes;
 use crate::token::{Attribute, Bytes, Operation, Params, Size, Step, Use};
 
 /// Curves over prime fields, named by OID or by `curveName`, points in both encodings.
-const CURVES: CK_FLAGS = CKF_EC_F_P | CKF_EC_OID | CKF_EC_CURVENAME;
-const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
+pub(super) const CURVES: CK_FLAGS = CKF_EC_F_P | CKF_EC_OID | CKF_EC_CURVENAME;
+pub(super) const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
 const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 
 pub const ROWS: &[Row] = &[
     generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (224, 521), true),
+    generates(
+        CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS,
+        "CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS",
+        &[CKK_EC],
+        CURVES | POINTS,
+        (224, 521),
+        true,
+    ),
     ecdsa(CKM_ECDSA, "CKM_ECDSA", None),
     Row { offer: Offer::Legacy, approved: false, ..ecdsa(CKM_ECDSA_SHA1, "CKM_ECDSA_SHA1", Some(CKM_SHA_1)) },
     ecdsa(CKM_ECDSA_SHA224, "CKM_ECDSA_SHA224", Some(CKM_SHA224)),
@@ -129,7 +137,7 @@ fn form_of(row: &Row) -> Form {
 fn generate_pair(row: &'static Row, _: &Params, public: &Attributes, _: &Attributes) -> Result<Pair> {
     let given = needed(public, CKA_EC_PARAMS)?;
     let curve = curve_of(given, form_of(row))?;
-    let (value, point) = generate(curve)?;
+    let (value, point) = generate(row, curve)?;
     Ok(Pair {
         public: curve_public_attributes(curve, given, &point)?,
         private: vec![
@@ -139,10 +147,13 @@ fn generate_pair(row: &'static Row, _: &Params, public: &Attributes, _: &Attribu
     })
 }
 
-fn generate(curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
+fn generate(row: &Row, curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
     Ok(match curve.form() {
         Form::Weierstrass => {
-            let key = ec::PrivateKey::generate(curve)?;
+            let key = match row.ty {
+                CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS => ec::PrivateKey::generate_with_extra_bits(curve)?,
+                _ => ec::PrivateKey::generate(curve)?,
+            };
             (key.scalar()?, key.public()?)
         }
         Form::Edwards => {
@@ -326,7 +337,7 @@ fn derive_with_cofactor(work: &Derivation<'_>) -> Result<SecretBytes> {
 
 /// The shared secret with `public`, raw or as a DER OCTET STRING; `CKR_PUBLIC_KEY_INVALID` where that is no public key of
 /// the curve, or one of small order.
-fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
+pub(super) fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
     let agreed = match base {
         Key::EcPrivate(key) => point_bytes(key.curve(), public).and_then(|point| key.agree(point)),
         Key::MontgomeryPrivate(key) => point_bytes(Curve::X25519, public).and_then(|point| key.agree(point)),
@@ -358,7 +369,7 @@ pub(super) enum Order {
 }
 
 /// `CKR_MECHANISM_PARAM_INVALID` for a function not offered.
-fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
+pub(super) fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
     use Order::{CounterFirst, SecretFirst};
     let (hash, order) = match kdf {
         CKD_SHA1_KDF => (CKM_SHA_1, SecretFirst),

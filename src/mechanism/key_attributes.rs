@@ -441,7 +441,7 @@ mod tests {
         let wrong: [(&[u8], Form, Code); 9] = [
             (P256, Form::Edwards, Code::CurveNotSupported),
             (ED25519, Form::Weierstrass, Code::CurveNotSupported),
-            (b"\x06\x05\x2b\x81\x04\x00\x0a", Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x06\x05\x2b\x81\x04\x00\x09", Form::Weierstrass, Code::CurveNotSupported),
             (b"\x13\x03abc", Form::Weierstrass, Code::CurveNotSupported),
             (b"\x30\x03\x02\x01\x01", Form::Weierstrass, Code::DomainParamsInvalid),
             (b"\x05\x00", Form::Weierstrass, Code::DomainParamsInvalid),

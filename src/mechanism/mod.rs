@@ -8,6 +8,7 @@ pub mod dh;
 pub mod digest;
 pub mod dsa;
 pub mod ec;
+pub mod ec_wrap;
 mod finite_attributes;
 pub mod generic;
 pub mod kdf;
