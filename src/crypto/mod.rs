@@ -13,6 +13,8 @@ pub mod curve;
 pub mod digest;
 pub mod ec;
 pub mod ed25519;
+pub mod ed448;
+pub mod eddsa;
 pub mod finite;
 pub mod finite_info;
 pub mod gcm;
@@ -36,6 +38,8 @@ pub mod seed;
 pub mod sha512t;
 pub mod stealing;
 pub mod x25519;
+pub mod x448;
+pub mod xdh;
 
 #[cfg(test)]
 mod pqc_tests;

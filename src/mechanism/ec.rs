@@ -12,7 +12,7 @@ use super::signing::{self, Scheme};
 use super::table::{Derivation, Derive, Does, NOTHING, Offer, Pair, ParamKind, Row};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::digest::{Digest, Hasher};
-use crate::crypto::{ec, ed25519, x25519};
+use crate::crypto::{ec, eddsa, xdh};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -45,20 +45,20 @@ pub const ROWS: &[Row] = &[
     ecdsa(CKM_ECDSA_SHA3_512, "CKM_ECDSA_SHA3_512", Some(CKM_SHA3_512)),
     derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (224, 521), derive),
     derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (224, 521), derive_with_cofactor),
-    generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 255), true),
+    generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 448), true),
     Row {
         // GnuTLS generates with the signature mechanism.
         flags: SIGNS | CKF_GENERATE_KEY_PAIR | CURVES,
         params: ParamKind::Eddsa,
         does: Does { begin: Some(begin_eddsa), generate_pair: Some(generate_pair), ..NOTHING },
-        ..row(CKM_EDDSA, "CKM_EDDSA", &[CKK_EC_EDWARDS], (255, 255), true)
+        ..row(CKM_EDDSA, "CKM_EDDSA", &[CKK_EC_EDWARDS], (255, 448), true)
     },
     generates(
         CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
         "CKM_EC_MONTGOMERY_KEY_PAIR_GEN",
         &[CKK_EC_MONTGOMERY],
         CURVES,
-        (255, 255),
+        (255, 448),
         false,
     ),
 ];
@@ -157,12 +157,12 @@ fn generate(row: &Row, curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
             (key.scalar()?, key.public()?)
         }
         Form::Edwards => {
-            let key = ed25519::PrivateKey::generate()?;
-            (key.seed(), key.public().to_vec())
+            let key = eddsa::PrivateKey::generate(curve)?;
+            (key.seed(), key.public())
         }
         Form::Montgomery => {
-            let key = x25519::PrivateKey::generate()?;
-            (key.scalar(), key.public().to_vec())
+            let key = xdh::PrivateKey::generate(curve)?;
+            (key.scalar(), key.public())
         }
     })
 }
@@ -200,28 +200,44 @@ impl Scheme for Ecdsa {
 
 fn begin_eddsa(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = key.ok_or(Code::KeyHandleInvalid)?;
-    match what {
-        Use::Sign => key.edwards_private().map(|_| ())?,
-        Use::Verify | Use::VerifySignature => key.edwards_public().map(|_| ())?,
+    let curve = match what {
+        Use::Sign => key.edwards_private()?.curve(),
+        Use::Verify | Use::VerifySignature => key.edwards_public()?.curve(),
         _ => Err(Code::KeyFunctionNotPermitted)?,
-    }
-    let message = Message::Whole(Zeroizing::default());
-    Ok(Box::new(Eddsa { key: key.clone(), context: eddsa_context(params)?, message: message.for_params(params) }))
+    };
+    let (scheme, message) = (SchemeOf::of(curve, params)?, Message::Whole(Zeroizing::default()));
+    Ok(Box::new(Eddsa { key: key.clone(), curve, message: message.for_scheme(curve, &scheme), scheme }))
 }
 
-/// The context, checked. Ed25519ctx without a context is not defined by RFC 8032 as something else than Ed25519, and
-/// would not verify as that: `CKR_MECHANISM_PARAM_INVALID`.
-fn eddsa_context(params: &Params) -> Result<Option<Bytes>> {
-    match params {
-        Params::None => Ok(None),
-        Params::Eddsa { prehash, context }
-            if context.len() <= ed25519::MAX_CONTEXT_LEN && (*prehash || !context.is_empty()) =>
-        {
-            Ok(Some(context.clone()))
+/// Which scheme the parameters ask for: `eddsa::Scheme`, owned.
+enum SchemeOf {
+    Pure,
+    Context(Bytes),
+    Prehashed(Bytes),
+}
+
+impl SchemeOf {
+    /// `CKR_MECHANISM_PARAM_INVALID`. Ed25519ctx without a context is not defined by RFC 8032 as something else than
+    /// Ed25519, and would not verify as that; Ed448 always has a context, which may be empty.
+    fn of(curve: Curve, params: &Params) -> Result<SchemeOf> {
+        match params {
+            Params::None => Ok(SchemeOf::Pure),
+            Params::Eddsa { context, .. } if context.len() > eddsa::MAX_CONTEXT_LEN => {
+                Err(Code::MechanismParamInvalid)?
+            }
+            Params::Eddsa { prehash: true, context } => Ok(SchemeOf::Prehashed(context.clone())),
+            Params::Eddsa { prehash: false, context } if curve == Curve::Ed448 || !context.is_empty() => {
+                Ok(SchemeOf::Context(context.clone()))
+            }
+            _ => Err(Code::MechanismParamInvalid.because("Ed25519ctx needs a context of 1 to 255 bytes"))?,
         }
-        _ => {
-            Err(Code::MechanismParamInvalid
-                .because("Ed25519ctx needs a context of 1 to 255 bytes, Ed25519ph of 0 to 255"))?
+    }
+
+    fn borrowed(&self) -> eddsa::Scheme<'_> {
+        match self {
+            SchemeOf::Pure => eddsa::Scheme::Pure,
+            SchemeOf::Context(context) => eddsa::Scheme::Context(context),
+            SchemeOf::Prehashed(context) => eddsa::Scheme::Prehashed(context),
         }
     }
 }
@@ -234,28 +250,30 @@ enum Message {
 }
 
 impl Message {
-    /// An empty message of the kind that `params` ask for; the memory is used again.
-    fn for_params(self, params: &Params) -> Message {
-        let prehash = matches!(params, Params::Eddsa { prehash: true, .. });
+    /// An empty message of the kind that the scheme asks for; the memory is used again. Ed448ph hashes with SHAKE256, at
+    /// the end.
+    fn for_scheme(self, curve: Curve, scheme: &SchemeOf) -> Message {
+        let hashed = curve == Curve::Ed25519 && matches!(scheme, SchemeOf::Prehashed(_));
         match self {
-            Message::Whole(mut kept) if !prehash => {
+            Message::Whole(mut kept) if !hashed => {
                 kept.clear();
                 Message::Whole(kept)
             }
-            Message::Hashed(mut hasher) if prehash => {
+            Message::Hashed(mut hasher) if hashed => {
                 hasher.reset();
                 Message::Hashed(hasher)
             }
-            _ if prehash => Message::Hashed(Hasher::new(Digest::Sha512)),
+            _ if hashed => Message::Hashed(Hasher::new(Digest::Sha512)),
             _ => Message::Whole(Zeroizing::default()),
         }
     }
 }
 
-/// EdDSA in its three schemes: without context Ed25519, with one Ed25519ctx, with a hash Ed25519ph.
+/// EdDSA in its schemes: without parameters, with a context, with a hash before it.
 struct Eddsa {
     key: Arc<Key>,
-    context: Option<Bytes>,
+    curve: Curve,
+    scheme: SchemeOf,
     message: Message,
 }
 
@@ -264,25 +282,22 @@ impl Eddsa {
     fn over<T>(
         &mut self,
         input: Option<&[u8]>,
-        act: impl FnOnce(&Key, ed25519::Scheme, &[u8]) -> Result<T>,
+        act: impl FnOnce(&Key, eddsa::Scheme, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        let context = self.context.as_deref();
+        let scheme = self.scheme.borrowed();
         match &mut self.message {
             Message::Hashed(hasher) => {
                 hasher.update(input.unwrap_or_default());
-                act(&self.key, ed25519::Scheme::Prehashed(context.unwrap_or_default()), &hasher.finish())
+                act(&self.key, scheme, &hasher.finish())
             }
-            Message::Whole(kept) => {
-                let scheme = context.map_or(ed25519::Scheme::Pure, ed25519::Scheme::Context);
-                act(&self.key, scheme, input.unwrap_or(kept))
-            }
+            Message::Whole(kept) => act(&self.key, scheme, input.unwrap_or(kept)),
         }
     }
 }
 
 impl Operation for Eddsa {
     fn size(&mut self, step: Step, _: usize) -> Result<Size> {
-        Ok(Size::Exactly(if step == Step::Update { 0 } else { ed25519::SIGNATURE_LEN }))
+        Ok(Size::Exactly(if step == Step::Update { 0 } else { eddsa::signature_len(self.curve) }))
     }
 
     fn update(&mut self, input: &[u8], _: &mut [u8]) -> Result<usize> {
@@ -306,10 +321,10 @@ impl Operation for Eddsa {
     }
 
     fn restart(&mut self, params: &Params) -> bool {
-        let Ok(context) = eddsa_context(params) else { return false };
-        self.context = context;
+        let Ok(scheme) = SchemeOf::of(self.curve, params) else { return false };
         let message = std::mem::replace(&mut self.message, Message::Whole(Zeroizing::default()));
-        self.message = message.for_params(params);
+        self.message = message.for_scheme(self.curve, &scheme);
+        self.scheme = scheme;
         true
     }
 }
@@ -340,7 +355,7 @@ fn derive_with_cofactor(work: &Derivation<'_>) -> Result<SecretBytes> {
 pub(super) fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
     let agreed = match base {
         Key::EcPrivate(key) => point_bytes(key.curve(), public).and_then(|point| key.agree(point)),
-        Key::MontgomeryPrivate(key) => point_bytes(Curve::X25519, public).and_then(|point| key.agree(point)),
+        Key::MontgomeryPrivate(key) => point_bytes(key.curve(), public).and_then(|point| key.agree(point)),
         _ => Err(Code::KeyTypeInconsistent)?,
     };
     agreed.map_err(|error| match error.code() {
@@ -460,7 +475,7 @@ mod tests {
     #[test]
     fn keys_of_the_wrong_half_or_type_do_not_begin() {
         let private = Arc::new(Key::EcPrivate(ec::PrivateKey::generate(Curve::P256).unwrap()));
-        let edwards = Arc::new(Key::EdwardsPrivate(ed25519::PrivateKey::generate().unwrap()));
+        let edwards = Arc::new(Key::EdwardsPrivate(eddsa::PrivateKey::generate(Curve::Ed25519).unwrap()));
         let code = |mechanism, what, key| {
             let row = table::row(mechanism).unwrap();
             row.does.begin.unwrap()(row, what, &Params::None, key).err().unwrap().code()

@@ -13,7 +13,7 @@ use super::key_attributes::standard_point;
 use super::table::{Does, NOTHING, Offer, ParamKind, Row};
 use crate::crypto::aes::Aes;
 use crate::crypto::curve::Curve;
-use crate::crypto::{keywrap, x25519};
+use crate::crypto::{keywrap, xdh};
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 use crate::token::{Bytes, Operation, Params, Size, Step, Use};
@@ -51,7 +51,8 @@ fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) 
     let curve = match (what, &*key) {
         (Use::Encrypt, Key::EcPublic(key)) => key.curve(),
         (Use::Decrypt, Key::EcPrivate(key)) => key.curve(),
-        (Use::Encrypt, Key::MontgomeryPublic(_)) | (Use::Decrypt, Key::MontgomeryPrivate(_)) => Curve::X25519,
+        (Use::Encrypt, Key::MontgomeryPublic(curve, _)) => *curve,
+        (Use::Decrypt, Key::MontgomeryPrivate(key)) => key.curve(),
         (Use::Encrypt | Use::Decrypt, _) => Err(Code::KeyTypeInconsistent)?,
         _ => Err(Code::MechanismInvalid)?,
     };
@@ -97,9 +98,9 @@ impl Wrap {
     fn ephemeral(&self) -> Result<(Vec<u8>, SecretBytes)> {
         match &*self.key {
             Key::EcPublic(key) => key.agree_once(),
-            Key::MontgomeryPublic(peer) => {
-                let once = x25519::PrivateKey::generate()?;
-                Ok((once.public().to_vec(), once.agree(peer)?))
+            Key::MontgomeryPublic(curve, peer) => {
+                let once = xdh::PrivateKey::generate(*curve)?;
+                Ok((once.public(), once.agree(peer)?))
             }
             _ => Err(Code::KeyTypeInconsistent)?,
         }
@@ -185,10 +186,10 @@ mod tests {
     }
 
     fn pair(curve: Curve) -> (Arc<Key>, Arc<Key>) {
-        if curve == Curve::X25519 {
-            let private = x25519::PrivateKey::generate().unwrap();
-            let public = private.public().to_vec();
-            return (Arc::new(Key::MontgomeryPublic(public)), Arc::new(Key::MontgomeryPrivate(private)));
+        if curve.form() == crate::crypto::curve::Form::Montgomery {
+            let private = xdh::PrivateKey::generate(curve).unwrap();
+            let public = private.public();
+            return (Arc::new(Key::MontgomeryPublic(curve, public)), Arc::new(Key::MontgomeryPrivate(private)));
         }
         let private = ec::PrivateKey::generate(curve).unwrap();
         let public = ec::PublicKey::new(curve, &private.public().unwrap()).unwrap();
@@ -201,6 +202,7 @@ mod tests {
             (CKM_ECDH_AES_KEY_WRAP, Curve::P256, 65),
             (CKM_ECDH_AES_KEY_WRAP, Curve::X25519, 32),
             (CKM_ECDH_X_AES_KEY_WRAP, Curve::X25519, 32),
+            (CKM_ECDH_X_AES_KEY_WRAP, Curve::X448, 56),
             (CKM_ECDH_COF_AES_KEY_WRAP, Curve::P256, 67),
             (CKM_ECDH_COF_AES_KEY_WRAP, Curve::P521, 136),
         ];

@@ -12,7 +12,7 @@ use super::{finite_attributes, pqc_attributes};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::keyinfo::{self, Private, Public};
 use crate::crypto::rsa::{self, Numbers};
-use crate::crypto::{ec, ed25519, x25519};
+use crate::crypto::{ec, eddsa, xdh};
 use crate::error::{Code, Error, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -163,12 +163,12 @@ fn private_and_public(curve: Curve, value: &[u8]) -> Result<(SecretBytes, Vec<u8
             (key.scalar()?, key.public()?)
         }
         Form::Edwards => {
-            let key = ed25519::PrivateKey::new(value)?;
-            (key.seed(), key.public().to_vec())
+            let key = eddsa::PrivateKey::new(curve, value)?;
+            (key.seed(), key.public())
         }
         Form::Montgomery => {
-            let key = x25519::PrivateKey::new(value)?;
-            (key.scalar(), key.public().to_vec())
+            let key = xdh::PrivateKey::new(curve, value)?;
+            (key.scalar(), key.public())
         }
     })
 }

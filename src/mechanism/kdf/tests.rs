@@ -8,7 +8,7 @@ use crate::token::Params;
 #[test]
 fn the_digest_of_the_value_in_the_length_wanted() {
     let base = Arc::new(Key::Secret(SecretKey::new(SecretBytes::copy_from(b"abc"))));
-    for row in ROWS {
+    for row in ROWS.iter().filter(|row| row.hash.is_some()) {
         let params = if row.params == ParamKind::None { Params::None } else { Params::MacLength(200) };
         let digest = digest_of(row, &params).unwrap();
         let derive = |length| {
