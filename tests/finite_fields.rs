@@ -24,7 +24,7 @@ fn load(name: &str) -> Option<Json> {
 
 fn bytes(test: &Json, name: &str) -> Vec<u8> {
     let text = test[name].as_str().unwrap_or_else(|| panic!("{name} in {test}"));
-    hex::decode(if text.len() % 2 == 0 { text.to_owned() } else { format!("0{text}") }).unwrap()
+    hex::decode(if text.len().is_multiple_of(2) { text.to_owned() } else { format!("0{text}") }).unwrap()
 }
 
 #[test]

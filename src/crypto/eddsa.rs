@@ -7,11 +7,14 @@ use crate::secret::SecretBytes;
 
 pub use super::ed25519::{MAX_CONTEXT_LEN, Scheme};
 
+// Keys stand behind an `Arc` as a rule: boxing one of two would only add a hop.
+#[allow(clippy::large_enum_variant)]
 pub enum PublicKey {
     Ed25519(ed25519::PublicKey),
     Ed448(ed448::PublicKey),
 }
 
+#[allow(clippy::large_enum_variant)]
 pub enum PrivateKey {
     Ed25519(ed25519::PrivateKey),
     Ed448(ed448::PrivateKey),
