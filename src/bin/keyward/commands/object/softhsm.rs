@@ -71,7 +71,7 @@ pub fn import(context: &Context, arguments: &Import) -> Result<Report> {
     let (mut imported, mut refused) = (0u64, Vec::new());
     for (path, attributes) in templates {
         let check = attributes.iter().find(|a| a.ty == CKA_CHECK_VALUE).cloned();
-        let template = attributes.into_iter().filter(|a| settable(a)).collect();
+        let template = attributes.into_iter().filter(settable).collect();
         let made = session.token.create(session.caller, template).and_then(|object| {
             let now = session.token.get(session.caller, object, &[CKA_CHECK_VALUE])?;
             match (check.map(|check| check.value), now.first()) {
