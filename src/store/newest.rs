@@ -17,6 +17,9 @@ type Work<'a> = dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()> + 'a;
 /// Damaged objects remembered, for the log to name each once.
 const TOLD: usize = 1000;
 
+/// What a transaction does; it is told what this machine remembers of the token.
+type Work<'a> = dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()> + 'a;
+
 impl SlotFile {
     pub(super) fn anchor(&self) -> Option<Anchor<'_>> {
         Anchor::new(&self.device, &self.path)
