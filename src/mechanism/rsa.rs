@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use super::digest::of_hash;
+use super::digest::{of_hash, of_row};
 use super::key::Key;
 use super::key_attributes::{rsa_private_attributes, rsa_public_attributes};
 use super::signing::{self, Scheme};
@@ -164,7 +164,7 @@ fn is_signature(what: Use) -> bool {
 fn begin_pkcs1(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = key_for(what, key)?;
     if is_signature(what) {
-        let prefix = row.hash.map(of_hash).transpose()?.map(digest_info).transpose()?.unwrap_or_default();
+        let prefix = row.hash.map(|_| of_row(row).and_then(digest_info)).transpose()?.unwrap_or_default();
         return signing::begin(row, Pkcs1 { key, prefix });
     }
     begin_block(what, params, key, Padding::Pkcs1)
@@ -252,18 +252,10 @@ impl Scheme for PssScheme {
     }
 }
 
-/// A hash of OAEP and PSS: those of the SHA families, which masks are also made with. `CKR_MECHANISM_PARAM_INVALID`.
+/// A hash of OAEP and PSS: SHA-1 and NIST's others, which masks are also made with. `CKR_MECHANISM_PARAM_INVALID`.
 fn of_mask_hash(ckm: CK_MECHANISM_TYPE) -> Result<Digest> {
-    match of_hash(ckm)? {
-        Digest::Md5
-        | Digest::Ripemd160
-        | Digest::Blake2b160
-        | Digest::Blake2b256
-        | Digest::Blake2b384
-        | Digest::Blake2b512
-        | Digest::Sha512T(_) => Err(Code::MechanismParamInvalid.into()),
-        hash => Ok(hash),
-    }
+    let hash = of_hash(ckm)?;
+    if hash == Digest::Sha1 || hash.nist_arc().is_some() { Ok(hash) } else { Err(Code::MechanismParamInvalid.into()) }
 }
 
 /// `CKR_MECHANISM_PARAM_INVALID` for a hash that is not the row's, an unknown mask, a salt that the modulus has no room for.
@@ -533,6 +525,39 @@ mod tests {
             let refused = begin(CKM_RSA_PKCS_PSS, Use::Sign, &params, &KEYS.private).err();
             assert_eq!(refused, Some(Code::MechanismParamInvalid));
         }
+    }
+
+    /// RFC 8017, 9.2, note 1, for MD5; ISO 10118-3's identifier for RIPEMD-160.
+    #[test]
+    fn the_old_hashes_sign_by_their_identifiers() {
+        use crate::crypto::digest::hash;
+        for (mechanism, digest, prefix) in [
+            (
+                CKM_MD5_RSA_PKCS,
+                Digest::Md5,
+                &b"\x30\x20\x30\x0c\x06\x08\x2a\x86\x48\x86\xf7\x0d\x02\x05\x05\x00\x04\x10"[..],
+            ),
+            (
+                CKM_RIPEMD160_RSA_PKCS,
+                Digest::Ripemd160,
+                b"\x30\x21\x30\x09\x06\x05\x2b\x24\x03\x02\x01\x05\x00\x04\x14",
+            ),
+        ] {
+            let sign = |mechanism, input: &[u8]| {
+                let mut out = vec![0; 256];
+                let mut operation = begin(mechanism, Use::Sign, &Params::None, &KEYS.private).unwrap();
+                operation.whole(input, &mut out).unwrap();
+                out
+            };
+            let signature = sign(mechanism, b"message");
+            assert_eq!(signature, sign(CKM_RSA_PKCS, &[prefix, &hash(digest, b"message")].concat()));
+            let mut verify = begin(mechanism, Use::Verify, &Params::None, &KEYS.public).unwrap();
+            verify.verify(Some(b"message"), &signature).unwrap();
+            assert!(table::row(mechanism).is_ok_and(|row| row.offer == Offer::Legacy && !row.approved));
+        }
+        let oaep = OaepParams { hash: CKM_MD5, mgf: CKG_MGF1_SHA1, label: b""[..].into() };
+        let refused = begin(CKM_RSA_PKCS_OAEP, Use::Encrypt, &Params::Oaep(oaep), &KEYS.public).err();
+        assert_eq!(refused, Some(Code::MechanismParamInvalid));
     }
 
     #[test]
