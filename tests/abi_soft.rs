@@ -15,5 +15,7 @@ mod messages;
 mod signed;
 #[path = "abi_soft/states.rs"]
 mod states;
+#[path = "abi_soft/steady.rs"]
+mod steady;
 #[path = "abi_soft/wrapping.rs"]
 mod wrapping;
