@@ -105,7 +105,7 @@ pub struct Config {
     pub source: Option<PathBuf>,
     /// Directory of the slot files, `<serial>.slot`.
     pub tokens: PathBuf,
-    /// File of the device secret, 0600, made at first use.
+    /// File of the device secret, 0600, made at first use; or a named source (`credential:`, `command:`, `env:`).
     pub device_secret: PathBuf,
     pub free_slot: FreeSlot,
     pub mechanisms: Mechanisms,
@@ -192,6 +192,12 @@ impl Config {
         }
         Ok(Config::within(places.data()?))
     }
+}
+
+/// Whether a value of `device_secret` names a source other than a file (docs/slot-file.md, "Device secret").
+pub fn names_a_source(value: &Path) -> bool {
+    let kind = value.to_str().and_then(|text| text.split_once(':')).map(|(kind, _)| kind);
+    matches!(kind, Some("credential" | "command" | "env"))
 }
 
 fn log_level(name: &str) -> Result<LogLevel> {

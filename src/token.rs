@@ -4,6 +4,7 @@
 //! callback. `soft` and `forward` implement [`Token`]; `guard` decorates it; `module` and `session` are its only callers.
 
 mod derivation;
+mod message;
 
 use cryptoki_sys::*;
 use smallvec::SmallVec;
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
 pub use derivation::*;
+pub use message::*;
 
 /// Short bytes (IVs, labels, points) that usually need no allocation.
 pub type Bytes = SmallVec<[u8; 64]>;
@@ -89,6 +91,12 @@ pub enum Params {
         iv: Bytes,
         aad: Bytes,
         tag_bits: u64,
+    },
+    /// `CK_GCM_MESSAGE_PARAMS`, `CK_GCM_WRAP_PARAMS` and their kin: what a message-based operation is begun with, and how a
+    /// key is wrapped with a tag of its own.
+    Message {
+        message: MessageParams,
+        aad: Bytes,
     },
     /// `CK_CCM_PARAMS`, and `CK_CCM_WRAP_PARAMS` with a nonce of the caller's.
     Ccm {
@@ -336,6 +344,21 @@ pub trait Operation: Send {
         Err(Code::FunctionNotSupported.into())
     }
 
+    /// Begins a message of a message-based operation, whatever became of the one before. Makes the IV where the parameters
+    /// ask for that, and writes it back to them. Signatures have no parameters.
+    fn start_message(&mut self, params: Option<&mut MessageParams>, aad: &[u8]) -> Result<()> {
+        let _ = (params, aad);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Ends an encrypted message with its last part, or the whole of it; [`Operation::size`] of [`Step::Finish`] or
+    /// [`Step::Whole`] says how much it writes. Encryption writes the tag back to the parameters, decryption checks it:
+    /// `CKR_AEAD_DECRYPT_FAILED`. Messages that are signed end as other signatures do.
+    fn end_message(&mut self, params: &mut MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        let _ = (params, input, out);
+        Err(Code::FunctionNotSupported.into())
+    }
+
     /// `C_DigestKey`: a key's value as further input. `CKR_KEY_INDIGESTIBLE` where the digest would give it away.
     fn digest_key(&mut self, value: &[u8]) -> Result<()> {
         self.update(value, &mut []).map(drop)
@@ -474,6 +497,32 @@ pub trait Token: Send + Sync {
     ) -> Result<(ObjectId, ObjectId)>;
 
     fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>>;
+
+    /// The length of what [`Token::wrap`] or [`Token::wrap_authenticated`] will give, in bytes; `None` where only the
+    /// wrapping itself shows it. The codes are theirs.
+    fn wrapped_len(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        wrapping: ObjectId,
+        key: ObjectId,
+    ) -> Result<Option<usize>> {
+        let _ = (caller, mechanism, wrapping, key);
+        Ok(None)
+    }
+
+    /// `C_WrapKeyAuthenticated`, with [`Params::Message`]: the wrapped key, and the parameters with the IV and the tag.
+    /// (`C_UnwrapKeyAuthenticated` is [`Token::unwrap`] with such parameters.)
+    fn wrap_authenticated(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        wrapping: ObjectId,
+        key: ObjectId,
+    ) -> Result<(Vec<u8>, MessageParams)> {
+        let _ = (caller, mechanism, wrapping, key);
+        Err(Code::FunctionNotSupported.into())
+    }
 
     fn unwrap(
         &self,

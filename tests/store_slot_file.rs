@@ -259,7 +259,8 @@ fn a_replaced_or_removed_file_is_noticed() {
     }
     std::fs::rename(&second, place.slot()).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    assert_ne!(file.epoch(), epoch);
+    // The clock is looked at with each sixteenth call only.
+    assert!((0..16).any(|_| file.epoch() != epoch));
     assert_eq!(file.header().unwrap().label, "second");
     assert_eq!(code(file.commit(&keys, vec![insert(true, "lost", "1")])), Code::DeviceRemoved);
     let fresh = file.public_keys().unwrap();

@@ -265,6 +265,9 @@ pub struct Output {
     pub overrun: bool,
 }
 
+/// One attribute as `C_GetAttributeValue` left it: its length, unless that is unavailable, and its bytes.
+pub type Answer = (Option<usize>, Vec<u8>);
+
 const GUARD: usize = 64;
 const GUARD_BYTE: u8 = 0xA7;
 
@@ -542,11 +545,7 @@ impl Session {
 
     /// `C_GetAttributeValue` on several attributes, each with its own room: return value, and per attribute the
     /// length written (`None` for `CK_UNAVAILABLE_INFORMATION`) and the bytes.
-    pub fn get_many(
-        self,
-        object: CK_OBJECT_HANDLE,
-        ask: &[(CK_ATTRIBUTE_TYPE, Room)],
-    ) -> (Rv, Vec<(Option<usize>, Vec<u8>)>) {
+    pub fn get_many(self, object: CK_OBJECT_HANDLE, ask: &[(CK_ATTRIBUTE_TYPE, Room)]) -> (Rv, Vec<Answer>) {
         let size = |room: &Room| if let Room::Bytes(n) = room { *n } else { 0 };
         let mut values: Vec<Vec<u8>> = ask.iter().map(|(_, r)| vec![GUARD_BYTE; size(r)]).collect();
         let mut raw: Vec<CK_ATTRIBUTE> = ask

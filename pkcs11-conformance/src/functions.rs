@@ -212,11 +212,6 @@ impl F {
     pub fn has(self, arg: Arg) -> bool {
         self.row().args.contains(&arg)
     }
-
-    /// Position of the first argument of this kind.
-    pub fn position(self, arg: Arg) -> Option<usize> {
-        self.row().args.iter().position(|a| *a == arg)
-    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ begin() {
         command -v "$tool" >/dev/null || fail "$tool is not installed (scripts/test --install)"
     done
     make_homes
+    PATH=$PATH:/usr/sbin:/sbin # servers, and tools kept with them
     export MODULE LABEL PIN SO_PIN INTEROP
     export -f listening
     cd "$WORK" || fail "cannot enter $WORK"

@@ -92,6 +92,10 @@ impl In {
     pub fn len(&self) -> CK_ULONG {
         self.len
     }
+
+    pub fn is_null(&self) -> bool {
+        self.ptr.is_null()
+    }
 }
 
 impl<T> In<T> {
@@ -199,20 +203,43 @@ impl Out {
     /// is told it, with `CKR_BUFFER_TOO_SMALL`. Input that overlaps the buffer is copied first. `CKR_ARGUMENTS_BAD`
     /// without a place for the length, and for an impossible length.
     pub fn produce(&self, input: &In, work: impl FnOnce(&[u8], Room<'_>) -> Result<Done>) -> Result<()> {
+        self.produce_from([input], |[input], room| work(input, room))
+    }
+
+    /// As [`Out::produce`], from several inputs.
+    pub fn produce_from<const N: usize>(
+        &self,
+        inputs: [&In; N],
+        work: impl FnOnce([&[u8]; N], Room<'_>) -> Result<Done>,
+    ) -> Result<()> {
         let room = self.len.get()?;
-        let bytes = input.bytes()?;
+        let mut bytes: [&[u8]; N] = [&[]; N];
+        for (bytes, input) in bytes.iter_mut().zip(inputs) {
+            *bytes = input.bytes()?;
+        }
         if self.ptr.is_null() {
             return self.report(work(bytes, Room::Ask)?, true);
         }
         let room = length(room)?;
         fits(self.ptr as usize, room, 1)?;
-        let apart = self.is_apart(bytes, room);
-        let copy = if apart { None } else { Some(input.secret_copy()?) };
-        let bytes = copy.as_ref().map_or(bytes, |copy| copy.as_slice());
-        // SAFETY: not NULL, of a possible length, writable by the promise of `new`; the input that is read meanwhile
-        // lies elsewhere or is a copy.
+        let mut copies = [const { None }; N];
+        for (copy, input) in copies.iter_mut().zip(inputs) {
+            if !self.is_apart(input.bytes()?, room) {
+                *copy = Some(input.secret_copy()?);
+            }
+        }
+        for (bytes, copy) in bytes.iter_mut().zip(&copies) {
+            *bytes = copy.as_ref().map_or(*bytes, |copy| copy.as_slice());
+        }
+        // SAFETY: not NULL, of a possible length, writable by the promise of `new`; the inputs that are read meanwhile
+        // lie elsewhere or are copies.
         let out = unsafe { std::slice::from_raw_parts_mut(self.ptr, room) };
         self.report(work(bytes, Room::Fill(out))?, false)
+    }
+
+    /// Without even a place for the length.
+    pub fn is_none(&self) -> bool {
+        self.len.ptr.is_null()
     }
 
     /// Output that is at hand as a whole.
@@ -259,6 +286,11 @@ impl OutExact {
     /// `ptr` is NULL, or `len` bytes can be written there until the call returns.
     pub const unsafe fn new(ptr: *mut u8, len: CK_ULONG) -> OutExact {
         OutExact { ptr, len }
+    }
+
+    /// Before anything is done whose result must not be lost. `CKR_ARGUMENTS_BAD` for `(NULL, n)`.
+    pub fn check(&self) -> Result<()> {
+        if self.len == 0 { Ok(()) } else { Place { ptr: self.ptr }.check() }
     }
 
     /// `CKR_ARGUMENTS_BAD` for `(NULL, n)` and for an impossible length.

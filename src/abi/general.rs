@@ -241,10 +241,26 @@ pub(super) fn parallel(session: CK_SESSION_HANDLE) -> Result<()> {
     Err(Code::FunctionNotParallel.into())
 }
 
-/// What later issues fill.
-pub(super) fn later() -> Result<()> {
-    module::module()?;
-    Err(Code::FunctionNotSupported.into())
+/// `C_GetSessionValidationFlags`: this module is validated by nobody, so no flag is ever set. `CKR_ARGUMENTS_BAD` for an
+/// unknown type.
+pub(super) fn validation_flags(
+    session: CK_SESSION_HANDLE,
+    ty: CK_SESSION_VALIDATION_FLAGS_TYPE,
+    place: Place<CK_FLAGS>,
+) -> Result<()> {
+    module::session(session)?;
+    if ty != CKS_LAST_VALIDATION_OK {
+        Err(Code::ArgumentsBad)?;
+    }
+    place.put(0)
+}
+
+/// `C_AsyncComplete`, `C_AsyncGetID`, `C_AsyncJoin`: `C_OpenSession` opens synchronous sessions only, so that no function
+/// is ever under way, which each says in its own `code`. `CKR_ARGUMENTS_BAD` without a function's name.
+pub(super) fn no_async(session: CK_SESSION_HANDLE, function: Maybe<u8>, code: Code) -> Result<()> {
+    module::session(session)?;
+    function.required()?;
+    Err(code.into())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod args;
 mod general;
 mod guard;
 mod keys;
+mod messages;
 mod operations;
 pub mod params;
 mod derivation;

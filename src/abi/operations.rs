@@ -3,10 +3,12 @@
 use cryptoki_sys::*;
 
 use super::args::{In, Maybe, Out, OutExact};
+use super::messages::Parameter;
 use super::params;
 use crate::error::Result;
+use crate::mechanism::table;
 use crate::module;
-use crate::token::{Step, Use};
+use crate::token::{Mechanism, Params, Step, Use};
 
 /// `C_*Init`; without a mechanism it cancels (PKCS#11 3.0).
 pub(super) fn begin(
@@ -18,8 +20,24 @@ pub(super) fn begin(
     let session = module::session(session)?;
     match mechanism.get() {
         None => session.cancel(what),
-        Some(mechanism) => session.begin(what, &params::decode(&mechanism, &session.slot)?, key),
+        Some(given) => {
+            let mechanism = match what {
+                Use::MessageEncrypt | Use::MessageDecrypt => messages_of(&given)?,
+                _ => params::decode(&given, &session.slot)?,
+            };
+            session.begin(what, &mechanism, key)
+        }
     }
+}
+
+/// A mechanism for messages to encrypt: with the parameters of one, or without, since each message brings its own.
+fn messages_of(mechanism: &CK_MECHANISM) -> Result<Mechanism> {
+    let ty = mechanism.mechanism;
+    let params = match mechanism.ulParameterLen {
+        0 => table::row(ty).map(|_| Params::None)?,
+        _ => Parameter::of_mechanism(mechanism)?.to_params(),
+    };
+    Ok(Mechanism { ty, params })
 }
 
 /// The functions with output.
@@ -34,11 +52,11 @@ pub(super) fn feed(session: CK_SESSION_HANDLE, what: Use, input: In) -> Result<(
 }
 
 pub(super) fn verify(session: CK_SESSION_HANDLE, input: In, signature: In) -> Result<()> {
-    module::session(session)?.verify(Use::Verify, Some(input.bytes()?), signature.bytes()?)
+    module::session(session)?.verify(Use::Verify, Some(input.bytes()?), Some(signature.bytes()?))
 }
 
 pub(super) fn verify_final(session: CK_SESSION_HANDLE, signature: In) -> Result<()> {
-    module::session(session)?.verify(Use::Verify, None, signature.bytes()?)
+    module::session(session)?.verify(Use::Verify, None, Some(signature.bytes()?))
 }
 
 pub(super) fn encrypt_and_feed(session: CK_SESSION_HANDLE, fed: Use, input: In, out: Out) -> Result<()> {

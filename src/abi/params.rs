@@ -29,15 +29,21 @@ unsafe impl Plain for ShortGcmParams {}
 /// among the parameters that is not of this slot.
 pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism> {
     let kind = table::row(mechanism.mechanism)?.params;
-    // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
-    let parameter = unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) };
-    let params = decode_kind(kind, &parameter, &|handle| slot.object(handle)).map_err(|error| match error.code() {
-        // Which argument was bad, we know here.
-        Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
-        Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
-        _ => error,
+    let params = decode_kind(kind, &parameter(mechanism), &|handle| slot.object(handle)).map_err(|error| {
+        match error.code() {
+            // Which argument was bad, we know here.
+            Code::ArgumentsBad => error.recode(Code::MechanismParamInvalid),
+            Code::ObjectHandleInvalid => error.recode(Code::KeyHandleInvalid),
+            _ => error,
+        }
     })?;
     Ok(Mechanism { ty: mechanism.mechanism, params })
+}
+
+/// The parameter of a mechanism, as bytes.
+pub(super) fn parameter(mechanism: &CK_MECHANISM) -> In {
+    // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
+    unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) }
 }
 
 pub(super) fn invalid() -> Error {
@@ -288,6 +294,68 @@ mod tests {
     }
 
     #[test]
+    fn ccm_comes_for_data_and_for_wrapping() {
+        let (mut nonce, mut aad) = ([1u8; 12], [2u8; 3]);
+        let expected = Params::Ccm { data_len: 20, nonce: bytes(&nonce), aad: bytes(&aad), mac_len: 8 };
+        let (pNonce, pAAD) = (nonce.as_mut_ptr(), aad.as_mut_ptr());
+        let data = CK_CCM_PARAMS { ulDataLen: 20, pNonce, ulNonceLen: 12, pAAD, ulAADLen: 3, ulMACLen: 8 };
+        assert_eq!(decoded(ParamKind::Ccm, &data), Ok(expected.clone()));
+        let wrap = CK_CCM_WRAP_PARAMS {
+            ulDataLen: 20,
+            pNonce,
+            ulNonceLen: 12,
+            ulNonceFixedBits: 0,
+            nonceGenerator: CKG_NO_GENERATE,
+            pAAD,
+            ulAADLen: 3,
+            ulMACLen: 8,
+        };
+        assert_eq!(decoded(ParamKind::Ccm, &wrap), Ok(expected));
+        let generated = CK_CCM_WRAP_PARAMS { nonceGenerator: CKG_GENERATE_RANDOM, ..wrap };
+        assert_eq!(decoded(ParamKind::Ccm, &generated).unwrap_err().code(), Code::MechanismParamInvalid);
+        let lost = CK_CCM_PARAMS { pNonce: null_mut(), ..data };
+        assert_eq!(decoded(ParamKind::Ccm, &lost).unwrap_err().code(), Code::ArgumentsBad);
+        assert_eq!(decoded_len(ParamKind::Ccm, &wrap, 56).unwrap_err().code(), Code::MechanismParamInvalid);
+    }
+
+    #[test]
+    fn block_counters_and_nonces_have_the_lengths_of_their_variant() {
+        let (mut counter, mut nonce) = ([1u8, 2, 0, 0, 0, 0, 0, 0x80], [5u8; 24]);
+        let (pBlockCounter, pNonce) = (counter.as_mut_ptr(), nonce.as_mut_ptr());
+        let chacha = |blockCounterBits, ulNonceBits| {
+            decoded(ParamKind::ChaCha20, &CK_CHACHA20_PARAMS { pBlockCounter, blockCounterBits, pNonce, ulNonceBits })
+        };
+        let (short, long) = (0x201, 0x8000_0000_0000_0201);
+        for (bits, nonce_bits, block) in
+            [(32, 96, short), (64, 64, long), (64, 192, long), (32, 64, short), (32, 192, short)]
+        {
+            let expected = Params::Salsa { block, nonce: bytes(&[5; 24][..nonce_bits / 8]) };
+            assert_eq!(chacha(bits, nonce_bits as u64), Ok(expected), "{bits} {nonce_bits}");
+        }
+        for (bits, nonce_bits) in [(64, 96), (0, 96), (32, 0), (32, 12), (33, 96), (u64::MAX, 96), (32, u64::MAX)] {
+            assert_eq!(
+                chacha(bits, nonce_bits).unwrap_err().code(),
+                Code::MechanismParamInvalid,
+                "{bits} {nonce_bits}"
+            );
+        }
+        let salsa = |ulNonceBits| {
+            decoded(ParamKind::Salsa20, &CK_SALSA20_PARAMS { pBlockCounter, pNonce, ulNonceBits }).map_err(|e| e.code())
+        };
+        assert_eq!(salsa(192), Ok(Params::Salsa { block: long, nonce: bytes(&[5; 24]) }));
+        assert_eq!(salsa(96), Err(Code::MechanismParamInvalid));
+        let mut aad = [2u8; 3];
+        let (pAAD, ulAADLen) = (aad.as_mut_ptr(), 3);
+        for (ulNonceLen, nonce_len) in [(96, 12), (12, 12), (64, 8), (8, 8), (192, 24), (24, 24)] {
+            let params = CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce, ulNonceLen, pAAD, ulAADLen };
+            let expected = Params::SalsaAead { nonce: bytes(&[5; 24][..nonce_len]), aad: bytes(&[2; 3]) };
+            assert_eq!(decoded(ParamKind::SalsaAead, &params), Ok(expected), "{ulNonceLen}");
+        }
+        let params = CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce, ulNonceLen: 16, pAAD, ulAADLen };
+        assert_eq!(decoded(ParamKind::SalsaAead, &params).unwrap_err().code(), Code::MechanismParamInvalid);
+    }
+
+    #[test]
     fn oaep_without_a_hash_is_sha_1() {
         let mut label = *b"L";
         let plain =
@@ -357,6 +425,9 @@ mod tests {
         let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };
         let expected = Params::CbcData { iv: [4; 16][..].into(), data: shared.clone() };
         assert_eq!(decoded(ParamKind::CbcData(16), &cbc), Ok(expected));
+        let cbc = CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 8], pData: one.as_mut_ptr(), length: 6 };
+        let expected = Params::CbcData { iv: [4; 8][..].into(), data: shared.clone() };
+        assert_eq!(decoded(ParamKind::CbcData(8), &cbc), Ok(expected));
         let wrap = CK_ECDH_AES_KEY_WRAP_PARAMS {
             ulAESKeyBits: 128,
             kdf: CKD_NULL,

@@ -1,5 +1,5 @@
 //! One row per function of PKCS#11 3.2. From the rows come the exported symbols, the function lists of 2.40, 3.0 and
-//! 3.2, and [`FUNCTIONS`]. A row without a body is what later issues fill: `CKR_FUNCTION_NOT_SUPPORTED`.
+//! 3.2, and [`FUNCTIONS`].
 
 use std::ffi::c_void;
 
@@ -7,7 +7,9 @@ use cryptoki_sys::*;
 
 use super::args::{In, Maybe, Out, OutExact, OutFound, OutList, Place};
 use super::guard::guard;
-use super::{general, keys, operations};
+use super::messages::Message;
+use super::{general, keys, messages, operations};
+use crate::error::Code;
 use crate::module;
 use crate::token::{Step, Use};
 
@@ -18,20 +20,18 @@ pub struct Function {
     pub name: &'static str,
     /// The version that brought it: (2, 40) stands for all before.
     pub since: (u8, u8),
-    /// Answers `CKR_FUNCTION_NOT_SUPPORTED`.
-    pub later: bool,
 }
 
 macro_rules! functions {
     (
-        v2_40 { $($a:ident ( $($a_arg:ident : $a_ty:ty),* $(,)? ) $(=> $a_body:expr)? ;)* }
-        v3_0 { $($b:ident ( $($b_arg:ident : $b_ty:ty),* $(,)? ) $(=> $b_body:expr)? ;)* }
-        v3_2 { $($c:ident ( $($c_arg:ident : $c_ty:ty),* $(,)? ) $(=> $c_body:expr)? ;)* }
+        v2_40 { $($a:ident ( $($a_arg:ident : $a_ty:ty),* $(,)? ) => $a_body:expr ;)* }
+        v3_0 { $($b:ident ( $($b_arg:ident : $b_ty:ty),* $(,)? ) => $b_body:expr ;)* }
+        v3_2 { $($c:ident ( $($c_arg:ident : $c_ty:ty),* $(,)? ) => $c_body:expr ;)* }
     ) => {
         functions! { @entries
-            $($a($($a_arg: $a_ty),*) $(=> $a_body)?;)*
-            $($b($($b_arg: $b_ty),*) $(=> $b_body)?;)*
-            $($c($($c_arg: $c_ty),*) $(=> $c_body)?;)*
+            $($a($($a_arg: $a_ty),*) => $a_body;)*
+            $($b($($b_arg: $b_ty),*) => $b_body;)*
+            $($c($($c_arg: $c_ty),*) => $c_body;)*
         }
 
         static LIST_2_40: CK_FUNCTION_LIST =
@@ -46,13 +46,13 @@ macro_rules! functions {
 
         /// Every function, in the order of the function lists.
         pub const FUNCTIONS: &[Function] = &[
-            $(Function { name: stringify!($a), since: (2, 40), later: functions!(@later $($a_body)?) },)*
-            $(Function { name: stringify!($b), since: (3, 0), later: functions!(@later $($b_body)?) },)*
-            $(Function { name: stringify!($c), since: (3, 2), later: functions!(@later $($c_body)?) },)*
+            $(Function { name: stringify!($a), since: (2, 40) },)*
+            $(Function { name: stringify!($b), since: (3, 0) },)*
+            $(Function { name: stringify!($c), since: (3, 2) },)*
         ];
     };
 
-    (@entries $($name:ident ( $($arg:ident : $ty:ty),* ) $(=> $body:expr)? ;)*) => {
+    (@entries $($name:ident ( $($arg:ident : $ty:ty),* ) => $body:expr ;)*) => {
         /// The entries behind the lists. They are not the exported symbols themselves, which the loader may bind to
         /// functions of the same name in the host: the lists must lead to ours.
         #[allow(non_snake_case, unused_unsafe)]
@@ -62,7 +62,7 @@ macro_rules! functions {
             $(pub(super) unsafe extern "C" fn $name($($arg: $ty),*) -> CK_RV {
                 // SAFETY: the arguments come as the application gave them; what it promises of its pointers by
                 // calling (PKCS#11 3.2, section 5) is all that the wrappers of `args` ask for.
-                guard(stringify!($name), || unsafe { functions!(@body $($body)?) })
+                guard(stringify!($name), || unsafe { $body })
             })*
         }
 
@@ -78,10 +78,6 @@ macro_rules! functions {
         }
     };
 
-    (@body $body:expr) => { $body };
-    (@body) => { general::later() };
-    (@later $body:expr) => { false };
-    (@later) => { true };
 }
 
 // Short names of the parameters' types, so that a row fits its line.
@@ -222,26 +218,66 @@ functions! {
         C_LoginUser(h: H, user: CK_USER_TYPE, pin: B, len: N, name: B, name_len: N)
             => general::login_user(h, user, In::new(pin, len), In::new(name, name_len));
         C_SessionCancel(h: H, flags: F) => general::session_cancel(h, flags);
-        C_MessageEncryptInit(_a: H, _b: M, _c: O);
-        C_EncryptMessage(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: N, _h: B, _i: L);
-        C_EncryptMessageBegin(_a: H, _b: V, _c: N, _d: B, _e: N);
-        C_EncryptMessageNext(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: L, _h: F);
-        C_MessageEncryptFinal(_a: H);
-        C_MessageDecryptInit(_a: H, _b: M, _c: O);
-        C_DecryptMessage(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: N, _h: B, _i: L);
-        C_DecryptMessageBegin(_a: H, _b: V, _c: N, _d: B, _e: N);
-        C_DecryptMessageNext(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: L, _h: F);
-        C_MessageDecryptFinal(_a: H);
-        C_MessageSignInit(_a: H, _b: M, _c: O);
-        C_SignMessage(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: L);
-        C_SignMessageBegin(_a: H, _b: V, _c: N);
-        C_SignMessageNext(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: L);
-        C_MessageSignFinal(_a: H);
-        C_MessageVerifyInit(_a: H, _b: M, _c: O);
-        C_VerifyMessage(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: N);
-        C_VerifyMessageBegin(_a: H, _b: V, _c: N);
-        C_VerifyMessageNext(_a: H, _b: V, _c: N, _d: B, _e: N, _f: B, _g: N);
-        C_MessageVerifyFinal(_a: H);
+        C_MessageEncryptInit(h: H, mechanism: M, key: O)
+            => operations::begin(h, Use::MessageEncrypt, Maybe::new(mechanism), Some(key));
+        C_EncryptMessage(h: H, p: V, p_len: N, aad: B, aad_len: N, data: B, len: N, out: B, out_len: L)
+            => messages::cipher(
+                h,
+                Use::MessageEncrypt,
+                Message { parameter: In::new(p.cast(), p_len), aad: In::new(aad, aad_len), data: In::new(data, len) },
+                Out::new(out, out_len)
+            );
+        C_EncryptMessageBegin(h: H, p: V, p_len: N, aad: B, aad_len: N)
+            => messages::cipher_begin(h, Use::MessageEncrypt, In::new(p.cast(), p_len), In::new(aad, aad_len));
+        C_EncryptMessageNext(h: H, p: V, p_len: N, data: B, len: N, out: B, out_len: L, flags: F)
+            => messages::cipher_next(
+                h,
+                Use::MessageEncrypt,
+                Message { parameter: In::new(p.cast(), p_len), aad: In::NONE, data: In::new(data, len) },
+                Out::new(out, out_len),
+                flags
+            );
+        C_MessageEncryptFinal(h: H) => messages::end(h, Use::MessageEncrypt);
+        C_MessageDecryptInit(h: H, mechanism: M, key: O)
+            => operations::begin(h, Use::MessageDecrypt, Maybe::new(mechanism), Some(key));
+        C_DecryptMessage(h: H, p: V, p_len: N, aad: B, aad_len: N, data: B, len: N, out: B, out_len: L)
+            => messages::cipher(
+                h,
+                Use::MessageDecrypt,
+                Message { parameter: In::new(p.cast(), p_len), aad: In::new(aad, aad_len), data: In::new(data, len) },
+                Out::new(out, out_len)
+            );
+        C_DecryptMessageBegin(h: H, p: V, p_len: N, aad: B, aad_len: N)
+            => messages::cipher_begin(h, Use::MessageDecrypt, In::new(p.cast(), p_len), In::new(aad, aad_len));
+        C_DecryptMessageNext(h: H, p: V, p_len: N, data: B, len: N, out: B, out_len: L, flags: F)
+            => messages::cipher_next(
+                h,
+                Use::MessageDecrypt,
+                Message { parameter: In::new(p.cast(), p_len), aad: In::NONE, data: In::new(data, len) },
+                Out::new(out, out_len),
+                flags
+            );
+        C_MessageDecryptFinal(h: H) => messages::end(h, Use::MessageDecrypt);
+        C_MessageSignInit(h: H, mechanism: M, key: O)
+            => operations::begin(h, Use::MessageSign, Maybe::new(mechanism), Some(key));
+        C_SignMessage(h: H, p: V, p_len: N, data: B, len: N, out: B, out_len: L)
+            => messages::sign(h, In::new(p.cast(), p_len), In::new(data, len), Out::new(out, out_len));
+        C_SignMessageBegin(h: H, p: V, p_len: N) => messages::sign_begin(h, In::new(p.cast(), p_len));
+        C_SignMessageNext(h: H, p: V, p_len: N, data: B, len: N, out: B, out_len: L)
+            => messages::sign_next(h, In::new(p.cast(), p_len), In::new(data, len), Out::new(out, out_len));
+        C_MessageSignFinal(h: H) => messages::end(h, Use::MessageSign);
+        C_MessageVerifyInit(h: H, mechanism: M, key: O)
+            => operations::begin(h, Use::MessageVerify, Maybe::new(mechanism), Some(key));
+        C_VerifyMessage(h: H, p: V, p_len: N, data: B, len: N, signature: B, signature_len: N)
+            => messages::verify(
+                h, In::new(p.cast(), p_len), In::new(data, len), In::new(signature, signature_len)
+            );
+        C_VerifyMessageBegin(h: H, p: V, p_len: N) => messages::verify_begin(h, In::new(p.cast(), p_len));
+        C_VerifyMessageNext(h: H, p: V, p_len: N, data: B, len: N, signature: B, signature_len: N)
+            => messages::verify_next(
+                h, In::new(p.cast(), p_len), In::new(data, len), In::new(signature, signature_len)
+            );
+        C_MessageVerifyFinal(h: H) => messages::end(h, Use::MessageVerify);
     }
     v3_2 {
         C_EncapsulateKey(h: H, mechanism: M, public: O, template: T, count: N, out: B, out_len: L, key: P)
@@ -252,16 +288,34 @@ functions! {
             => keys::decapsulate(
                 h, Maybe::new(mechanism), private, In::new(ciphertext, len), In::new(template, count), Place::new(key)
             );
-        C_VerifySignatureInit(_a: H, _b: M, _c: O, _d: B, _e: N);
-        C_VerifySignature(_a: H, _b: B, _c: N);
-        C_VerifySignatureUpdate(_a: H, _b: B, _c: N);
-        C_VerifySignatureFinal(_a: H);
-        C_GetSessionValidationFlags(_a: H, _b: CK_SESSION_VALIDATION_FLAGS_TYPE, _c: *mut CK_FLAGS);
-        C_AsyncComplete(_a: H, _b: B, _c: *mut CK_ASYNC_DATA);
-        C_AsyncGetID(_a: H, _b: B, _c: L);
-        C_AsyncJoin(_a: H, _b: B, _c: N, _d: B, _e: N);
-        C_WrapKeyAuthenticated(_a: H, _b: M, _c: O, _d: O, _e: B, _f: N, _g: B, _h: L);
-        C_UnwrapKeyAuthenticated(_a: H, _b: M, _c: O, _d: B, _e: N, _f: T, _g: N, _h: B, _i: N, _j: P);
+        C_VerifySignatureInit(h: H, mechanism: M, key: O, signature: B, len: N)
+            => messages::begin_with_signature(h, Maybe::new(mechanism), key, In::new(signature, len));
+        C_VerifySignature(h: H, data: B, len: N) => messages::verify_signature(h, Some(In::new(data, len)));
+        C_VerifySignatureUpdate(h: H, data: B, len: N)
+            => operations::feed(h, Use::VerifySignature, In::new(data, len));
+        C_VerifySignatureFinal(h: H) => messages::verify_signature(h, None);
+        C_GetSessionValidationFlags(h: H, ty: CK_SESSION_VALIDATION_FLAGS_TYPE, flags: *mut CK_FLAGS)
+            => general::validation_flags(h, ty, Place::new(flags));
+        C_AsyncComplete(h: H, function: B, _result: *mut CK_ASYNC_DATA)
+            => general::no_async(h, Maybe::new(function), Code::SessionAsyncNotSupported);
+        C_AsyncGetID(h: H, function: B, _id: L)
+            => general::no_async(h, Maybe::new(function), Code::OperationNotInitialized);
+        C_AsyncJoin(h: H, function: B, _id: N, _data: B, _len: N)
+            => general::no_async(h, Maybe::new(function), Code::SavedStateInvalid);
+        C_WrapKeyAuthenticated(h: H, mechanism: M, wrapping: O, key: O, aad: B, aad_len: N, out: B, out_len: L)
+            => keys::wrap_authenticated(
+                h, Maybe::new(mechanism), wrapping, key, In::new(aad, aad_len), Out::new(out, out_len)
+            );
+        C_UnwrapKeyAuthenticated(
+            h: H, mechanism: M, unwrapping: O, wrapped: B, len: N, template: T, count: N, aad: B, aad_len: N, key: P
+        ) => keys::unwrap_authenticated(
+            h,
+            Maybe::new(mechanism),
+            unwrapping,
+            (In::new(wrapped, len), In::new(aad, aad_len)),
+            In::new(template, count),
+            Place::new(key)
+        );
     }
 }
 

@@ -70,7 +70,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 impl Source<'_> {
     fn config(&self, written: Written, places: &Places) -> Result<Config> {
         let tokens = self.path_of(written.tokens)?;
-        let device_secret = self.path_of(written.device_secret)?;
+        let device_secret = self.source_of(written.device_secret)?;
         let base = match (&tokens, &device_secret) {
             // Nothing is left to the user's data directory, so there need not be one.
             (Some(_), Some(_)) => Path::new("/"),
@@ -136,6 +136,14 @@ impl Source<'_> {
             return Ok(Some(home.join(rest)));
         }
         Ok(Some(self.path.parent().unwrap_or(Path::new("/")).join(path)))
+    }
+
+    /// A path, or a named source of the device secret, which is no path and stays as it is written.
+    fn source_of(&self, written: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>> {
+        match written {
+            Some(value) if super::names_a_source(value.get_ref()) => Ok(Some(value.into_inner())),
+            other => self.path_of(other),
+        }
     }
 
     fn mechanisms(&self, written: Spanned<toml::Value>) -> Result<Mechanisms> {

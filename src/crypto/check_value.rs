@@ -4,6 +4,9 @@ use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
+use super::block::BlockCipher as _;
+use super::seed::Seed;
+
 /// How a checksum is taken: of a hash of the value, or of one block of zeros encrypted under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -14,6 +17,7 @@ pub enum Check {
     Des,
     Camellia,
     Aria,
+    Seed,
 }
 
 impl Check {
@@ -38,6 +42,11 @@ impl Check {
                 24 => encrypt_zeros::<aria::Aria192>(value),
                 _ => encrypt_zeros::<aria::Aria256>(value),
             },
+            Check::Seed => {
+                let mut block = [0; 16];
+                Seed::new(value).ok()?.encrypt_block(&mut block);
+                first_three(&block)
+            }
         }
     }
 }
@@ -108,6 +117,7 @@ mod tests {
 
     const VECTORS: &[(Check, usize, &str)] = &[
         (Check::Aes, 16, "c6a13b"),
+        (Check::Seed, 16, "c11f22"),
         (Check::Camellia, 16, "477650"),
         (Check::Aria, 16, "fa2827"),
         (Check::Aes, 24, "916251"),
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_value_of_no_key_length_has_no_checksum() {
-        for check in [Check::Aes, Check::AesXts, Check::Des, Check::Camellia, Check::Aria] {
+        for check in [Check::Aes, Check::AesXts, Check::Des, Check::Camellia, Check::Aria, Check::Seed] {
             for len in [0, 1, 15, 17, 33] {
                 assert_eq!(check.of(&vec![0; len]), None, "{check:?} {len}");
             }

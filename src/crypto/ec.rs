@@ -52,26 +52,21 @@ pub fn uncompressed(curve: Curve, encoded: &[u8]) -> Result<Vec<u8>> {
 pub struct PublicKey {
     curve: Curve,
     key: EcKey,
-    /// Uncompressed.
-    encoded: Vec<u8>,
 }
 
 impl PublicKey {
     /// `encoded` is uncompressed or compressed; `CKR_ATTRIBUTE_VALUE_INVALID` where it is no point of the curve.
     pub fn new(curve: Curve, encoded: &[u8]) -> Result<PublicKey> {
-        let point = decode(curve, encoded)?;
-        Ok(PublicKey { curve, key: EcKey::public(&point)?, encoded: encode(curve, &point)? })
+        Ok(PublicKey { curve, key: EcKey::public(&decode(curve, encoded)?)? })
     }
 
     pub fn curve(&self) -> Curve {
         self.curve
     }
 
-    /// Agrees with a key pair made for this one time: its public key, uncompressed, and the shared secret as of
-    /// [`PrivateKey::agree`].
-    pub fn agree_once(&self) -> Result<(Vec<u8>, SecretBytes)> {
-        let once = PrivateKey::generate(self.curve)?;
-        Ok((once.public()?, once.agree(&self.encoded)?))
+    /// Its point, uncompressed.
+    pub fn point(&self) -> Result<Vec<u8>> {
+        encode(self.curve, &self.key.public_point()?)
     }
 
     /// Length in bytes of the signatures made with this key's private half.

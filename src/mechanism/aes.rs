@@ -20,6 +20,8 @@ use crate::crypto::keywrap::{KW_IV, KWP_IV, SEMIBLOCK};
 use crate::error::{Code, Result};
 use crate::token::{Operation, Params, Use};
 
+const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
+
 macro_rules! row {
     ($ty:ident, $flags:expr, $params:expr, $approved:expr, $does:expr) => {
         Row {
@@ -54,7 +56,7 @@ pub const ROWS: &[Row] = &[
     // Not among the segment sizes of SP 800-38A that are validated.
     row!(CKM_AES_CFB64, CIPHER, IV, false, begins(begin_stream)),
     row!(CKM_AES_CFB128, CIPHER, IV, true, begins(begin_stream)),
-    row!(CKM_AES_GCM, CIPHER, ParamKind::Gcm, true, begins(gcm::begin)),
+    row!(CKM_AES_GCM, CIPHER | MESSAGES, ParamKind::Gcm, true, begins(gcm::begin)),
     row!(CKM_AES_CCM, CIPHER, ParamKind::Ccm, true, begins(gcm::begin_ccm)),
     row!(CKM_AES_CTS, CIPHER, IV, true, begins(stealing::begin_cts)),
     Row {

@@ -57,9 +57,20 @@ const fn digest(ty: CK_MECHANISM_TYPE, name: &'static str) -> Row {
     }
 }
 
-/// The digest that a `CKM_` names where a parameter or a row says a hash; `CKR_MECHANISM_PARAM_INVALID`.
+/// The digest that a parameter names. `CKR_MECHANISM_PARAM_INVALID`, also for MD5 and RIPEMD-160: those serve by rows of
+/// their own, which a configuration must ask for.
 pub fn of_hash(ckm: CK_MECHANISM_TYPE) -> Result<Digest> {
-    Ok(match ckm {
+    let digest = named(ckm).filter(|_| offer(ckm) == Offer::On);
+    Ok(digest.ok_or(Code::MechanismParamInvalid)?)
+}
+
+/// The digest of a row that has one; `CKR_GENERAL_ERROR` otherwise.
+pub(super) fn of_row(row: &Row) -> Result<Digest> {
+    Ok(row.hash.and_then(named).ok_or(Code::GeneralError)?)
+}
+
+fn named(ckm: CK_MECHANISM_TYPE) -> Option<Digest> {
+    Some(match ckm {
         CKM_SHA_1 => Digest::Sha1,
         CKM_SHA224 => Digest::Sha224,
         CKM_SHA256 => Digest::Sha256,
@@ -77,13 +88,8 @@ pub fn of_hash(ckm: CK_MECHANISM_TYPE) -> Result<Digest> {
         CKM_BLAKE2B_512 => Digest::Blake2b512,
         CKM_MD5 => Digest::Md5,
         CKM_RIPEMD160 => Digest::Ripemd160,
-        _ => Err(Code::MechanismParamInvalid)?,
+        _ => return None,
     })
-}
-
-/// The digest of a row that has one; `CKR_GENERAL_ERROR` otherwise.
-pub(super) fn of_row(row: &Row) -> Result<Digest> {
-    of_hash(row.hash.ok_or(Code::GeneralError)?).map_err(|e| e.recode(Code::GeneralError))
 }
 
 /// As [`of_row`], for a row that may be of SHA-512/t, whose parameter is t in bits: `CKR_MECHANISM_PARAM_INVALID` unless
@@ -181,6 +187,9 @@ mod tests {
             }
         }
         assert_eq!(ROWS.len(), Digest::ALL.len() + 1);
+        for legacy in [CKM_MD5, CKM_RIPEMD160, CKM_SHA512_T, CKM_AES_CBC] {
+            assert_eq!(of_hash(legacy).unwrap_err().code(), Code::MechanismParamInvalid, "not as a parameter");
+        }
         for bad in [Params::None, Params::MacLength(384), Params::MacLength(0)] {
             let row = super::super::table::row(CKM_SHA512_T).unwrap();
             let refused = row.does.begin.unwrap()(row, Use::Digest, &bad, None).err().map(|e| e.code());

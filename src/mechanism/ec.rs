@@ -9,7 +9,7 @@ use super::digest::of_hash;
 use super::key::Key;
 use super::key_attributes::{curve_of, curve_public_attributes, needed, point_bytes, standard_parameters};
 use super::signing::{self, Scheme};
-use super::table::{Derivation, Derive, Does, NOTHING, Offer, Pair, ParamKind, Row};
+use super::table::{Derivation, Derive, Does, Kem, NOTHING, Offer, Pair, ParamKind, Row};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::crypto::{ec, eddsa, xdh};
@@ -117,9 +117,9 @@ const fn derives(
     derive: Derive,
 ) -> Row {
     Row {
-        flags: CKF_DERIVE | CURVES | POINTS,
+        flags: CKF_DERIVE | CKF_ENCAPSULATE | CKF_DECAPSULATE | CURVES | POINTS,
         params: ParamKind::Ecdh,
-        does: Does { derive: Some(derive), ..NOTHING },
+        does: Does { derive: Some(derive), kem: Some(KEM), shared: shared_by_kem, ..NOTHING },
         ..row(ty, name, keys, size, true)
     }
 }
@@ -331,15 +331,69 @@ impl Operation for Eddsa {
 
 fn derive(work: &Derivation<'_>) -> Result<SecretBytes> {
     let Params::Ecdh { kdf, shared, public } = work.params else { Err(Code::MechanismParamInvalid)? };
-    let secret = agree(work.base, public)?;
-    if *kdf == CKD_NULL {
+    finished(agree(work.base, public)?, *kdf, shared, work.length)
+}
+
+/// What the parameters make of an agreed secret.
+fn finished(secret: SecretBytes, kdf: CK_EC_KDF_TYPE, shared: &[u8], length: Option<usize>) -> Result<SecretBytes> {
+    if kdf == CKD_NULL {
         if !shared.is_empty() {
             Err(Code::MechanismParamInvalid.because("CKD_NULL takes no shared data"))?;
         }
-        return truncated(secret, work.length);
+        return truncated(secret, length);
     }
-    let (digest, order) = of_kdf(*kdf)?;
-    expand(digest, order, secret.expose(), shared, work.length.unwrap_or(secret.len()))
+    let (digest, order) = of_kdf(kdf)?;
+    expand(digest, order, secret.expose(), shared, length.unwrap_or(secret.len()))
+}
+
+/// As a KEM the public key of an ephemeral pair is the ciphertext, in the form in which `C_DeriveKey` takes it.
+const KEM: Kem = Kem { ciphertext_len, encapsulate, decapsulate };
+
+fn ciphertext_len(key: &Key) -> Result<usize> {
+    match key {
+        Key::EcPublic(key) => Ok(key.curve().public_len()),
+        Key::MontgomeryPublic(_, point) => Ok(point.len()),
+        _ => Err(Code::KeyTypeInconsistent.into()),
+    }
+}
+
+/// `CKR_MECHANISM_PARAM_INVALID` where the parameters bring a public key: the function's own argument is that.
+fn without_public(params: &Params) -> Result<()> {
+    match params {
+        Params::Ecdh { public, .. } if public.is_empty() => Ok(()),
+        _ => Err(Code::MechanismParamInvalid.into()),
+    }
+}
+
+fn encapsulate(params: &Params, key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
+    without_public(params)?;
+    ephemeral(key)
+}
+
+/// A public key made for this one time, and what it shares with `key`.
+pub(super) fn ephemeral(key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
+    match key {
+        Key::EcPublic(key) => {
+            let once = ec::PrivateKey::generate(key.curve())?;
+            Ok((once.public()?, once.agree(&key.point()?)?))
+        }
+        Key::MontgomeryPublic(curve, point) => {
+            let once = xdh::PrivateKey::generate(*curve)?;
+            Ok((once.public(), once.agree(point)?))
+        }
+        _ => Err(Code::KeyTypeInconsistent.into()),
+    }
+}
+
+/// `CKR_PUBLIC_KEY_INVALID` for a ciphertext that is no public key of the curve.
+fn decapsulate(params: &Params, key: &Key, ciphertext: &[u8]) -> Result<SecretBytes> {
+    without_public(params)?;
+    agree(key, ciphertext)
+}
+
+fn shared_by_kem(params: &Params, secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+    let Params::Ecdh { kdf, shared, .. } = params else { Err(Code::MechanismParamInvalid)? };
+    finished(secret, *kdf, shared, length)
 }
 
 /// All curves here have cofactor 1, where the cofactor method is the plain one.

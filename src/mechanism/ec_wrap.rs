@@ -7,13 +7,13 @@ use cryptoki_sys::*;
 use pkcs8::der::asn1::AnyRef;
 use pkcs8::der::{Decode, Tag, Tagged};
 
-use super::ec::{CURVES, POINTS, agree, expand, of_kdf};
+use super::ec::{CURVES, POINTS, agree, ephemeral, expand, of_kdf};
 use super::key::Key;
 use super::key_attributes::standard_point;
 use super::table::{Does, NOTHING, Offer, ParamKind, Row};
 use crate::crypto::aes::Aes;
 use crate::crypto::curve::Curve;
-use crate::crypto::{keywrap, xdh};
+use crate::crypto::keywrap;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 use crate::token::{Bytes, Operation, Params, Size, Step, Use};
@@ -94,20 +94,8 @@ impl Wrap {
         Aes::new(expand(digest, order, secret.expose(), &self.shared, self.aes_len)?.expose())
     }
 
-    /// A public key made for this one time, and what it shares with the wrapping key.
-    fn ephemeral(&self) -> Result<(Vec<u8>, SecretBytes)> {
-        match &*self.key {
-            Key::EcPublic(key) => key.agree_once(),
-            Key::MontgomeryPublic(curve, peer) => {
-                let once = xdh::PrivateKey::generate(*curve)?;
-                Ok((once.public(), once.agree(peer)?))
-            }
-            _ => Err(Code::KeyTypeInconsistent)?,
-        }
-    }
-
     fn wrap(&self, input: &[u8], out: &mut [u8]) -> Result<usize> {
-        let (public, secret) = self.ephemeral()?;
+        let (public, secret) = ephemeral(&self.key)?;
         let public = if self.framed { standard_point(&public)? } else { public };
         let total = public.len().saturating_add(keywrap::padded_len(input.len())?);
         let out = out.get_mut(..total).ok_or(Code::GeneralError)?;
@@ -167,7 +155,7 @@ impl Operation for Wrap {
 mod tests {
     use super::super::table::row;
     use super::*;
-    use crate::crypto::ec;
+    use crate::crypto::{ec, xdh};
 
     fn run(ty: CK_MECHANISM_TYPE, what: Use, params: &Params, key: &Arc<Key>, input: &[u8]) -> Result<Vec<u8>, Code> {
         let row = row(ty).unwrap();

@@ -239,7 +239,7 @@ impl<M: Mac> Operation for MacOperation<M> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest::of_hash;
+    use super::super::digest::of_row;
     use super::super::testing;
     use super::*;
     use crate::crypto::digest::Digest;
@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn expected(row: &Row, data: &[u8]) -> Vec<u8> {
-        HmacKey::new(of_hash(row.hash.unwrap()).unwrap(), b"short").mac(data).to_vec()
+        HmacKey::new(of_row(row).unwrap(), b"short").mac(data).to_vec()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use super::digest::of_hash;
+use super::digest::{of_hash, of_row};
 use super::key::Key;
 use super::key_attributes::{rsa_private_attributes, rsa_public_attributes};
 use super::signing::{self, Scheme};
@@ -21,6 +21,8 @@ use crate::token::{OaepParams, Operation, Params, PssParams, Size, Step, Use};
 
 const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 const CIPHERS: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT | CKF_WRAP | CKF_UNWRAP;
+/// A fresh secret key, wrapped.
+const ENCAPSULATES: CK_FLAGS = CKF_ENCAPSULATE | CKF_DECAPSULATE;
 const RECOVERS: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 
 pub const ROWS: &[Row] = &[
@@ -31,11 +33,15 @@ pub const ROWS: &[Row] = &[
         does: Does { generate_pair: Some(generate_pair), ..NOTHING },
         ..row(CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN")
     },
-    Row { flags: SIGNS | RECOVERS | CIPHERS, does: begins(begin_pkcs1), ..row(CKM_RSA_PKCS, "CKM_RSA_PKCS") },
+    Row {
+        flags: SIGNS | RECOVERS | CIPHERS | ENCAPSULATES,
+        does: begins(begin_pkcs1),
+        ..row(CKM_RSA_PKCS, "CKM_RSA_PKCS")
+    },
     Row { flags: SIGNS | RECOVERS | CIPHERS, does: begins(begin_raw), ..row(CKM_RSA_X_509, "CKM_RSA_X_509") },
     Row {
         size: (MIN_STRONG_BITS as u64, MAX_BITS as u64),
-        flags: CIPHERS,
+        flags: CIPHERS | ENCAPSULATES,
         params: ParamKind::Oaep,
         approved: true,
         does: begins(begin_oaep),
@@ -158,7 +164,7 @@ fn is_signature(what: Use) -> bool {
 fn begin_pkcs1(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = key_for(what, key)?;
     if is_signature(what) {
-        let prefix = row.hash.map(of_hash).transpose()?.map(digest_info).transpose()?.unwrap_or_default();
+        let prefix = row.hash.map(|_| of_row(row).and_then(digest_info)).transpose()?.unwrap_or_default();
         return signing::begin(row, Pkcs1 { key, prefix });
     }
     begin_block(what, params, key, Padding::Pkcs1)
@@ -246,18 +252,10 @@ impl Scheme for PssScheme {
     }
 }
 
-/// A hash of OAEP and PSS: those of the SHA families, which masks are also made with. `CKR_MECHANISM_PARAM_INVALID`.
+/// A hash of OAEP and PSS: SHA-1 and NIST's others, which masks are also made with. `CKR_MECHANISM_PARAM_INVALID`.
 fn of_mask_hash(ckm: CK_MECHANISM_TYPE) -> Result<Digest> {
-    match of_hash(ckm)? {
-        Digest::Md5
-        | Digest::Ripemd160
-        | Digest::Blake2b160
-        | Digest::Blake2b256
-        | Digest::Blake2b384
-        | Digest::Blake2b512
-        | Digest::Sha512T(_) => Err(Code::MechanismParamInvalid.into()),
-        hash => Ok(hash),
-    }
+    let hash = of_hash(ckm)?;
+    if hash == Digest::Sha1 || hash.nist_arc().is_some() { Ok(hash) } else { Err(Code::MechanismParamInvalid.into()) }
 }
 
 /// `CKR_MECHANISM_PARAM_INVALID` for a hash that is not the row's, an unknown mask, a salt that the modulus has no room for.
@@ -527,6 +525,39 @@ mod tests {
             let refused = begin(CKM_RSA_PKCS_PSS, Use::Sign, &params, &KEYS.private).err();
             assert_eq!(refused, Some(Code::MechanismParamInvalid));
         }
+    }
+
+    /// RFC 8017, 9.2, note 1, for MD5; ISO 10118-3's identifier for RIPEMD-160.
+    #[test]
+    fn the_old_hashes_sign_by_their_identifiers() {
+        use crate::crypto::digest::hash;
+        for (mechanism, digest, prefix) in [
+            (
+                CKM_MD5_RSA_PKCS,
+                Digest::Md5,
+                &b"\x30\x20\x30\x0c\x06\x08\x2a\x86\x48\x86\xf7\x0d\x02\x05\x05\x00\x04\x10"[..],
+            ),
+            (
+                CKM_RIPEMD160_RSA_PKCS,
+                Digest::Ripemd160,
+                b"\x30\x21\x30\x09\x06\x05\x2b\x24\x03\x02\x01\x05\x00\x04\x14",
+            ),
+        ] {
+            let sign = |mechanism, input: &[u8]| {
+                let mut out = vec![0; 256];
+                let mut operation = begin(mechanism, Use::Sign, &Params::None, &KEYS.private).unwrap();
+                operation.whole(input, &mut out).unwrap();
+                out
+            };
+            let signature = sign(mechanism, b"message");
+            assert_eq!(signature, sign(CKM_RSA_PKCS, &[prefix, &hash(digest, b"message")].concat()));
+            let mut verify = begin(mechanism, Use::Verify, &Params::None, &KEYS.public).unwrap();
+            verify.verify(Some(b"message"), &signature).unwrap();
+            assert!(table::row(mechanism).is_ok_and(|row| row.offer == Offer::Legacy && !row.approved));
+        }
+        let oaep = OaepParams { hash: CKM_MD5, mgf: CKG_MGF1_SHA1, label: b""[..].into() };
+        let refused = begin(CKM_RSA_PKCS_OAEP, Use::Encrypt, &Params::Oaep(oaep), &KEYS.public).err();
+        assert_eq!(refused, Some(Code::MechanismParamInvalid));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Signing and verifying with a key pair: one operation for what signs its input as it is, and one that hashes first.
 
-use super::digest::of_hash;
+use super::digest::of_row;
 use super::table::Row;
 use crate::crypto::digest::Hasher;
 use crate::error::{Code, Result};
@@ -25,7 +25,7 @@ pub(super) trait Scheme: Send {
 /// The operation of `row`: with its hash before the scheme, if it has one.
 pub(super) fn begin<S: Scheme + 'static>(row: &Row, scheme: S) -> Result<Box<dyn Operation>> {
     Ok(match row.hash {
-        Some(hash) => Box::new(Hashed { scheme, hasher: Hasher::new(of_hash(hash)?) }),
+        Some(_) => Box::new(Hashed { scheme, hasher: Hasher::new(of_row(row)?) }),
         None => Box::new(Plain { scheme }),
     })
 }

@@ -103,13 +103,15 @@ pub struct Does {
     /// What a derived key takes over from its base keys.
     pub heritage: fn(&[&Attributes]) -> Heritage,
     pub kem: Option<Kem>,
+    /// The key that comes of a `kem`'s shared secret, where its length in bytes is said.
+    pub shared: Shared,
 }
 
 /// A key encapsulation mechanism.
 pub struct Kem {
     /// Length of the ciphertext for this public key.
     pub ciphertext_len: fn(&Key) -> Result<usize>,
-    /// Ciphertext and shared secret.
+    /// Ciphertext and shared secret, as [`Does::shared`] takes it.
     pub encapsulate: Encapsulate,
     pub decapsulate: Decapsulate,
 }
@@ -121,10 +123,16 @@ pub type Encapsulate = fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>;
 pub type Decapsulate = fn(&Params, &Key, &[u8]) -> Result<SecretBytes>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
 pub type DeriveAll = fn(&Derivation<'_>) -> Result<Made>;
+pub type Shared = fn(&Params, SecretBytes, Option<usize>) -> Result<SecretBytes>;
 
 /// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
 fn history(bases: &[&Attributes]) -> Heritage {
     bases.first().map_or(Heritage::bound(&[]), |base| Heritage::history(base))
+}
+
+/// Of a shared secret the leading bytes; `CKR_KEY_SIZE_RANGE` where it has fewer.
+fn leading_bytes(_: &Params, secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+    super::generic::leading(secret.expose(), length)
 }
 
 pub const NOTHING: Does = Does {
@@ -139,6 +147,7 @@ pub const NOTHING: Does = Does {
     plan: plan::one_secret,
     heritage: history,
     kem: None,
+    shared: leading_bytes,
 };
 
 impl Does {
@@ -225,7 +234,26 @@ pub struct Row {
 impl Row {
     /// Whether this row's flags allow `what`.
     pub fn allows(&self, what: Use) -> bool {
-        self.flags & flag_of(what) != 0
+        self.offers() & flag_of(what) != 0
+    }
+
+    /// `CKF_` of `CK_MECHANISM_INFO`, with those that follow from others: what signs, signs messages too, but where the
+    /// init brings the IV, which would then be the same for all of them.
+    pub fn offers(&self) -> CK_FLAGS {
+        let mut flags = self.flags;
+        if self.params != ParamKind::Gcm {
+            for (one, messages) in [(CKF_SIGN, CKF_MESSAGE_SIGN), (CKF_VERIFY, CKF_MESSAGE_VERIFY)] {
+                flags |= if self.flags & one != 0 { messages } else { 0 };
+            }
+        }
+        let signs = flags & (CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY) != 0;
+        flags | if signs && self.signs_in_parts() { CKF_MULTI_MESSAGE } else { 0 }
+    }
+
+    /// Key pairs without a hash take the message whole, but for those that hash it themselves; MACs take it in parts.
+    fn signs_in_parts(&self) -> bool {
+        const PAIRS: &[CK_KEY_TYPE] = &[CKK_RSA, CKK_DSA, CKK_EC, CKK_HSS, CKK_XMSS, CKK_XMSSMT];
+        self.hash.is_some() || !self.keys.iter().any(|key| PAIRS.contains(key))
     }
 }
 

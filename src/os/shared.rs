@@ -35,17 +35,20 @@ impl WalWatch {
         Some(WalWatch { header, fork: fork_epoch(), connection: Mutex::new(Some(connection)) })
     }
 
-    /// A number that differs once any process has committed: a few loads, no call of the system. `None` in a process
-    /// that inherited this watch.
+    /// A number that differs once any process has committed: a few loads, no call of the system. `fork` is the caller's
+    /// `fork_epoch()`; `None` in a process that inherited this watch.
     #[inline]
-    pub fn sample(&self) -> Option<u64> {
-        if fork_epoch() != self.fork {
+    pub fn sample(&self, fork: u64) -> Option<u64> {
+        if fork != self.fork {
             return None;
         }
         // SAFETY: the engine keeps the first block mapped, at one place, while the connection is open; the connection is
         // closed by `drop`, and by `close_inherited` only where the test above fails.
         let header = unsafe { self.header.as_ref() };
-        let mixed = header.iter().fold(0u64, |sum, word| mix(sum, word.load(Ordering::Relaxed)));
+        // Each word by a multiplier of its own, side by side: changes in two words do not cancel, and no product waits for
+        // another. Word 0 is the version, which stays. Torn reading gives a number that no whole header will give again.
+        let words = header.iter().zip(SPREAD).skip(1);
+        let mixed = words.fold(0u64, |sum, (word, by)| sum ^ word.load(Ordering::Relaxed).wrapping_mul(by));
         fence(Ordering::Acquire);
         Some(mixed)
     }
@@ -61,11 +64,15 @@ impl WalWatch {
     }
 }
 
-/// Spreads each change over the whole word, so that changes in two words do not cancel.
-#[inline]
-fn mix(sum: u64, word: u64) -> u64 {
-    (sum.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
+/// Odd numbers of even bit distribution.
+const SPREAD: [u64; WORDS] = [
+    0,
+    0x9E37_79B9_7F4A_7C15,
+    0xBF58_476D_1CE4_E5B9,
+    0x94D0_49BB_1331_11EB,
+    0xD6E8_FEB8_6659_FD93,
+    0xA076_1D64_78BD_642F,
+];
 
 fn header_of(connection: &Connection) -> Option<NonNull<[AtomicU64; WORDS]>> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
@@ -106,15 +113,16 @@ mod tests {
         let path = std::env::temp_dir().join(format!("keyward-watch-{}", std::process::id()));
         let other = open(&path);
         let watch = WalWatch::new(open(&path)).unwrap();
-        let mut last = watch.sample().unwrap();
+        let fork = fork_epoch();
+        let mut last = watch.sample(fork).unwrap();
         for n in 0..50 {
-            assert_eq!(watch.sample(), Some(last));
+            assert_eq!(watch.sample(fork), Some(last));
             other.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
-            assert_ne!(watch.sample(), Some(last));
-            last = watch.sample().unwrap();
+            assert_ne!(watch.sample(fork), Some(last));
+            last = watch.sample(fork).unwrap();
             if n % 10 == 0 {
                 other.pragma_update(None, "wal_checkpoint", "truncate").ok();
-                last = watch.sample().unwrap();
+                last = watch.sample(fork).unwrap();
             }
         }
         drop((watch, other));

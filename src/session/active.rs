@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cryptoki_sys::CK_MECHANISM_TYPE;
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
-use crate::token::{Begun, Operation, Size, Step, Use};
+use crate::token::{Begun, Bytes, Operation, Size, Step, Use};
 
 /// Where a result may go.
 pub enum Room<'a> {
@@ -32,19 +33,36 @@ struct Pending {
 
 pub(super) struct Active {
     pub(super) begun: Begun,
+    pub(super) mechanism: CK_MECHANISM_TYPE,
     /// Rises from operation to operation: which was begun last?
     pub(super) order: u64,
     pub(super) authenticated: bool,
     /// A part has been fed.
     pub(super) updated: bool,
+    /// A key's value has been fed: the state must not leave.
+    pub(super) holds_key: bool,
+    /// A message has begun in parts and not ended.
+    pub(super) in_message: bool,
+    /// What `C_VerifySignatureInit` was given.
+    pub(super) signature: Bytes,
     pending: Option<Pending>,
 }
 
 impl Active {
-    pub(super) fn new(begun: Begun) -> Active {
+    pub(super) fn new(begun: Begun, mechanism: CK_MECHANISM_TYPE) -> Active {
         static ORDER: AtomicU64 = AtomicU64::new(0);
         let order = ORDER.fetch_add(1, Ordering::Relaxed);
-        Active { begun, order, authenticated: false, updated: false, pending: None }
+        Active {
+            begun,
+            mechanism,
+            order,
+            authenticated: false,
+            updated: false,
+            holds_key: false,
+            in_message: false,
+            signature: Bytes::new(),
+            pending: None,
+        }
     }
 
     /// Still waits for its context-specific login.
@@ -169,7 +187,6 @@ impl Operations {
     fn during(&mut self, what: Use, asks: bool, work: impl FnOnce(&mut Active) -> Result<Kept>) -> Result<Done> {
         let mut active = self.active(what).take().ok_or(Code::OperationNotInitialized)?;
         if active.locked() && !asks {
-            *self.active(what) = Some(active);
             return Err(Code::UserNotLoggedIn.because("the key asks for a context-specific login before each use"));
         }
         let Kept { done, ended } = work(&mut active)?;
@@ -205,10 +222,11 @@ impl Operations {
         Ok(())
     }
 
-    pub(super) fn verify(&mut self, what: Use, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+    /// `signature`: `None` where the operation was begun with it.
+    pub(super) fn verify(&mut self, what: Use, input: Option<&[u8]>, signature: Option<&[u8]>) -> Result<()> {
         self.during(what, false, |active| {
             active.allows(if input.is_some() { Step::Whole } else { Step::Finish })?;
-            active.begun.operation.verify(input, signature)?;
+            active.begun.operation.verify(input, signature.unwrap_or(&active.signature))?;
             Ok(Kept { done: Done::Wrote(0), ended: true })
         })?;
         Ok(())

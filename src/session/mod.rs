@@ -5,6 +5,7 @@
 //! half-way.
 
 mod active;
+mod messages;
 mod objects;
 mod saved;
 mod slot;
@@ -14,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use cryptoki_sys::*;
 
 pub use active::{Done, Room};
+pub use messages::Part;
 pub use objects::DerivedHandles;
 pub use slot::{Gate, Slot};
 
 use crate::error::{Code, Error, Result};
-use crate::token::{Attribute, Caller, Mechanism, Params, Search, SessionId, Step, Use, User};
+use crate::token::{Attribute, Bytes, Caller, Mechanism, Params, Search, SessionId, Step, Use, User};
 use active::{Active, Operations};
 
 /// The mechanism that [`Use::Random`] is begun with.
@@ -149,6 +151,17 @@ impl Session {
 
     /// `C_*Init`. `CKR_OPERATION_ACTIVE`, `CKR_KEY_HANDLE_INVALID`, and what the token says.
     pub fn begin(&self, what: Use, mechanism: &Mechanism, key: Option<CK_OBJECT_HANDLE>) -> Result<()> {
+        self.begin_with(what, mechanism, key, &[])
+    }
+
+    /// `C_VerifySignatureInit`; as [`Session::begin`].
+    pub fn begin_with(
+        &self,
+        what: Use,
+        mechanism: &Mechanism,
+        key: Option<CK_OBJECT_HANDLE>,
+        signature: &[u8],
+    ) -> Result<()> {
         let mut state = hold(&self.state);
         let operations = &mut state.operations;
         if operations.active(what).is_some() {
@@ -157,8 +170,16 @@ impl Session {
         let key = key.map(|key| self.slot.object(key)).transpose().map_err(key_handle)?;
         let spare = operations.spare(what).take();
         let begun = self.slot.token.begin(self.caller(), what, mechanism, key, spare).map_err(key_handle)?;
-        *operations.active(what) = Some(Active::new(begun));
+        let active = operations.active(what).insert(Active::new(begun, mechanism.ty));
+        active.signature = Bytes::from_slice(signature);
         Ok(())
+    }
+
+    /// The mechanism of an active operation. `CKR_OPERATION_NOT_INITIALIZED`.
+    pub fn mechanism(&self, what: Use) -> Result<CK_MECHANISM_TYPE> {
+        let mut state = hold(&self.state);
+        let active = state.operations.active(what).as_ref().ok_or(Code::OperationNotInitialized)?;
+        Ok(active.mechanism)
     }
 
     /// `C_*Init` without a mechanism. `CKR_ARGUMENTS_BAD` where there is nothing to cancel: then it is PKCS#11 2.40's
@@ -198,7 +219,8 @@ impl Session {
     }
 
     /// One step of an operation with output. `CKR_OPERATION_NOT_INITIALIZED`, `CKR_USER_NOT_LOGGED_IN` where the key
-    /// asks for a context-specific login first, and what the operation says.
+    /// asks for a context-specific login first (which ends the operation too: PKCS#11 3.2, `C_Sign`), and what the
+    /// operation says.
     pub fn run(&self, what: Use, step: Step, input: &[u8], room: Room<'_>) -> Result<Done> {
         hold(&self.state).operations.run(what, step, input, room)
     }
@@ -208,8 +230,8 @@ impl Session {
         hold(&self.state).operations.feed(what, input)
     }
 
-    /// `C_Verify`, and without input `C_VerifyFinal`.
-    pub fn verify(&self, what: Use, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+    /// `C_Verify`, and without input `C_VerifyFinal`; without a signature their like of an operation begun with one.
+    pub fn verify(&self, what: Use, input: Option<&[u8]>, signature: Option<&[u8]>) -> Result<()> {
         hold(&self.state).operations.verify(what, input, signature)
     }
 
@@ -226,10 +248,15 @@ impl Session {
     /// `C_DigestKey`.
     pub fn digest_key(&self, key: CK_OBJECT_HANDLE) -> Result<()> {
         let (token, caller) = (&self.slot.token, self.caller());
-        hold(&self.state).operations.alter(Use::Digest, |digest| {
+        let mut state = hold(&self.state);
+        state.operations.alter(Use::Digest, |digest| {
             let key = self.slot.object(key).map_err(key_handle)?;
             token.digest_key(caller, digest, key).map_err(key_handle)
-        })
+        })?;
+        if let Some(active) = state.operations.active(Use::Digest) {
+            active.holds_key = true;
+        }
+        Ok(())
     }
 
     /// `C_GenerateRandom`.
@@ -253,7 +280,7 @@ impl Session {
         let mut state = hold(&self.state);
         let mut active = match state.operations.active(Use::Random).take() {
             Some(active) => active,
-            None => Active::new(self.slot.token.begin(self.caller(), Use::Random, &RANDOM, None, None)?),
+            None => Active::new(self.slot.token.begin(self.caller(), Use::Random, &RANDOM, None, None)?, RANDOM.ty),
         };
         work(&mut active)?;
         *state.operations.active(Use::Random) = Some(active);

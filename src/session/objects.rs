@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{Session, handle_code, key_handle};
 use crate::error::{Code, Error, Result};
-use crate::token::{Answer, Attribute, Mechanism};
+use crate::token::{Answer, Attribute, Mechanism, MessageParams, ObjectId, Token};
 
 impl Session {
     /// `C_CreateObject`.
@@ -67,13 +67,60 @@ impl Session {
         wrapping: CK_OBJECT_HANDLE,
         key: CK_OBJECT_HANDLE,
     ) -> Result<Zeroizing<Vec<u8>>> {
+        let work = |token: &dyn Token, wrapping, key| token.wrap(self.caller(), mechanism, wrapping, key);
+        self.wrapping(wrapping, key, work).map(Zeroizing::new)
+    }
+
+    /// How long the result of [`Session::wrap`] or [`Session::wrap_authenticated`] will be, in bytes; `None` where only the
+    /// wrapping shows it. Their codes.
+    pub fn wrapped_len(
+        &self,
+        mechanism: &Mechanism,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<Option<usize>> {
+        self.wrapping(wrapping, key, |token, wrapping, key| token.wrapped_len(self.caller(), mechanism, wrapping, key))
+    }
+
+    /// `C_WrapKeyAuthenticated`: the wrapped key, and its parameters with IV and tag. The codes of [`Session::wrap`].
+    pub fn wrap_authenticated(
+        &self,
+        mechanism: &Mechanism,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<(Vec<u8>, MessageParams)> {
+        let work = |token: &dyn Token, wrapping, key| token.wrap_authenticated(self.caller(), mechanism, wrapping, key);
+        self.wrapping(wrapping, key, work)
+    }
+
+    /// Whether both handles are those of objects. `CKR_WRAPPING_KEY_HANDLE_INVALID`, `CKR_KEY_HANDLE_INVALID`.
+    pub fn wrapping_keys(&self, wrapping: CK_OBJECT_HANDLE, key: CK_OBJECT_HANDLE) -> Result<()> {
+        self.wrapping(wrapping, key, |token, wrapping, key| {
+            token.get(self.caller(), wrapping, &[])?;
+            token.get(self.caller(), key, &[]).map(drop)
+        })
+    }
+
+    /// Whether the handle is that of an object. `CKR_UNWRAPPING_KEY_HANDLE_INVALID`.
+    pub fn unwrapping_key(&self, unwrapping: CK_OBJECT_HANDLE) -> Result<()> {
+        let known = self.slot.object(unwrapping).and_then(|key| self.slot.token.get(self.caller(), key, &[]));
+        known.map(drop).map_err(handle_code(Code::UnwrappingKeyHandleInvalid))
+    }
+
+    /// Finds both keys for `work`, and which of them a bad handle was.
+    fn wrapping<T>(
+        &self,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        work: impl FnOnce(&dyn Token, ObjectId, ObjectId) -> Result<T>,
+    ) -> Result<T> {
         let wrapping_code = handle_code(Code::WrappingKeyHandleInvalid);
         let wrapping = self.slot.object(wrapping).map_err(&wrapping_code)?;
         let key = self.slot.object(key).map_err(key_handle)?;
-        let (token, caller) = (&self.slot.token, self.caller());
-        token.wrap(caller, mechanism, wrapping, key).map(Zeroizing::new).map_err(|error: Error| {
-            // Which of the two was it?
-            match error.code() == Code::ObjectHandleInvalid && token.get(caller, wrapping, &[CKA_CLASS]).is_err() {
+        let token = &*self.slot.token;
+        work(token, wrapping, key).map_err(|error: Error| {
+            let unknown = |object| token.get(self.caller(), object, &[CKA_CLASS]).is_err();
+            match error.code() == Code::ObjectHandleInvalid && unknown(wrapping) {
                 true => wrapping_code(error),
                 false => key_handle(error),
             }

@@ -27,6 +27,10 @@ impl Session {
         let mut saved = Zeroizing::new(MAGIC.to_vec());
         for (number, what) in SAVABLE {
             let Some(active) = state.operations.active(what) else { continue };
+            if active.holds_key {
+                // What a short secret was hashed into would give it away to whoever tries them all.
+                Err(Code::StateUnsaveable.because("the digest holds a key (C_DigestKey)"))?;
+            }
             let part = Zeroizing::new(active.begun.operation.save()?);
             saved.extend_from_slice(&[number, u8::from(active.updated)]);
             saved.extend_from_slice(&u32::try_from(part.len()).map_err(|_| Code::StateUnsaveable)?.to_be_bytes());
@@ -51,7 +55,7 @@ impl Session {
         let mut operations = Operations::default();
         for Part { what, updated, state } in parts {
             let begun = self.slot.token.restore(self.caller(), what, state)?;
-            let active = operations.active(what).insert(Active::new(begun));
+            let active = operations.active(what).insert(Active::new(begun, CK_UNAVAILABLE_INFORMATION));
             active.updated = updated;
         }
         let mut state = hold(&self.state);

@@ -262,6 +262,9 @@ fn role(user: User) -> Role {
 /// `CKF_` of `CK_TOKEN_INFO` that come from the token's header.
 fn flags(header: &Header) -> CK_FLAGS {
     let mut flags = CKF_TOKEN_INITIALIZED;
+    if header.unsound {
+        flags |= CKF_ERROR_STATE;
+    }
     if header.user_pin_set {
         flags |= CKF_USER_PIN_INITIALIZED;
     }

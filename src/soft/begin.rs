@@ -10,6 +10,7 @@ use super::object::Object;
 use crate::crypto::random::Generator;
 use crate::error::{Code, Result};
 use crate::mechanism::key::Key;
+use crate::mechanism::messages;
 use crate::mechanism::table::Row;
 use crate::object::Attributes;
 use crate::token::{Begun, Mechanism, ObjectId, Operation, Params, Size, Stamp, Step, Use};
@@ -93,7 +94,7 @@ pub(super) fn begin(
     params: &Params,
     key: Option<&Arc<Key>>,
 ) -> Result<Box<dyn Operation>> {
-    row.does.begin.ok_or(Code::MechanismInvalid)?(row, what, params, key)
+    messages::begin(row, what, params, key)
 }
 
 /// The attribute that allows a key this use.

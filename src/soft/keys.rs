@@ -1,18 +1,16 @@
-//! Keys that come of chance or in wrapped form: generate, wrap, unwrap.
+//! Keys that come of chance: generate; and what all functions that make keys share.
 
 use cryptoki_sys::*;
 
 use super::Soft;
-use super::begin::{begin, permit, reauthenticates};
-use super::manage::{may_keep, standard_form};
-use crate::error::{Code, Error, Result};
+use super::manage::may_keep;
+use crate::error::{Code, Result};
 use crate::mechanism::key;
 use crate::mechanism::plan::said;
 use crate::mechanism::table::Row;
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
-use crate::secret::SecretBytes;
-use crate::token::{Attribute, Caller, Mechanism, ObjectId, Use, Value};
+use crate::token::{Attribute, Caller, Mechanism, ObjectId, Value};
 
 impl Soft {
     pub(super) fn generate_secret(
@@ -59,62 +57,6 @@ impl Soft {
         }
     }
 
-    pub(super) fn wrap_key(&self, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
-        let row = self.row_for(mechanism, CKF_WRAP)?;
-        let view = self.view()?;
-        let wrapper = self.key_object(&view, wrapping, Code::WrappingKeyHandleInvalid)?;
-        permit(&wrapper, row, CKA_WRAP, Code::WrappingKeyTypeInconsistent)?;
-        let target = self.key_object(&view, key, Code::KeyHandleInvalid)?;
-        may_be_wrapped(&target.attributes, &wrapper.attributes)?;
-        let whole = target.whole(&view)?;
-        if let Some(Value::Template(template)) = wrapper.attributes.get(CKA_WRAP_TEMPLATE)
-            && !build::template_allows(template, &whole)
-        {
-            return Err(Code::KeyHandleInvalid.into());
-        }
-        let plain = plain_form(&whole, row.does.wrap_multiple)?;
-        let wrapper_key = wrapper.key(&view)?;
-        let mut operation = begin(row, Use::Encrypt, &mechanism.params.for_wrapping(plain.len()), Some(&wrapper_key))
-            .map_err(wrapping_code)?;
-        let size = operation.size(crate::token::Step::Whole, plain.len()).map_err(wrapping_code)?;
-        let mut out = vec![0; size.bound()];
-        let len = operation.whole(plain.expose(), &mut out).map_err(wrapping_code)?;
-        out.truncate(len);
-        Ok(out)
-    }
-
-    pub(super) fn unwrap_key(
-        &self,
-        caller: Caller,
-        mechanism: &Mechanism,
-        unwrapping: ObjectId,
-        wrapped: &[u8],
-        template: Vec<Attribute>,
-    ) -> Result<ObjectId> {
-        let row = self.row_for(mechanism, CKF_UNWRAP)?;
-        let view = self.view()?;
-        let unwrapper = self.key_object(&view, unwrapping, Code::UnwrappingKeyHandleInvalid)?;
-        permit(&unwrapper, row, CKA_UNWRAP, Code::UnwrappingKeyTypeInconsistent)?;
-        if reauthenticates(&unwrapper) {
-            return Err(Code::UserNotLoggedIn.because(
-                "the unwrapping key has CKA_ALWAYS_AUTHENTICATE, and C_UnwrapKey leaves no moment to log in for it",
-            ));
-        }
-        let template = imposed(&unwrapper.attributes, CKA_UNWRAP_TEMPLATE, template)?;
-        let draft = build::draft(Origin::Unwrap, &view.maker(), None, None, template)?;
-        may_keep(&view, caller, &draft)?;
-        let unwrapper_key = unwrapper.key(&view)?;
-        let mut operation =
-            begin(row, Use::Decrypt, &mechanism.params.for_unwrapping(wrapped.len()), Some(&unwrapper_key))
-                .map_err(unwrapping_code)?;
-        let size = operation.size(crate::token::Step::Whole, wrapped.len()).map_err(unwrapping_code)?;
-        let mut plain = SecretBytes::zeroed(size.bound());
-        let len = operation.whole(wrapped, plain.expose_mut()).map_err(unwrapping_code)?;
-        let own = unwrapped(plain.expose().get(..len).ok_or(Code::GeneralError)?, draft.attributes())?;
-        let made = draft.finish(Given { attributes: own, ..Given::default() })?;
-        self.keep_one(&view, caller, made)
-    }
-
     /// The row of a mechanism that has this `CKF_`; `CKR_MECHANISM_INVALID`.
     pub(super) fn row_for(&self, mechanism: &Mechanism, flag: CK_FLAGS) -> Result<&'static Row> {
         let row = self.environment.row(mechanism.ty)?;
@@ -129,6 +71,14 @@ fn key_type(row: &Row, template: &[Attribute]) -> Result<CK_KEY_TYPE> {
         Some(ty) if row.keys.contains(&ty) => Ok(ty),
         Some(_) => Err(Code::TemplateInconsistent.because(format!("{} makes keys of another type", row.name))),
     }
+}
+
+/// What a derived key is to be: a generic secret unless the template says otherwise.
+pub(super) fn derived_kind(template: &[Attribute]) -> Result<(CK_OBJECT_CLASS, CK_KEY_TYPE)> {
+    Ok((
+        said(template, CKA_CLASS)?.unwrap_or(CKO_SECRET_KEY),
+        said(template, CKA_KEY_TYPE)?.unwrap_or(CKK_GENERIC_SECRET),
+    ))
 }
 
 fn generated(row: &Row, own: Vec<Attribute>) -> Given {
@@ -154,84 +104,4 @@ pub(super) fn imposed(key: &Attributes, which: CK_ATTRIBUTE_TYPE, template: Vec<
 pub(super) fn value_length(wanted: &Attributes) -> Option<usize> {
     let stated = wanted.ulong(CKA_VALUE_LEN).and_then(|len| usize::try_from(len).ok());
     stated.or_else(|| build::fixed_length(wanted))
-}
-
-/// `CKA_EXTRACTABLE` and `CKA_WRAP_WITH_TRUSTED`.
-fn may_be_wrapped(target: &Attributes, wrapper: &Attributes) -> Result<()> {
-    if !target.is_true(CKA_EXTRACTABLE) {
-        return Err(Code::KeyUnextractable.into());
-    }
-    if target.is_true(CKA_WRAP_WITH_TRUSTED) && !wrapper.is_true(CKA_TRUSTED) {
-        return Err(Code::KeyNotWrappable.into());
-    }
-    Ok(())
-}
-
-/// What is wrapped of a key: a secret key's value, a private key's PKCS #8; with zeros up to a multiple of `multiple` bytes
-/// for mechanisms that do not pad (PKCS#11 3.2, 6.13: C_UnwrapKey's CKA_VALUE_LEN takes them off again).
-fn plain_form(whole: &Attributes, multiple: usize) -> Result<SecretBytes> {
-    let plain = match whole.ulong(CKA_CLASS) {
-        Some(CKO_SECRET_KEY) => SecretBytes::copy_from(whole.bytes(CKA_VALUE).ok_or(Code::KeyNotWrappable)?),
-        Some(CKO_PRIVATE_KEY) => key::private_to_pkcs8(whole).map_err(|e| e.recode(Code::KeyNotWrappable))?,
-        _ => return Err(Code::KeyNotWrappable.into()),
-    };
-    let padded = plain.len().next_multiple_of(multiple.max(1));
-    if padded == plain.len() {
-        return Ok(plain);
-    }
-    let mut out = SecretBytes::zeroed(padded);
-    out.expose_mut().get_mut(..plain.len()).ok_or(Code::GeneralError)?.copy_from_slice(plain.expose());
-    Ok(out)
-}
-
-/// The attributes that the unwrapped bytes give the key wanted.
-fn unwrapped(plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribute>> {
-    match wanted.ulong(CKA_CLASS) {
-        Some(CKO_SECRET_KEY) => {
-            let value = match value_length(wanted) {
-                None => plain,
-                // Mechanisms without padding of their own deliver whole blocks: CKA_VALUE_LEN says where the key ends.
-                Some(len) => plain.get(..len).ok_or(Code::WrappedKeyLenRange)?,
-            };
-            Ok(vec![Attribute::bytes(CKA_VALUE, value)])
-        }
-        Some(CKO_PRIVATE_KEY) => {
-            let own = key::pkcs8_to_attributes(plain).map_err(|e| e.recode(Code::WrappedKeyInvalid))?;
-            let mut whole = wanted.clone();
-            own.iter().cloned().for_each(|attribute| whole.put(attribute));
-            if whole.ulong(CKA_KEY_TYPE) != wanted.ulong(CKA_KEY_TYPE) {
-                return Err(
-                    Code::WrappedKeyInvalid.because("the wrapped key is of another type than the template says")
-                );
-            }
-            let mut own = own;
-            own.extend(standard_form(&whole).map_err(|e| e.recode(Code::WrappedKeyInvalid))?);
-            let own: Attributes = own.into_iter().filter(|a| !matches!(a.ty, CKA_CLASS | CKA_KEY_TYPE)).collect();
-            Ok(own.iter().cloned().collect())
-        }
-        _ => Err(Code::TemplateInconsistent.into()),
-    }
-}
-
-/// The codes that `C_WrapKey` lists, from those of encryption.
-fn wrapping_code(error: Error) -> Error {
-    match error.code() {
-        Code::DataLenRange | Code::DataInvalid => error.recode(Code::KeySizeRange),
-        Code::KeyTypeInconsistent => error.recode(Code::WrappingKeyTypeInconsistent),
-        Code::KeySizeRange => error.recode(Code::WrappingKeySizeRange),
-        _ => error,
-    }
-}
-
-/// The codes that `C_UnwrapKey` lists, from those of decryption.
-fn unwrapping_code(error: Error) -> Error {
-    match error.code() {
-        Code::EncryptedDataInvalid | Code::AeadDecryptFailed | Code::DataInvalid => {
-            error.recode(Code::WrappedKeyInvalid)
-        }
-        Code::EncryptedDataLenRange | Code::DataLenRange => error.recode(Code::WrappedKeyLenRange),
-        Code::KeyTypeInconsistent => error.recode(Code::UnwrappingKeyTypeInconsistent),
-        Code::KeySizeRange => error.recode(Code::UnwrappingKeySizeRange),
-        _ => error,
-    }
 }

@@ -2,13 +2,16 @@
 
 mod access;
 mod begin;
+mod built_in;
 mod derive;
 mod handle;
+mod kem;
 mod keys;
 mod manage;
 mod object;
 mod search;
 mod shelf;
+mod wrap;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,7 +50,7 @@ impl Token for Soft {
 
     fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo> {
         let row = self.environment.row(ty)?;
-        Ok(MechanismInfo { min_key: row.size.0, max_key: row.size.1, flags: row.flags })
+        Ok(MechanismInfo { min_key: row.size.0, max_key: row.size.1, flags: row.offers() })
     }
 
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
@@ -151,6 +154,26 @@ impl Token for Soft {
         self.wrap_key(mechanism, wrapping, key)
     }
 
+    fn wrapped_len(
+        &self,
+        _caller: Caller,
+        mechanism: &Mechanism,
+        wrapping: ObjectId,
+        key: ObjectId,
+    ) -> Result<Option<usize>> {
+        self.wrapped_key_len(mechanism, wrapping, key)
+    }
+
+    fn wrap_authenticated(
+        &self,
+        _caller: Caller,
+        mechanism: &Mechanism,
+        wrapping: ObjectId,
+        key: ObjectId,
+    ) -> Result<(Vec<u8>, MessageParams)> {
+        self.wrap_key_authenticated(mechanism, wrapping, key)
+    }
+
     fn unwrap(
         &self,
         caller: Caller,
@@ -170,5 +193,30 @@ impl Token for Soft {
         template: Vec<Attribute>,
     ) -> Result<Derived> {
         self.derive_key(caller, mechanism, base, template)
+    }
+
+    fn encapsulated_len(&self, _caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
+        self.encapsulated_key_len(mechanism, public)
+    }
+
+    fn encapsulate(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        public: ObjectId,
+        template: Vec<Attribute>,
+    ) -> Result<(Vec<u8>, ObjectId)> {
+        self.encapsulate_key(caller, mechanism, public, template)
+    }
+
+    fn decapsulate(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        private: ObjectId,
+        ciphertext: &[u8],
+        template: Vec<Attribute>,
+    ) -> Result<ObjectId> {
+        self.decapsulate_key(caller, mechanism, private, ciphertext, template)
     }
 }

@@ -94,7 +94,7 @@ impl Objects {
 
     pub fn add_session_object(&self, owner: SessionId, attributes: &Attributes) -> Arc<Object> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let object = Arc::new(session_object(number, attributes));
+        let object = Arc::new(session_object(Number { place: Place::Session, number }, attributes));
         self.session.write().insert(number, (owner, object.clone()));
         object
     }
@@ -103,7 +103,7 @@ impl Objects {
     pub fn replace_session_object(&self, number: u64, attributes: &Attributes) -> bool {
         match self.session.write().get_mut(&number) {
             Some((_, object)) => {
-                *object = Arc::new(session_object(number, attributes));
+                *object = Arc::new(session_object(Number { place: Place::Session, number }, attributes));
                 true
             }
             None => false,
@@ -145,10 +145,11 @@ impl Objects {
     }
 }
 
-fn session_object(number: u64, attributes: &Attributes) -> Object {
+/// An object that lives in this process's memory.
+pub(super) fn session_object(at: Number, attributes: &Attributes) -> Object {
     let (clear, secret) = build::split(attributes);
     Object {
-        at: Number { place: Place::Session, number },
+        at,
         private: attributes.is_true(CKA_PRIVATE),
         attributes: clear,
         secret: Secret::Here(secret),
@@ -168,6 +169,7 @@ impl Soft {
     pub(super) fn object_at(&self, view: &View, at: Number) -> Result<Option<Arc<Object>>> {
         if at.place == Place::Session {
             let found = self.objects.session.read().get(&at.number).map(|(_, object)| object.clone());
+            let found = if found.is_none() { self.environment.built_in_at(at.number)? } else { found };
             return Ok(found.filter(|object| !object.private || view.sees_private()));
         }
         // The epoch is sampled before reading: a change that comes between is seen at the next use.

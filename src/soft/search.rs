@@ -19,6 +19,7 @@ const BATCH: usize = 64;
 struct Running {
     view: View,
     template: Vec<Attribute>,
+    /// And those that the token itself shows.
     session_objects: std::vec::IntoIter<Arc<Object>>,
     /// The template's values that the slot file's index holds; the most selective kind only.
     index: Vec<(u64, Vec<u8>)>,
@@ -32,7 +33,8 @@ impl Soft {
         let view = self.view()?;
         let wanted: Attributes = template.iter().cloned().collect();
         let on_token = wanted.bool(CKA_TOKEN);
-        let session_objects = if on_token == Some(true) { Vec::new() } else { self.objects.session_objects() };
+        let mut session_objects = if on_token == Some(true) { Vec::new() } else { self.objects.session_objects() };
+        session_objects.extend(self.environment.built_in_of(wanted.ulong(CKA_CLASS))?);
         Ok(Box::new(Running {
             view,
             index: by_index(&wanted),

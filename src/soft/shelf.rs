@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Soft;
 use super::access::State;
-use super::object::Objects;
+use super::object::{Object, Objects};
 use crate::config::{Config, FreeSlot};
 use crate::crypto::digest::{Digest, hash};
 use crate::error::{Code, Result};
@@ -24,12 +24,13 @@ pub struct Environment {
     pub config: Arc<Config>,
     device: OnceCell<Arc<DeviceSecret>>,
     enabled: HashMap<CK_MECHANISM_TYPE, &'static Row>,
+    pub(super) built_in: OnceCell<Vec<Arc<Object>>>,
 }
 
 impl Environment {
     fn new(config: Arc<Config>) -> Result<Environment> {
         let enabled = table::enabled(&config.mechanisms)?.into_iter().map(|row| (row.ty, row)).collect();
-        Ok(Environment { config, device: OnceCell::new(), enabled })
+        Ok(Environment { config, device: OnceCell::new(), enabled, built_in: OnceCell::new() })
     }
 
     /// The rows that the configuration offers, in the table's order.

@@ -1,13 +1,17 @@
 //! PINs: how a role's PIN gives the master key, and how wrong ones are counted.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use subtle::ConstantTimeEq;
 
+use super::anchor::Mark;
 use super::device::DeviceSecret;
-use super::engine::{AuthRow, Batch, Flush, Store, TokenRows, Tries};
+use super::engine::{AuthRow, Batch, Flush, TokenRows, Tries};
 use super::format::{HeaderBytes, Kdf, Login, Reader, WRAPPED};
 use super::keys::{Master, Role};
 use super::seal::{Key, Sealer, hmac};
+use super::slot_file::SlotFile;
 use crate::config::KdfPreset;
 use crate::error::{Code, Error, Result};
 use crate::os;
@@ -18,6 +22,12 @@ pub fn kdf_of(preset: KdfPreset) -> Kdf {
         KdfPreset::Standard => Kdf { memory_kib: 19 * 1024, passes: 2, lanes: 1 },
         KdfPreset::Strong => Kdf { memory_kib: 64 * 1024, passes: 3, lanes: 1 },
     }
+}
+
+/// Whether guessing costs more under `one` than under `other`.
+pub fn is_stronger(one: Kdf, other: Kdf) -> bool {
+    let work = |kdf: Kdf| u64::from(kdf.memory_kib).saturating_mul(u64::from(kdf.passes));
+    work(one) > work(other) && one.memory_kib >= other.memory_kib
 }
 
 /// S: the PIN stretched.
@@ -69,33 +79,86 @@ fn wrap_aad(uuid: &[u8; 16], role: Role) -> Vec<u8> {
 }
 
 /// A row with its counter, bound to token and role by the device secret.
-pub fn row_of(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, failures: u32) -> Result<AuthRow> {
+pub fn row_of(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, count: Count) -> Result<AuthRow> {
     let record = login.encode();
-    Ok(AuthRow { mac: mac(device, uuid, role, failures, &record)?.to_vec(), record, failures })
+    let mac = mac(device, uuid, role, count, &record)?.to_vec();
+    Ok(AuthRow { record, failures: count.failures, tried: count.tried, mac })
 }
 
-fn mac(device: &DeviceSecret, uuid: &[u8; 16], role: Role, failures: u32, record: &[u8]) -> Result<[u8; 32]> {
+/// Wrong tries since the last good one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Tries under way included.
+    pub failures: u32,
+    /// When the last of them turned out wrong, in milliseconds since 1970; 0: none has yet.
+    pub tried: u64,
+}
+
+fn mac(device: &DeviceSecret, uuid: &[u8; 16], role: Role, count: Count, record: &[u8]) -> Result<[u8; 32]> {
     let key = device.derive(b"keyward auth", uuid)?;
-    Ok(hmac(&key, &[&[role as u8], &failures.to_be_bytes(), record]))
+    // Rows of the first format know no time; as the record has one length, the two forms cannot be mistaken.
+    let tried = count.tried.to_be_bytes();
+    let tried: &[u8] = if count.tried == 0 { &[] } else { &tried };
+    Ok(hmac(&key, &[&[role as u8], &count.failures.to_be_bytes(), record, tried]))
 }
 
 /// The role's login and its wrong tries; `None`: the role has no PIN. `CKR_DEVICE_ERROR` where the row was altered.
-pub fn login_of(device: &DeviceSecret, uuid: &[u8; 16], role: Role, rows: &TokenRows) -> Result<Option<(Login, u32)>> {
+pub fn login_of(
+    device: &DeviceSecret,
+    uuid: &[u8; 16],
+    role: Role,
+    rows: &TokenRows,
+) -> Result<Option<(Login, Count)>> {
     let Some((_, row)) = rows.auth.iter().find(|(r, _)| *r == role as u8) else { return Ok(None) };
-    let expected = mac(device, uuid, role, row.failures, &row.record)?;
+    let count = Count { failures: row.failures, tried: row.tried };
+    let expected = mac(device, uuid, role, count, &row.record)?;
     if !bool::from(expected.as_slice().ct_eq(&row.mac)) {
         let why = format!("the login record of the {} is damaged or was altered; see keyward doctor", role.name());
         return Err(Code::DeviceError.because(why));
     }
-    Ok(Some((Login::decode(&row.record)?, row.failures)))
+    Ok(Some((Login::decode(&row.record)?, count)))
+}
+
+/// The wrong tries that this machine remembers of the PIN now in force, where they are more than the row says: the row
+/// may have been put back.
+pub fn remembered(count: Count, login: &Login, role: Role, uuid: &[u8; 16], mark: Option<&Mark>) -> Count {
+    let known = mark.filter(|mark| mark.uuid == *uuid).map(|mark| mark.of(role));
+    let failures = known.filter(|known| known.generation == login.generation).map_or(0, |known| known.failures);
+    Count { failures: count.failures.max(failures), ..count }
+}
+
+/// How long the next try waits after so many wrong ones: nothing after the first, then half a second, doubled with each.
+fn pause(failures: u32) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(30);
+    match failures.checked_sub(2) {
+        None => Duration::ZERO,
+        Some(doublings) => Duration::from_millis(500).saturating_mul(1 << doublings.min(8)).min(LONGEST),
+    }
+}
+
+/// What is left of the pause, by a clock that may have been set back: never more than the whole pause.
+fn still_to_wait(count: Count, now: u64) -> Duration {
+    if count.tried == 0 {
+        return Duration::ZERO;
+    }
+    let whole = pause(count.failures);
+    let elapsed = now.checked_sub(count.tried).map_or(Duration::ZERO, Duration::from_millis);
+    whole.saturating_sub(elapsed)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0).max(1)
 }
 
 /// One try of one PIN.
 pub struct Try<'a> {
-    pub store: &'a dyn Store,
+    pub file: &'a SlotFile,
     pub device: &'a DeviceSecret,
     pub role: Role,
     pub max: u32,
+    /// Also where the slot file was found to be an older copy, which is about to be accepted.
+    pub accepting: bool,
 }
 
 /// What a good PIN gave.
@@ -103,18 +166,22 @@ pub struct Good {
     pub uuid: [u8; 16],
     pub master: Master,
     pub login: Login,
+    /// All records of the moment at which the login stood there.
+    pub auth: Vec<(u8, AuthRow)>,
 }
 
 impl Try<'_> {
-    /// Counts the try durably, tries, and takes the count back if the PIN was good.
-    /// `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`.
+    /// Waits out the pause that earlier wrong tries have earned, counts the try durably, tries, and takes the count back
+    /// if the PIN was good. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`; `CKR_DEVICE_ERROR`
+    /// where the slot file is an older copy.
     pub fn run(&self, pin: &[u8]) -> Result<Good> {
-        let mut held = self.store.tries(Tries::Together)?;
+        self.wait()?;
+        let mut held = self.file.store.tries(Tries::Together)?;
         let raised = match self.raise() {
             // Perhaps only because good tries of other processes are still under way: wait until none is.
             Err(e) if e.code() == Code::PinLocked => {
                 drop(held);
-                held = self.store.tries(Tries::Alone)?;
+                held = self.file.store.tries(Tries::Alone)?;
                 self.raise()?
             }
             other => other?,
@@ -122,78 +189,84 @@ impl Try<'_> {
         let outcome = open(self.device, &raised.uuid, self.role, &raised.login, pin)?;
         match outcome {
             Some(master) => {
-                self.settle(&raised, |_| 0)?;
+                self.settle(&raised, |_| Count::default())?;
                 drop(held);
-                Ok(Good { uuid: raised.uuid, master, login: raised.login })
+                Ok(Good { uuid: raised.uuid, master, login: raised.login, auth: raised.auth })
             }
             None => {
                 // A good try elsewhere may have cleared our count meanwhile.
-                self.settle(&raised, |now| if now < raised.failures { now.saturating_add(1) } else { now })?;
+                let least = raised.failures;
+                self.settle(&raised, |count| {
+                    let missing = u32::from(count.failures < least);
+                    Count { failures: count.failures.saturating_add(missing), tried: now() }
+                })?;
                 let left = self.max.saturating_sub(raised.failures);
                 Err(Code::PinIncorrect.because(format!("wrong PIN of the {}; {left} tries left", self.role.name())))
             }
         }
     }
 
+    /// Outside of every lock: whoever waits keeps nobody else from a good try.
+    fn wait(&self) -> Result<()> {
+        let rows = self.file.store.token()?;
+        let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
+        if let Some((_, count)) = login_of(self.device, &uuid, self.role, &rows)?
+            && count.failures < self.max
+        {
+            std::thread::sleep(still_to_wait(count, now()));
+        }
+        Ok(())
+    }
+
     fn raise(&self) -> Result<Raised> {
         let mut raised = None;
-        self.store.write(Flush::Before, &mut |batch| {
-            let (header, login, failures) = self.read(batch)?;
-            if failures >= self.max {
+        self.file.write_as(self.accepting, Flush::Before, &mut |batch, mark| {
+            let (rows, header, login, count) = self.read(batch)?;
+            let count = remembered(count, &login, self.role, &header.uuid, mark);
+            if count.failures >= self.max {
                 return Err(locked(self.role));
             }
-            let failures = failures.saturating_add(1);
-            batch.set_auth(self.role as u8, &row_of(self.device, &header.uuid, self.role, &login, failures)?)?;
-            raised = Some(Raised { uuid: header.uuid, login, failures });
+            let count = Count { failures: count.failures.saturating_add(1), ..count };
+            batch.set_auth(self.role as u8, &row_of(self.device, &header.uuid, self.role, &login, count)?)?;
+            raised = Some(Raised { uuid: header.uuid, login, failures: count.failures, auth: rows.auth });
             Ok(())
         })?;
         raised.ok_or_else(|| Code::GeneralError.into())
     }
 
-    /// Rewrites the counter, unless the PIN or the token has been replaced meanwhile, or it would stay as it is.
-    /// A lower count need not be flushed: losing it to a power cut errs on the safe side.
-    fn settle(&self, raised: &Raised, count: impl Fn(u32) -> u32) -> Result<()> {
-        let flush = if count(raised.failures) < raised.failures { Flush::Later } else { Flush::Before };
-        if flush == Flush::Before {
-            let now = self.now()?;
-            if now.is_none_or(|now| count(now) == now) {
+    /// Rewrites the counter, unless the PIN or the token has been replaced meanwhile, or it would stay as it is. Need not
+    /// be flushed: what a power cut loses is a lower count, or the time of a try that is counted already.
+    fn settle(&self, raised: &Raised, change: impl Fn(Count) -> Count) -> Result<()> {
+        self.file.write_as(self.accepting, Flush::Later, &mut |batch, _| {
+            let (_, header, login, now) = self.read(batch)?;
+            let then = change(now);
+            if header.uuid != raised.uuid || login != raised.login || then == now {
                 return Ok(());
             }
-        }
-        self.store.write(flush, &mut |batch| {
-            let (header, login, now) = self.read(batch)?;
-            if header.uuid != raised.uuid || login != raised.login || count(now) == now {
-                return Ok(());
-            }
-            batch.set_auth(self.role as u8, &row_of(self.device, &header.uuid, self.role, &login, count(now))?)
+            batch.set_auth(self.role as u8, &row_of(self.device, &header.uuid, self.role, &login, then)?)
         })
     }
 
-    fn now(&self) -> Result<Option<u32>> {
-        let rows = self.store.token()?;
-        let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
-        Ok(login_of(self.device, &uuid, self.role, &rows)?.map(|(_, failures)| failures))
-    }
-
-    fn read(&self, batch: &dyn Batch) -> Result<(HeaderBytes, Login, u32)> {
+    fn read(&self, batch: &dyn Batch) -> Result<(TokenRows, HeaderBytes, Login, Count)> {
         let rows = batch.token()?;
         let header = HeaderBytes::decode(&rows.meta.header)?;
         let found = login_of(self.device, &header.uuid, self.role, &rows)?;
-        let (login, failures) = found.ok_or_else(|| no_pin(self.role))?;
-        Ok((header, login, failures))
+        let (login, count) = found.ok_or_else(|| no_pin(self.role))?;
+        Ok((rows, header, login, count))
     }
 
     /// The same on a medium that cannot be written: `failures` so far are the caller's to keep.
     pub fn run_unrecorded(&self, pin: &[u8], failures: u32) -> Result<Good> {
-        let rows = self.store.token()?;
+        let (rows, mark) = self.file.newest_rows()?;
         let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
         let found = login_of(self.device, &uuid, self.role, &rows)?;
         let (login, recorded) = found.ok_or_else(|| no_pin(self.role))?;
+        let recorded = remembered(recorded, &login, self.role, &uuid, mark.as_ref()).failures;
         if recorded.saturating_add(failures) >= self.max {
             return Err(locked(self.role));
         }
         match open(self.device, &uuid, self.role, &login, pin)? {
-            Some(master) => Ok(Good { uuid, master, login }),
+            Some(master) => Ok(Good { uuid, master, login, auth: rows.auth }),
             None => Err(Code::PinIncorrect.because(format!("wrong PIN of the {}", self.role.name()))),
         }
     }
@@ -203,6 +276,7 @@ struct Raised {
     uuid: [u8; 16],
     login: Login,
     failures: u32,
+    auth: Vec<(u8, AuthRow)>,
 }
 
 fn locked(role: Role) -> Error {
@@ -217,5 +291,28 @@ fn no_pin(role: Role) -> Error {
     match role {
         Role::User => Code::UserPinNotInitialized.because("the security officer has not set the user's PIN yet"),
         Role::SecurityOfficer => Code::DeviceError.because("the security officer's login record is missing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_a_clock_set_back_cannot_lengthen_them() {
+        let pauses: Vec<u128> = (0..8).map(|n| pause(n).as_millis()).collect();
+        assert_eq!(pauses, [0, 0, 500, 1000, 2000, 4000, 8000, 16000]);
+        assert_eq!(pause(u32::MAX), Duration::from_secs(30));
+        let count = Count { failures: 3, tried: 10_000 };
+        assert_eq!(still_to_wait(count, 10_400), Duration::from_millis(600));
+        assert_eq!(still_to_wait(count, 11_000), Duration::ZERO);
+        assert_eq!(still_to_wait(count, 5), Duration::from_secs(1));
+        assert_eq!(still_to_wait(Count { tried: 0, ..count }, 10_000), Duration::ZERO);
+    }
+
+    #[test]
+    fn presets_are_ordered() {
+        let (standard, strong) = (kdf_of(KdfPreset::Standard), kdf_of(KdfPreset::Strong));
+        assert!(is_stronger(strong, standard) && !is_stronger(standard, strong) && !is_stronger(strong, strong));
     }
 }

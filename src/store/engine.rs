@@ -1,6 +1,7 @@
 //! What a storage engine must do. It sees sealed rows only: it can lose them, not read them, and not change them unseen.
 
 use std::any::Any;
+use std::path::Path;
 
 use crate::error::Result;
 
@@ -21,10 +22,13 @@ pub struct MetaRow {
 pub struct AuthRow {
     pub record: Vec<u8>,
     pub failures: u32,
+    /// When the last wrong one was tried, in milliseconds since 1970; 0: none since the last good one.
+    pub tried: u64,
     pub mac: Vec<u8>,
 }
 
-/// The token and its login records (by number of the role), as of one moment.
+/// The token and its records by number: login records under their role's, and the others of `store::rotate`. As of one
+/// moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRows {
     pub meta: MetaRow,
@@ -93,6 +97,19 @@ pub trait Store: Send + Sync {
     /// Keeps tries of PINs, in all processes, together or apart until the result is dropped.
     fn tries(&self, mode: Tries) -> Result<Box<dyn Any>>;
 
+    /// Writes a consistent copy of the whole token as a new file, 0600, whole and durable or not at all. Others read and
+    /// write meanwhile. `CKR_FUNCTION_FAILED`: the name is taken; `CKR_DEVICE_MEMORY`, `CKR_DEVICE_ERROR`.
+    fn backup(&self, to: &Path) -> Result<()>;
+
+    /// Gives the space of removed objects back; returns the bytes used before and after. Writers wait, readers do not.
+    fn compact(&self) -> Result<(u64, u64)>;
+
+    /// What the engine finds wrong with its own structure; nothing where all is well.
+    fn check(&self) -> Result<Vec<String>>;
+
+    /// Counts the files that have stood under the token's name since it was opened.
+    fn incarnation(&self) -> u64;
+
     /// Differs from its last value once any process has committed or the file was replaced.
     fn epoch(&self) -> u64;
 
@@ -110,6 +127,7 @@ pub trait Batch {
 
     fn set_meta(&self, meta: &MetaRow) -> Result<()>;
     fn set_auth(&self, role: u8, row: &AuthRow) -> Result<()>;
+    fn drop_auth(&self, role: u8) -> Result<()>;
 
     /// The id that no object of this token ever had; not taken until inserted.
     fn next_id(&self) -> Result<u64>;

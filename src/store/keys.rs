@@ -1,5 +1,7 @@
 //! The key hierarchy (docs/slot-file.md, "Keys").
 
+use std::sync::OnceLock;
+
 use zeroize::Zeroizing;
 
 use super::device::DeviceSecret;
@@ -32,8 +34,15 @@ pub struct Keys {
     pub(super) uuid: [u8; 16],
     role: Option<Role>,
     public: Half,
-    private: Option<Half>,
-    master: Option<Master>,
+    private: Option<Link>,
+}
+
+/// A master key and what comes of it. Each rotation that these keys live through adds a link; the last counts. Links
+/// stay, so that reading needs no lock.
+struct Link {
+    master: Master,
+    half: Half,
+    next: OnceLock<Box<Link>>,
 }
 
 /// The token's random master key.
@@ -51,12 +60,37 @@ impl Master {
 impl Keys {
     pub(super) fn public(device: &DeviceSecret, uuid: [u8; 16]) -> Result<Keys> {
         let root = device.derive(b"keyward public", &uuid)?;
-        Ok(Keys { uuid, role: None, public: Half::of(&root, &uuid, 1)?, private: None, master: None })
+        Ok(Keys { uuid, role: None, public: Half::of(&root, &uuid, 1, None)?, private: None })
     }
 
-    pub(super) fn after_login(device: &DeviceSecret, uuid: [u8; 16], role: Role, master: Master) -> Result<Keys> {
-        let private = Half::of(&master.key, &uuid, master.version)?;
-        Ok(Keys { role: Some(role), private: Some(private), master: Some(master), ..Keys::public(device, uuid)? })
+    /// `index`: the index key that earlier master keys left (see `rotate`); `None`: the master key's own.
+    pub(super) fn after_login(
+        device: &DeviceSecret,
+        uuid: [u8; 16],
+        role: Role,
+        master: Master,
+        index: Option<&Key>,
+    ) -> Result<Keys> {
+        let half = Half::of(&master.key, &uuid, master.version, index)?;
+        let private = Link { master, half, next: OnceLock::new() };
+        Ok(Keys { role: Some(role), private: Some(private), ..Keys::public(device, uuid)? })
+    }
+
+    /// Goes on with a new master key: the index key stays.
+    pub(super) fn succeed(&self, master: Master) -> Result<()> {
+        let Some(last) = self.last() else { return Ok(()) };
+        let half = Half::of(&master.key, &self.uuid, master.version, Some(&last.half.index))?;
+        // Another thread may have been first, with the same.
+        let _ = last.next.set(Box::new(Link { master, half, next: OnceLock::new() }));
+        Ok(())
+    }
+
+    fn last(&self) -> Option<&Link> {
+        let mut last = self.private.as_ref()?;
+        while let Some(next) = last.next.get() {
+            last = next;
+        }
+        Some(last)
     }
 
     /// Whose login gave them; `None` without login.
@@ -69,18 +103,34 @@ impl Keys {
         self.role == Some(Role::User) && self.private.is_some()
     }
 
-    /// The half for objects of that kind; `CKR_USER_NOT_LOGGED_IN`.
+    /// The half for new objects of that kind; `CKR_USER_NOT_LOGGED_IN`.
     pub(super) fn half(&self, private: bool) -> Result<&Half> {
-        match (private, &self.private) {
+        match (private, self.private_half()) {
             (false, _) => Ok(&self.public),
             (true, Some(half)) if self.reads_private() => Ok(half),
             (true, _) => Err(Code::UserNotLoggedIn.because("private objects need the user's login")),
         }
     }
 
+    /// The half under which an object was sealed; `None`: a private one, under a master key not known here.
+    pub(super) fn half_of(&self, private: bool, key_version: u32) -> Option<&Half> {
+        if !private {
+            return Some(&self.public);
+        }
+        let mut link = self.private.as_ref()?;
+        while link.half.version != key_version {
+            link = link.next.get()?;
+        }
+        Some(&link.half)
+    }
+
     /// The private half whoever has logged in: the security officer may check and reset, not read.
     pub(super) fn private_half(&self) -> Option<&Half> {
-        self.private.as_ref()
+        self.last().map(|link| &link.half)
+    }
+
+    pub(super) fn master(&self) -> Option<&Master> {
+        self.last().map(|link| &link.master)
     }
 
     pub(super) fn public_half(&self) -> &Half {
@@ -89,7 +139,7 @@ impl Keys {
 
     /// What `C_InitPIN` wraps anew for the user; `CKR_USER_NOT_LOGGED_IN` unless the security officer has logged in.
     pub(super) fn master_for_pin_reset(&self) -> Result<&Master> {
-        match (&self.master, self.role) {
+        match (self.master(), self.role) {
             (Some(master), Some(Role::SecurityOfficer)) => Ok(master),
             _ => Err(Code::UserNotLoggedIn.because("only the security officer sets the user's PIN")),
         }
@@ -114,17 +164,22 @@ pub(super) struct Opened {
 }
 
 impl Half {
-    pub fn of(root: &Key, uuid: &[u8; 16], version: u32) -> Result<Half> {
+    fn of(root: &Key, uuid: &[u8; 16], version: u32, index: Option<&Key>) -> Result<Half> {
         let key = |purpose: &[u8]| hkdf(uuid, root.expose(), &[purpose]);
         Ok(Half {
             uuid: *uuid,
             version,
             attrs: Sealer::new(&key(b"keyward attrs")?),
             secret: key(b"keyward secret")?,
-            index: key(b"keyward index")?,
+            index: index.map_or_else(|| key(b"keyward index"), |index| Ok(index.duplicate()))?,
             digest: key(b"keyward digest")?,
             state: Sealer::new(&key(b"keyward state")?),
         })
+    }
+
+    /// The key of the index, for those who carry it over to the next master key.
+    pub fn index(&self) -> &Key {
+        &self.index
     }
 
     /// The blind index tag of an attribute's value.

@@ -1,6 +1,7 @@
 //! What shows a removed, replayed or slipped-in record: a keyed multiset hash over all objects, sealed in the token's
 //! row and carried along in each transaction.
 
+use super::anchor::state_hash;
 use super::engine::{Batch, MetaRow, ObjectRow, SecretRow};
 use super::format::Reader;
 use super::keys::{Half, Keys};
@@ -51,6 +52,10 @@ pub struct Ledger {
     pub total: u64,
     pub public: Sum,
     pub private: Option<Sum>,
+    /// `state_hash` of the state before the last commit; `None`: that was not kept.
+    pub before: Option<[u8; 32]>,
+    /// `state_hash` of the state opened, which the next one will name.
+    pub here: [u8; 32],
 }
 
 const PUBLIC: &[u8] = b"keyward public state";
@@ -63,8 +68,9 @@ impl Ledger {
         let mut from = Reader(&public);
         let (commits, total) = (from.u64()?, from.u64()?);
         let public = Sum::decode(&mut from)?;
+        let before = from.array().ok();
         let private = keys.private_half().map(|half| open_private(half, meta)).transpose()?;
-        Ok(Ledger { commits, total, public, private })
+        Ok(Ledger { commits, total, public, private, before, here: state_hash(meta) })
     }
 
     /// Counts a transaction, and writes the states of `meta`.
@@ -72,6 +78,7 @@ impl Ledger {
         self.commits = self.commits.wrapping_add(1);
         let mut public = [self.commits.to_be_bytes(), self.total.to_be_bytes()].concat();
         public.extend(self.public.encode());
+        public.extend(self.here);
         meta.public_state = keys.public_half().state.seal(&aad(PUBLIC, meta), &public)?;
         if let (Some(sum), Some(half)) = (&self.private, keys.private_half()) {
             meta.private_state = half.state.seal(&aad(PRIVATE, meta), &sum.encode())?;

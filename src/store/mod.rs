@@ -4,13 +4,16 @@
 //! sealed rows only, and `sqlite` implements it; everything cryptographic stands above that trait, so that a second
 //! engine gets it for nothing.
 
+mod anchor;
 mod auth;
 mod device;
 mod engine;
 mod format;
 mod keys;
 mod ledger;
+mod newest;
 mod objects;
+mod rotate;
 mod seal;
 mod slot_file;
 mod sqlite;

@@ -25,7 +25,6 @@ pub struct Record {
     pub attrs: Vec<u8>,
     pub has_secret: bool,
     pub(super) secret_version: u64,
-    pub(super) key_version: u32,
 }
 
 /// What becomes of an object's secret in an update.
@@ -54,6 +53,7 @@ impl SlotFile {
             let listed = self.store.list(keys.reads_private(), after.min(MAX), limit)?;
             return Ok(listed.into_iter().map(|(id, private)| Entry { id, private }).collect());
         }
+        self.still_newest(keys)?;
         let search = |private| -> Result<Vec<Entry>> {
             let half = keys.half(private)?;
             let tags: Vec<Tag> = index.iter().map(|(ty, value)| half.tag(*ty, value)).collect();
@@ -77,7 +77,9 @@ impl SlotFile {
         if row.private && !keys.reads_private() {
             return Ok(None);
         }
-        let opened = keys.half(row.private)?.open_attrs(&row).map_err(|e| self.blame(keys, e))?;
+        self.still_newest(keys)?;
+        let opened = self.half_of(keys, row.private, row.key_version)?.open_attrs(&row);
+        let opened = opened.map_err(|e| self.blame(keys, id, e))?;
         Ok(Some(Record {
             id,
             version: row.version,
@@ -85,7 +87,6 @@ impl SlotFile {
             attrs: opened.attrs,
             has_secret: row.secret_version != 0,
             secret_version: row.secret_version,
-            key_version: row.key_version,
         }))
     }
 
@@ -95,22 +96,23 @@ impl SlotFile {
         if !record.has_secret {
             return Ok(None);
         }
-        let half = keys.half(record.private)?;
+        keys.half(record.private)?;
         let stored = self.store.secret(record.id)?.ok_or_else(|| gone(record.id))?;
-        let sealed_as = (stored.key_version, stored.private, stored.secret_version);
-        if sealed_as != (record.key_version, record.private, record.secret_version) {
+        // Not the key version: a rotation of the master key meanwhile changes nothing in what is sealed.
+        if (stored.private, stored.secret_version) != (record.private, record.secret_version) {
             return Err(changed(record.id));
         }
+        let half = self.half_of(keys, record.private, stored.key_version)?;
         let row = ObjectRow {
             id: record.id,
             version: record.version,
-            key_version: record.key_version,
+            key_version: stored.key_version,
             private: record.private,
             secret_version: record.secret_version,
             attrs: Vec::new(),
         };
         let opened = half.open_secret(&row, stored.sealed.as_deref().unwrap_or_default());
-        opened.map(Some).map_err(|e| self.blame(keys, e))
+        opened.map(Some).map_err(|e| self.blame(keys, record.id, e))
     }
 
     /// Makes all changes in one durable transaction, or none; returns the ids of the inserted objects in their order.
@@ -119,12 +121,14 @@ impl SlotFile {
     /// `CKR_TOKEN_WRITE_PROTECTED`, `CKR_DEVICE_MEMORY`, `CKR_DEVICE_ERROR`.
     pub fn commit(&self, keys: &Keys, changes: Vec<Change>) -> Result<Vec<u64>> {
         let mut made = Vec::new();
-        self.store.write(Flush::Before, &mut |batch| {
+        self.write(Flush::Before, &mut |batch, _| {
             made.clear();
-            let mut meta = batch.token()?.meta;
-            if HeaderBytes::decode(&meta.header)?.uuid != keys.uuid {
+            let rows = batch.token()?;
+            if HeaderBytes::decode(&rows.meta.header)?.uuid != keys.uuid {
                 return Err(initialised_anew());
             }
+            self.follow(keys, &rows)?;
+            let mut meta = rows.meta;
             let mut writer = Writer { batch, keys, ledger: Ledger::open(keys, &meta)? };
             for change in &changes {
                 made.extend(writer.apply(change)?);
@@ -142,11 +146,24 @@ impl SlotFile {
     }
 
     /// A seal that does not open may only mean that the keys are those of an earlier initialisation.
-    fn blame(&self, keys: &Keys, error: Error) -> Error {
+    fn blame(&self, keys: &Keys, id: u64, error: Error) -> Error {
         match self.uuid() {
             Ok(uuid) if uuid != keys.uuid => initialised_anew(),
-            _ => error,
+            _ => {
+                self.tell(id, &error);
+                error
+            }
         }
+    }
+
+    /// The half under which an object was sealed, perhaps after a rotation that these keys have not followed yet.
+    fn half_of<'k>(&self, keys: &'k Keys, private: bool, key_version: u32) -> Result<&'k Half> {
+        if let Some(half) = keys.half_of(private, key_version) {
+            return Ok(half);
+        }
+        self.follow_now(keys)?;
+        // Still none: the number was altered, and the seal will not open.
+        keys.half_of(private, key_version).map_or_else(|| keys.half(private), Ok)
     }
 }
 

@@ -1,11 +1,13 @@
 //! One open token: its header, its PINs, its life from initialisation to initialisation.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::auth::{Good, Try, login_for, login_of, row_of};
+use super::anchor::{Anchor, state_hash};
+use super::auth::{Count, Good, Try, is_stronger, kdf_of, login_for, login_of, remembered, row_of};
 use super::device::DeviceSecret;
 use super::engine::{AuthRow, Batch, Flush, MetaRow, Store, TokenRows};
 use super::format::HeaderBytes;
@@ -64,6 +66,8 @@ pub struct Header {
     pub user: PinState,
     /// The medium or the permissions allow reading only.
     pub read_only: bool,
+    /// `CKF_ERROR_STATE`: it is an older copy, or damaged objects were met since it was opened. The log says which.
+    pub unsound: bool,
 }
 
 /// Most bytes of a label.
@@ -72,15 +76,22 @@ const LABEL: usize = 255;
 /// One open token. Any thread may call at any time; after a fork the child's first call opens the file anew.
 pub struct SlotFile {
     pub(super) store: Arc<dyn Store>,
-    device: Arc<DeviceSecret>,
-    rules: Rules,
+    pub(super) path: PathBuf,
+    pub(super) device: Arc<DeviceSecret>,
+    pub(super) rules: Rules,
+    /// The incarnation of the file that was last found to be the newest state known.
+    pub(super) judged: AtomicU64,
+    /// Damaged objects that the log has named; 0 stands for the token itself.
+    told: Mutex<BTreeSet<u64>>,
     /// Wrong tries of this process where none can be recorded, by role.
     unrecorded: [AtomicU32; 2],
 }
 
-/// A token just initialised: all rows, and the keys that open them.
+/// A token just initialised: header, label and the security officer's login, and the keys that open them.
 struct Fresh {
-    meta: MetaRow,
+    keys: Keys,
+    header: Vec<u8>,
+    label: Vec<u8>,
     so: AuthRow,
 }
 
@@ -102,8 +113,12 @@ impl SlotFile {
             Ok(number) if serial.len() == 16 && !serial.starts_with('+') => number,
             _ => return Err(Code::ArgumentsBad.because(format!("the serial {serial:?} is not 16 hexadecimal digits"))),
         };
-        let fresh = Fresh::make(&device, rules, (serial, 0), label, so_pin)?;
-        Sqlite::create(path, &fresh.meta, &[(Role::SecurityOfficer as u8, fresh.so)])?;
+        let fresh = Fresh::make(&device, rules, serial, label, so_pin)?;
+        if let Some(anchor) = Anchor::new(&device, path).filter(|_| !path.exists()) {
+            anchor.forget()?;
+        }
+        let meta = fresh.meta(Ledger::default())?;
+        Sqlite::create(path, &meta, &[(Role::SecurityOfficer as u8, fresh.so)])?;
         SlotFile::open(path, device, rules)
     }
 
@@ -113,7 +128,16 @@ impl SlotFile {
     /// `CKR_TOKEN_WRITE_PROTECTED`: it cannot be opened as things are; `CKR_DEVICE_ERROR`.
     pub fn open(path: &Path, device: Arc<DeviceSecret>, rules: Rules) -> Result<SlotFile> {
         let store: Arc<dyn Store> = Sqlite::open(path)?;
-        let file = SlotFile { store, device, rules, unrecorded: Default::default() };
+        let file = SlotFile {
+            store,
+            path: path.to_owned(),
+            device,
+            rules,
+            // No incarnation has this number before all others had it.
+            judged: AtomicU64::new(u64::MAX),
+            told: Mutex::default(),
+            unrecorded: Default::default(),
+        };
         file.header()?;
         Ok(file)
     }
@@ -124,26 +148,32 @@ impl SlotFile {
     pub fn reinitialise(&self, so_pin: &[u8], label: &str) -> Result<()> {
         let good = self.recorded(Role::SecurityOfficer, so_pin)?;
         let (header, ..) = self.open_public()?;
-        let commits = self.ledger()?.commits;
-        let fresh = Fresh::make(&self.device, self.rules, (header.serial, commits), label, so_pin)?;
-        self.store.write(Flush::Before, &mut |batch| {
-            self.same_token(batch, &good.uuid)?;
+        let fresh = Fresh::make(&self.device, self.rules, header.serial, label, so_pin)?;
+        self.write(Flush::Before, &mut |batch, mark| {
+            let rows = self.same_token(batch, &good.uuid)?;
+            let public = Keys::public(&self.device, good.uuid)?;
+            let known = mark.map_or(0, |mark| mark.commits);
+            let commits = Ledger::open(&public, &rows.meta).map_or(known, |ledger| ledger.commits);
             batch.wipe()?;
-            batch.set_meta(&fresh.meta)?;
+            batch.set_meta(&fresh.meta(Ledger { commits, here: state_hash(&rows.meta), ..Ledger::default() })?)?;
             batch.set_auth(Role::SecurityOfficer as u8, &fresh.so)
         })
     }
 
     /// `CKR_TOKEN_NOT_RECOGNIZED`, `CKR_DEVICE_ERROR`, `CKR_DEVICE_REMOVED`.
     pub fn header(&self) -> Result<Header> {
+        // In this order: see `newest`.
+        let mark = self.anchor().and_then(|anchor| anchor.read());
         let (header, keys, rows) = self.open_public()?;
+        let sound = self.judge(&rows, mark.as_ref());
         let label = keys.public_half().state.open(&label_aad(&rows.meta.header), &rows.meta.label);
         let label = label
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
             .ok_or_else(|| Code::TokenNotRecognized.because("the slot file's header is damaged or was altered"))?;
         let state = |role| -> Result<Option<PinState>> {
             let login = login_of(&self.device, &header.uuid, role, &rows)?;
-            Ok(login.map(|(_, failures)| PinState { failures, max: self.rules.max_failures }))
+            let count = login.map(|(login, count)| remembered(count, &login, role, &header.uuid, mark.as_ref()));
+            Ok(count.map(|count| PinState { failures: count.failures, max: self.rules.max_failures }))
         };
         let none = PinState { failures: 0, max: self.rules.max_failures };
         let user = state(Role::User)?;
@@ -156,17 +186,39 @@ impl SlotFile {
             so: state(Role::SecurityOfficer)?.unwrap_or(none),
             user: user.unwrap_or(none),
             read_only: !self.store.is_writable(),
+            unsound: sound.is_err() || self.has_told(),
         })
     }
 
     /// The keys that a PIN gives. The try is on record, durably, before it is made; a clean login costs one flush.
     /// `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`.
     pub fn unlock(&self, role: Role, pin: &[u8]) -> Result<Arc<Keys>> {
+        self.unlock_as(false, role, pin)
+    }
+
+    pub(super) fn unlock_as(&self, accepting: bool, role: Role, pin: &[u8]) -> Result<Arc<Keys>> {
         let good = match self.store.is_writable() {
-            true => self.recorded(role, pin)?,
+            true => Try { accepting, ..self.attempt(role) }.run(pin)?,
             false => self.unrecorded(role, pin)?,
         };
-        Keys::after_login(&self.device, good.uuid, role, good.master).map(Arc::new)
+        if self.store.is_writable() && !accepting {
+            self.tidy(role, pin, &good);
+        }
+        let index = self.carried(&good)?;
+        Keys::after_login(&self.device, good.uuid, role, good.master, index.as_ref()).map(Arc::new)
+    }
+
+    /// What is due at a login and may as well wait for the next one.
+    fn tidy(&self, role: Role, pin: &[u8], good: &Good) {
+        let stronger = match is_stronger(kdf_of(self.rules.kdf), good.login.kdf) {
+            true => self.replace_login(role, pin, good),
+            false => Ok(()),
+        };
+        for result in [stronger, self.end_succession(good)] {
+            if let Err(error) = result {
+                crate::log!(Info, "{}: left for the next login: {error}", self.path.display());
+            }
+        }
     }
 
     /// What may be read without login.
@@ -178,30 +230,39 @@ impl SlotFile {
     /// replaced it meanwhile.
     pub fn set_pin(&self, role: Role, old: &[u8], new: &[u8]) -> Result<()> {
         let good = self.recorded(role, old)?;
+        self.replace_login(role, new, &good)
+    }
+
+    fn replace_login(&self, role: Role, new: &[u8], good: &Good) -> Result<()> {
         let generation = good.login.generation.checked_add(1).ok_or(Code::DeviceMemory)?;
         let login = login_for(&self.device, &good.uuid, role, (new, generation, self.rules.kdf), &good.master)?;
-        self.store.write(Flush::Before, &mut |batch| {
+        self.write(Flush::Before, &mut |batch, _| {
             let rows = self.same_token(batch, &good.uuid)?;
             match login_of(&self.device, &good.uuid, role, &rows)? {
                 Some((now, _)) if now == good.login => {}
                 _ => return Err(Code::FunctionFailed.because("another process changed this PIN meanwhile")),
             }
-            batch.set_auth(role as u8, &row_of(&self.device, &good.uuid, role, &login, 0)?)
+            batch.set_auth(role as u8, &row_of(&self.device, &good.uuid, role, &login, Count::default())?)
         })
     }
 
     /// Sets the user's PIN by the security officer's keys, forgetting wrong tries. Private objects stay readable.
     /// `CKR_USER_NOT_LOGGED_IN` for other keys; `CKR_FUNCTION_FAILED`: the token has been initialised meanwhile.
     pub fn init_user_pin(&self, so: &Keys, pin: &[u8]) -> Result<()> {
-        let master = so.master_for_pin_reset()?;
         let (header, _, rows) = self.open_public()?;
+        self.follow(so, &rows)?;
+        let master = so.master_for_pin_reset()?;
         let before = login_of(&self.device, &header.uuid, Role::User, &rows);
         // A damaged record of the user is what this call mends.
         let generation = before.ok().flatten().map_or(1, |(login, _)| login.generation.saturating_add(1));
         let login = login_for(&self.device, &so.uuid, Role::User, (pin, generation, self.rules.kdf), master)?;
-        self.store.write(Flush::Before, &mut |batch| {
-            self.same_token(batch, &so.uuid)?;
-            batch.set_auth(Role::User as u8, &row_of(&self.device, &so.uuid, Role::User, &login, 0)?)
+        self.write(Flush::Before, &mut |batch, _| {
+            let now = HeaderBytes::decode(&self.same_token(batch, &so.uuid)?.meta.header)?;
+            if now.key_version != master.version {
+                return Err(Code::FunctionFailed.because("another process rotated the master key meanwhile"));
+            }
+            let row = row_of(&self.device, &so.uuid, Role::User, &login, Count::default())?;
+            batch.set_auth(Role::User as u8, &row)
         })
     }
 
@@ -216,9 +277,20 @@ impl SlotFile {
         Ok(HeaderBytes::decode(&self.store.token()?.meta.header)?.uuid)
     }
 
-    pub(super) fn ledger(&self) -> Result<Ledger> {
-        let (_, keys, rows) = self.open_public()?;
-        Ledger::open(&keys, &rows.meta)
+    /// A consistent copy as a new file, by the engine's own means: others read and write meanwhile. Put back, it is an
+    /// older copy of the token ([`SlotFile::accept`]). `CKR_FUNCTION_FAILED`: the name is taken; `CKR_DEVICE_MEMORY`,
+    /// `CKR_DEVICE_ERROR`, `CKR_TOKEN_WRITE_PROTECTED`.
+    pub fn backup(&self, to: &Path) -> Result<()> {
+        self.store.backup(to)
+    }
+
+    /// Gives the space of removed objects back; returns the bytes before and after. Other writers wait meanwhile.
+    pub fn compact(&self) -> Result<(u64, u64)> {
+        self.store.compact()
+    }
+
+    pub(super) fn told(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.told.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     pub(super) fn open_public(&self) -> Result<(HeaderBytes, Keys, TokenRows)> {
@@ -234,10 +306,10 @@ impl SlotFile {
     }
 
     fn attempt(&self, role: Role) -> Try<'_> {
-        Try { store: &*self.store, device: &self.device, role, max: self.rules.max_failures }
+        Try { file: self, device: &self.device, role, max: self.rules.max_failures, accepting: false }
     }
 
-    fn recorded(&self, role: Role, pin: &[u8]) -> Result<Good> {
+    pub(super) fn recorded(&self, role: Role, pin: &[u8]) -> Result<Good> {
         self.attempt(role).run(pin)
     }
 
@@ -262,13 +334,7 @@ impl SlotFile {
 }
 
 impl Fresh {
-    fn make(
-        device: &DeviceSecret,
-        rules: Rules,
-        (serial, commits): (u64, u64),
-        label: &str,
-        so_pin: &[u8],
-    ) -> Result<Fresh> {
+    fn make(device: &DeviceSecret, rules: Rules, serial: u64, label: &str, so_pin: &[u8]) -> Result<Fresh> {
         if label.len() > LABEL {
             return Err(Code::ArgumentsBad.because(format!("the label has {} bytes, at most {LABEL}", label.len())));
         }
@@ -277,16 +343,21 @@ impl Fresh {
         let header = HeaderBytes { uuid, serial, created, key_version: 1, device_check: device.check(&uuid)? }.encode();
         let master = Master::random(1)?;
         let login = login_for(device, &uuid, Role::SecurityOfficer, (so_pin, 1, rules.kdf), &master)?;
-        let so = row_of(device, &uuid, Role::SecurityOfficer, &login, 0)?;
-        let keys = Keys::after_login(device, uuid, Role::SecurityOfficer, master)?;
+        let so = row_of(device, &uuid, Role::SecurityOfficer, &login, Count::default())?;
+        let keys = Keys::after_login(device, uuid, Role::SecurityOfficer, master, None)?;
         let label = keys.public_half().state.seal(&label_aad(&header), label.as_bytes())?;
+        Ok(Fresh { keys, header, label, so })
+    }
+
+    /// Its row, where `ledger` says what was before; there are no objects.
+    fn meta(&self, ledger: Ledger) -> Result<MetaRow> {
+        let (header, label) = (self.header.clone(), self.label.clone());
         let mut meta = MetaRow { header, label, public_state: Vec::new(), private_state: Vec::new() };
-        let mut ledger = Ledger { commits, private: Some(Sum::default()), ..Ledger::default() };
-        ledger.close(&keys, &mut meta)?;
-        Ok(Fresh { meta, so })
+        Ledger { private: Some(Sum::default()), ..ledger }.close(&self.keys, &mut meta)?;
+        Ok(meta)
     }
 }
 
-fn label_aad(header: &[u8]) -> Vec<u8> {
+pub(super) fn label_aad(header: &[u8]) -> Vec<u8> {
     [b"keyward label", header].concat()
 }

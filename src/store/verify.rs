@@ -1,10 +1,10 @@
-//! Checking a whole token, and accepting it as found.
+//! Checking a whole token.
 
-use super::engine::{Batch, Flush, ObjectRow, TokenRows};
+use super::engine::{Batch, ObjectRow, TokenRows};
 use super::keys::Keys;
 use super::ledger::{Ledger, Sum, stored_summand};
 use super::slot_file::SlotFile;
-use crate::error::Result;
+use crate::error::{Code, Result};
 
 /// What [`SlotFile::verify`] found. Private objects are checked with the keys of a login only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,16 +20,21 @@ pub struct Report {
     pub stray_entries: u64,
     /// Objects were removed, replayed or slipped in behind the token's back, or the sealed state is damaged.
     pub tampered: bool,
+    /// The file is an older copy of the token: why so.
+    pub older: Option<String>,
+    /// What the engine finds wrong with the file's structure.
+    pub faults: Vec<String>,
 }
 
 impl Report {
     pub fn is_clean(&self) -> bool {
-        self.damaged.is_empty() && self.unindexed.is_empty() && self.stray_entries == 0 && !self.tampered
+        let whole = self.damaged.is_empty() && self.unindexed.is_empty() && self.stray_entries == 0;
+        whole && !self.tampered && self.older.is_none() && self.faults.is_empty()
     }
 }
 
 /// One pass over all objects.
-struct Pass<'a> {
+pub(super) struct Pass<'a> {
     keys: &'a Keys,
     report: Report,
     named_entries: u64,
@@ -42,39 +47,33 @@ impl SlotFile {
     /// compares the index and the multiset hash, in one snapshot. Holds up forks of this process meanwhile.
     /// `CKR_DEVICE_ERROR` only where the file cannot be read at all.
     pub fn verify(&self, keys: &Keys) -> Result<Report> {
-        let mut pass = Pass::new(keys);
-        let (rows, entries) = self.store.scan(&mut |batch, id| pass.visit(batch, id))?;
-        Ok(pass.judge(&rows, entries))
+        self.verify_with(keys, &mut |_, _| {})
     }
 
-    /// Seals the state anew over what is there, after a person has decided to go on with a token that
-    /// [`SlotFile::verify`] found tampered with. Needs the keys of a login. Errors as for [`SlotFile::commit`].
-    pub fn accept_as_found(&self, keys: &Keys) -> Result<()> {
-        keys.private_half().ok_or(crate::error::Code::UserNotLoggedIn)?;
-        self.store.write(Flush::Before, &mut |batch| {
-            let mut rows = self.same_token(batch, &keys.uuid)?;
-            let mut pass = Pass::new(keys);
-            let mut after = 0;
-            while let Some(id) = batch.next_object(after)? {
-                pass.visit(batch, id)?;
-                after = id;
-            }
-            let commits = Ledger::open(keys, &rows.meta).map_or(0, |ledger| ledger.commits);
-            let total = pass.report.objects;
-            let mut ledger = Ledger { commits, total, public: pass.public, private: Some(pass.private) };
-            ledger.close(keys, &mut rows.meta)?;
-            batch.set_meta(&rows.meta)
-        })
+    /// The same; `progress` hears the objects checked and how many there are.
+    pub fn verify_with(&self, keys: &Keys, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+        let total = self.count().unwrap_or(0);
+        let older = self.newest_rows().err().filter(|e| e.code() == Code::DeviceError);
+        self.follow_now(keys)?;
+        let mut pass = Pass::new(keys);
+        let (rows, entries) = self.store.scan(&mut |batch, id| {
+            pass.visit(batch, id)?;
+            progress(pass.report.objects, total);
+            Ok(())
+        })?;
+        let report = pass.judge(&rows, entries);
+        let older = older.map(|error| error.why().unwrap_or_default().to_owned());
+        Ok(Report { older, faults: self.store.check()?, ..report })
     }
 }
 
 impl Pass<'_> {
-    fn new(keys: &Keys) -> Pass<'_> {
+    pub(super) fn new(keys: &Keys) -> Pass<'_> {
         let (public, private) = (Sum::default(), Sum::default());
         Pass { keys, report: Report::default(), named_entries: 0, public, private }
     }
 
-    fn visit(&mut self, batch: &dyn Batch, id: u64) -> Result<()> {
+    pub(super) fn visit(&mut self, batch: &dyn Batch, id: u64) -> Result<()> {
         self.report.objects = self.report.objects.saturating_add(1);
         let Some(row) = batch.get(id)? else { return Ok(()) };
         let half = match (row.private, self.keys.private_half()) {
@@ -87,6 +86,7 @@ impl Pass<'_> {
         };
         let sum = if row.private { &mut self.private } else { &mut self.public };
         sum.add(&stored_summand(half, &row, batch)?);
+        let half = self.keys.half_of(row.private, row.key_version).unwrap_or(half);
         let opened = half.open_attrs(&row);
         let secret_opens = row.secret_version == 0 || self.secret_opens(batch, &row)?;
         match opened {
@@ -99,7 +99,7 @@ impl Pass<'_> {
     }
 
     fn secret_opens(&self, batch: &dyn Batch, row: &ObjectRow) -> Result<bool> {
-        let half = if row.private { self.keys.private_half() } else { Some(self.keys.public_half()) };
+        let half = self.keys.half_of(row.private, row.key_version);
         let sealed = batch.secret(row.id)?.and_then(|s| s.sealed).unwrap_or_default();
         Ok(half.is_some_and(|half| half.open_secret(row, &sealed).is_ok()))
     }
@@ -116,6 +116,12 @@ impl Pass<'_> {
             self.report.unindexed.push(id);
         }
         Ok(())
+    }
+
+    /// The ledger of what was visited, after `commits` and the state `here`.
+    pub(super) fn ledger(self, commits: u64, here: [u8; 32]) -> Ledger {
+        let (public, private) = (self.public, Some(self.private));
+        Ledger { commits, total: self.report.objects, public, private, before: None, here }
     }
 
     fn judge(mut self, rows: &TokenRows, entries: u64) -> Report {

@@ -141,9 +141,10 @@ fn a_careful_key_asks_for_a_login_before_each_use() {
     let mut sign = || c!(C_Sign, session, ptr(b"ab"), 2, out.as_mut_ptr(), &raw mut out_len);
     for _ in 0..2 {
         ok!(C_SignInit, session, ptr(&[mechanism(CKM_SHA256_HMAC)]), key);
-        assert_eq!(sign(), CKR_USER_NOT_LOGGED_IN, "the operation waits");
-        assert_eq!(login(session, CKU_CONTEXT_SPECIFIC, b"no"), CKR_PIN_INCORRECT);
         assert_eq!(sign(), CKR_USER_NOT_LOGGED_IN);
+        assert_eq!(sign(), CKR_OPERATION_NOT_INITIALIZED, "any error ends an operation");
+        ok!(C_SignInit, session, ptr(&[mechanism(CKM_SHA256_HMAC)]), key);
+        assert_eq!(login(session, CKU_CONTEXT_SPECIFIC, b"no"), CKR_PIN_INCORRECT);
         assert_eq!(login(session, CKU_CONTEXT_SPECIFIC, PIN), CKR_OK);
         assert_eq!(login(session, CKU_CONTEXT_SPECIFIC, PIN), CKR_OPERATION_NOT_INITIALIZED, "one is enough");
         assert_eq!(sign(), CKR_OK);

@@ -78,7 +78,7 @@ pub fn find(file: &SlotFile, keys: &Keys, index: &[(u64, &[u8])]) -> Vec<u64> {
 /// Runs the test `name` of this same program again as another process, with `setting` in KEYWARD_TEST_CHILD.
 pub fn again(name: &str, setting: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env("KEYWARD_TEST_CHILD", setting)
         .stdout(Stdio::piped())
         .spawn()

@@ -25,7 +25,7 @@ fn label(line: &Line) -> String {
 fn scale(bench: &Bench) -> (f64, f64) {
     let times = bench.lines.iter().flat_map(|l| l.results.iter().flatten()).map(|s| s.cpu.max(1.0).log10());
     let (low, high) = times.fold((f64::MAX, f64::MIN), |(l, h), t| (l.min(t), h.max(t)));
-    if low > high { (0.0, 1.0) } else { (low.floor(), (high + 1e-9).ceil().max(low.floor() + 1.0)) }
+    if low > high { (0.0, 1.0) } else { (low.floor(), (high - 1e-9).ceil().max(low.floor() + 1.0)) }
 }
 
 pub fn svg(bench: &Bench) -> String {

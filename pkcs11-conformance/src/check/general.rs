@@ -16,6 +16,7 @@ pub static ROWS: &[Row] = &[
     Row("function-list/version", "5.4.4", &[], legacy_version),
     Row("function-list/no-null-pointers", "3.6", &[], no_null_pointers),
     Row("function-list/symbols", "beyond 3.6", &[], exported_symbols),
+    Row("function-list/all-work", "3.6", &[], lists_work),
     Row("interface-list/count-query", "5.4.5", &[Need::Fn(F::C_GetInterfaceList)], interface_count),
     Row("interface-list/too-small", "5.4.5", &[Need::Fn(F::C_GetInterfaceList)], interface_too_small),
     Row("interface-list/names-and-versions", "5.4.5", &[Need::Fn(F::C_GetInterfaceList)], interface_versions),
@@ -61,6 +62,18 @@ fn no_null_pointers(t: &mut T<'_>) -> Outcome {
         ensure(names.is_empty(), || {
             format!("list {}.{} has NULL for {}", list.version.0, list.version.1, names.join(", "))
         })?;
+    }
+    Ok(())
+}
+
+/// Each list reaches the same library: initialised through one, it is so through all.
+fn lists_work(t: &mut T<'_>) -> Outcome {
+    t.init()?;
+    for list in t.api.interfaces.iter().filter(|i| i.name == "PKCS 11").map(|i| i.list).chain(t.api.legacy) {
+        let mut info = [0u64; 64];
+        // SAFETY: a place larger than CK_INFO.
+        let rv = unsafe { t.api.call_in(list, F::C_GetInfo, &[info.as_mut_ptr() as usize]) };
+        one_of(&format!("C_GetInfo of list {}.{}", list.version.0, list.version.1), rv, &[CKR_OK])?;
     }
     Ok(())
 }

@@ -58,6 +58,12 @@ pub static ROWS: &[Row] = &[
         &[Need::User, Need::Mech(CKM_CONCATENATE_BASE_AND_DATA, CKF_DERIVE)],
         concatenate,
     ),
+    Row(
+        "derive/cbc-encrypt-data",
+        "6.17",
+        &[Need::User, Need::Mech(CKM_AES_CBC_ENCRYPT_DATA, CKF_DERIVE)],
+        by_encryption,
+    ),
     Row("derive/hkdf-expand", "6.51", &[Need::User, Need::Mech(CKM_HKDF_DERIVE, CKF_DERIVE)], hkdf),
     Row("kem/round-trip", "5.18.8", &[Need::User, Need::Mech(CKM_ML_KEM, CKF_ENCAPSULATE | CKF_DECAPSULATE)], kem),
     Row("kem/changed-ciphertext", "5.18.9", &[Need::User, Need::Mech(CKM_ML_KEM, CKF_DECAPSULATE)], kem_changed),
@@ -494,6 +500,17 @@ fn concatenate(t: &mut T<'_>) -> Outcome {
     let key = base(s, &Template::new())?;
     let made = s.derive(&Mech::string_data(CKM_CONCATENATE_BASE_AND_DATA, b"more"), key, &derived(&Template::new()))?;
     same_bytes("base and data", &s.get(made, CKA_VALUE)?, &[&[9; 16][..], b"more"].concat())
+}
+
+/// The derived value is the data encrypted with the base key.
+fn by_encryption(t: &mut T<'_>) -> Outcome {
+    t.mechanism(CKM_AES_CBC, CKF_ENCRYPT)?;
+    let s = t.user()?;
+    let key = Kind::Aes(32).make(s)?.private;
+    let mech = Mech::cbc_encrypt_data([4; 16], &[0x5B; 32]);
+    let made = s.derive(&mech, key, &derived(&Template::new().ulong(CKA_VALUE_LEN, 32)))?;
+    s.init(F::C_EncryptInit, &Mech::bytes(CKM_AES_CBC, &[4; 16]), key)?;
+    same_bytes("derived value", &s.get(made, CKA_VALUE)?, &s.run(F::C_Encrypt, &[0x5B; 32])?)
 }
 
 /// HKDF-Expand, case 1 of RFC 5869.

@@ -3,8 +3,9 @@
 use cryptoki_sys::*;
 
 use super::{Need, Row};
-use crate::context::{Outcome, RO, RW, T, ensure, equal, fail, refused, skip};
+use crate::context::{Outcome, RO, RW, Stop, T, ensure, equal, fail, refused, skip};
 use crate::data::{Mech, Template};
+use crate::ffi::Session;
 use crate::functions::F;
 
 pub static ROWS: &[Row] = &[
@@ -31,6 +32,8 @@ pub static ROWS: &[Row] = &[
     Row("private/not-created-without-login", "5.7.1", &[Need::User], private_not_created),
     Row("login-user/user-name", "5.6.9", &[Need::User, Need::Fn(F::C_LoginUser)], login_user),
     Row("always-authenticate/needs-context-login", "4.11", &[Need::User], always_authenticate),
+    Row("always-authenticate/refusal-ends-operation", "5.13.2", &[Need::User], refusal_ends),
+    Row("always-authenticate/wrong-pin", "4.11", &[Need::Own], wrong_context_pin),
 ];
 
 fn user_states(t: &mut T<'_>) -> Outcome {
@@ -236,8 +239,8 @@ fn login_user(t: &mut T<'_>) -> Outcome {
     }
 }
 
-/// A key with CKA_ALWAYS_AUTHENTICATE signs once per context-specific login.
-fn always_authenticate(t: &mut T<'_>) -> Outcome {
+/// A key with CKA_ALWAYS_AUTHENTICATE, in a session of the user's.
+fn careful_key(t: &mut T<'_>) -> Result<(Session, CK_OBJECT_HANDLE), Stop> {
     t.mechanism(CKM_EC_KEY_PAIR_GEN, CKF_GENERATE_KEY_PAIR)?;
     t.mechanism(CKM_ECDSA, CKF_SIGN)?;
     let s = t.user()?;
@@ -247,15 +250,35 @@ fn always_authenticate(t: &mut T<'_>) -> Outcome {
         CKA_SENSITIVE,
         CKA_ALWAYS_AUTHENTICATE,
     ]);
-    let (_, key) = s.generate_pair(&Mech::new(CKM_EC_KEY_PAIR_GEN), &public, &private)?;
-    let ecdsa = Mech::new(CKM_ECDSA);
-    s.init(F::C_SignInit, &ecdsa, key)?;
-    refused("C_Sign without context-specific login", s.run(F::C_Sign, &[1; 32]), &[CKR_USER_NOT_LOGGED_IN])?;
+    Ok((s, s.generate_pair(&Mech::new(CKM_EC_KEY_PAIR_GEN), &public, &private)?.1))
+}
+
+/// The key signs once per context-specific login.
+fn always_authenticate(t: &mut T<'_>) -> Outcome {
+    let (s, key) = careful_key(t)?;
     for _ in 0..2 {
-        s.init(F::C_SignInit, &ecdsa, key)?;
+        s.init(F::C_SignInit, &Mech::new(CKM_ECDSA), key)?;
         s.login(CKU_CONTEXT_SPECIFIC, t.user_pin()?)?;
         s.run(F::C_Sign, &[1; 32])?;
     }
-    s.init(F::C_SignInit, &ecdsa, key)?;
+    s.init(F::C_SignInit, &Mech::new(CKM_ECDSA), key)?;
     refused("C_Sign after the login was used", s.run(F::C_Sign, &[1; 32]), &[CKR_USER_NOT_LOGGED_IN])
+}
+
+/// Only a query or too little room keep the operation: a refusal for want of a login ends it like any other.
+fn refusal_ends(t: &mut T<'_>) -> Outcome {
+    let (s, key) = careful_key(t)?;
+    s.init(F::C_SignInit, &Mech::new(CKM_ECDSA), key)?;
+    refused("C_Sign without login", s.run(F::C_Sign, &[1; 32]), &[CKR_USER_NOT_LOGGED_IN])?;
+    refused("C_Sign again", s.run(F::C_Sign, &[1; 32]), &[CKR_OPERATION_NOT_INITIALIZED])
+}
+
+/// A wrong PIN in the context-specific login leaves key and session as they are.
+fn wrong_context_pin(t: &mut T<'_>) -> Outcome {
+    t.fresh()?;
+    let (s, key) = careful_key(t)?;
+    s.init(F::C_SignInit, &Mech::new(CKM_ECDSA), key)?;
+    refused("context-specific C_Login", s.login(CKU_CONTEXT_SPECIFIC, "not the PIN"), &[CKR_PIN_INCORRECT])?;
+    equal("state", s.info()?.state, CKS_RW_USER_FUNCTIONS)?;
+    refused("C_Sign", s.run(F::C_Sign, &[1; 32]), &[CKR_USER_NOT_LOGGED_IN])
 }

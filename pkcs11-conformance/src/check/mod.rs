@@ -12,6 +12,7 @@ mod mechs;
 mod message;
 mod objects;
 mod operations;
+mod policy;
 mod random;
 pub mod rsa_key;
 mod search;
@@ -83,6 +84,7 @@ pub fn all(mechanisms: &[CK_MECHANISM_TYPE]) -> Vec<Test> {
     tests.extend(rows("message", message::ROWS));
     tests.extend(generate::tests(mechanisms));
     tests.extend(wrap::tests(mechanisms));
+    tests.extend(rows("policy", policy::ROWS));
     tests.extend(rows("random", random::ROWS));
     tests.extend(rows("threads", threads::ROWS));
     tests.extend(garbage::tests(mechanisms));

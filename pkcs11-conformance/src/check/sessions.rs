@@ -21,6 +21,8 @@ pub static ROWS: &[Row] = &[
     Row("close/last-logs-out", "5.6.2", &[Need::User], last_logs_out),
     Row("close-all/closes", "5.6.3", &[Need::Token], close_all),
     Row("close-all/logs-out", "5.6.3", &[Need::User], close_all_logs_out),
+    Row("object/seen-by-all-sessions", "5.7.1", &[Need::User, Need::Writable], shared_object),
+    Row("object/stale-handle-stays-dead", "beyond 5.7.3", &[Need::User, Need::Writable], stale_handle),
     Row("read-only/session-object", "5.7.1", &[Need::User, Need::Writable], ro_session_object),
     Row("read-only/no-token-object", "5.7.1", &[Need::User, Need::Writable], ro_token_object),
     Row("read-only/no-destroy", "5.7.3", &[Need::User, Need::Writable], ro_destroy),
@@ -146,6 +148,27 @@ fn close_leaves_others(t: &mut T<'_>) -> Outcome {
     let object = keep.create(&data("kept object"))?;
     gone.close()?;
     equal("label after another session closed", keep.get(object, CKA_LABEL)?, b"kept object".to_vec())
+}
+
+fn shared_object(t: &mut T<'_>) -> Outcome {
+    let (a, b) = (t.user()?, t.open(RO)?);
+    let object = a.create(&data("shared"))?;
+    equal("label in another session", b.get(object, CKA_LABEL)?, b"shared".to_vec())?;
+    equal("found in another session", b.find(&data("shared"))?, vec![object])?;
+    b.destroy(object)?;
+    refused("C_GetAttributeValue", a.get(object, CKA_LABEL), &[CKR_OBJECT_HANDLE_INVALID])
+}
+
+/// The handle of a destroyed object does not come to mean another one.
+fn stale_handle(t: &mut T<'_>) -> Outcome {
+    let s = t.user()?;
+    let old = s.create(&data("first"))?;
+    s.destroy(old)?;
+    for _ in 0..100 {
+        let new = s.create(&data("next"))?;
+        ensure(new != old, || format!("handle {old:#x} of a destroyed object came back"))?;
+    }
+    refused("C_GetAttributeValue", s.get(old, CKA_LABEL), &[CKR_OBJECT_HANDLE_INVALID])
 }
 
 fn last_logs_out(t: &mut T<'_>) -> Outcome {

@@ -19,6 +19,7 @@ pub static ROWS: &[Row] = &[
     Row("token/session-counts", "3.2", &[Need::Token], session_counts),
     Row("token/flags-agree", "3.2", &[Need::Token], token_flags),
     Row("event/dont-block", "5.5.4", &[], event_dont_block),
+    Row("event/finalize-unblocks", "5.5.4", &[], event_unblocks),
     Row("mechanisms/count-query", "5.5.5", &[Need::Token], mechanisms_query),
     Row("mechanisms/too-small", "5.5.5", &[Need::Token], mechanisms_too_small),
     Row("mechanisms/no-duplicates", "5.5.5", &[Need::Token], mechanisms_unique),
@@ -155,6 +156,24 @@ fn event_dont_block(t: &mut T<'_>) -> Outcome {
     // SAFETY: a place for a slot's ID.
     let rv = unsafe { api.call(F::C_WaitForSlotEvent, &words) };
     one_of("C_WaitForSlotEvent without blocking", rv, &[CKR_NO_EVENT, CKR_OK])
+}
+
+/// A thread that waits for an event is let go by C_Finalize. A module may not support waiting.
+fn event_unblocks(t: &mut T<'_>) -> Outcome {
+    let api = t.init()?;
+    let waiting = std::thread::spawn(move || {
+        let mut slot: CK_SLOT_ID = 0;
+        // SAFETY: a place for a slot's ID.
+        unsafe { api.call(F::C_WaitForSlotEvent, &[0, &raw mut slot as usize, 0]) }
+    });
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    if waiting.is_finished() {
+        let rv = waiting.join().unwrap_or(Rv(CKR_GENERAL_ERROR));
+        return one_of("a C_WaitForSlotEvent that does not wait", rv, &[CKR_OK, CKR_NO_EVENT]);
+    }
+    t.finalize()?;
+    let rv = waiting.join().unwrap_or(Rv(CKR_GENERAL_ERROR));
+    one_of("the C_WaitForSlotEvent let go", rv, &[CKR_CRYPTOKI_NOT_INITIALIZED])
 }
 
 fn mechanisms_query(t: &mut T<'_>) -> Outcome {

@@ -259,7 +259,9 @@ fn writers(t: &mut T<'_>) -> Outcome {
             Ok(b"done".to_vec())
         })?);
     }
-    peers.iter_mut().for_each(|p| drop(p.line.hear()));
+    for p in &mut peers {
+        p.line.hear();
+    }
     peers.iter_mut().for_each(|p| p.line.tell());
     let answers: Vec<Vec<u8>> = peers.into_iter().map(Peer::answer).collect();
     let s = t.user()?;

@@ -287,10 +287,8 @@ impl Player {
 
     fn value(&mut self, path: &str, want: &Node, (key, value): (&str, &str), real: &str) -> Outcome {
         let attribute = (want.name == "Attribute").then(|| marshal::attribute_type(want)).transpose()?;
-        if let (Some(ty), "length") = (attribute, key) {
-            if let Ok(n) = real.parse() {
-                self.lengths.insert((ty, value.to_owned()), n);
-            }
+        if let (Some(ty), "length", Ok(n)) = (attribute, key, real.parse()) {
+            self.lengths.insert((ty, value.to_owned()), n);
         }
         let varies =
             VARIABLE.contains(&want.name.as_str()) || attribute.is_some_and(|ty| VARIABLE_ATTRIBUTES.contains(&ty));

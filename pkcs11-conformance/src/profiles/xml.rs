@@ -59,9 +59,10 @@ fn element(start: &BytesStart<'_>) -> Result<Node, String> {
 fn tree(text: &str) -> Result<Node, String> {
     let mut reader = Reader::from_str(text);
     let mut open = vec![Node::default()];
-    let close = |open: &mut Vec<Node>, node: Node| match open.last_mut() {
-        Some(parent) => Ok(parent.children.push(node)),
-        None => Err("an end without a beginning".to_owned()),
+    let close = |open: &mut Vec<Node>, node: Node| {
+        let parent = open.last_mut().ok_or("an end without a beginning")?;
+        parent.children.push(node);
+        Ok::<(), String>(())
     };
     loop {
         match reader.read_event().map_err(|e| format!("at byte {}: {e}", reader.buffer_position()))? {

@@ -91,7 +91,7 @@ fn other() -> Checked {
 
 fn digest(s: Session, algorithm: &str, group: &Value, v: &Value) -> Checked {
     let bits = number(v, "len");
-    if !plain(group) || bits % 8 != 0 {
+    if !plain(group) || !bits.is_multiple_of(8) {
         return other();
     }
     let Some(h) = hash(algorithm) else { return other() };
@@ -120,7 +120,7 @@ fn cipher(s: Session, algorithm: &str, group: &Value, v: &Value) -> Checked {
         _ if !plain(group) => return other(),
         "ACVP-AES-ECB" => Mech::new(CKM_AES_ECB),
         "ACVP-AES-CBC" => Mech::bytes(CKM_AES_CBC, &iv),
-        "ACVP-AES-CTR" if number(v, "payloadLen") % 8 == 0 => match iv.try_into() {
+        "ACVP-AES-CTR" if number(v, "payloadLen").is_multiple_of(8) => match iv.try_into() {
             Ok(block) => Mech::ctr(128, block),
             Err(_) => return other(),
         },

@@ -46,9 +46,15 @@ pub fn unsupported<R>(call: Call<R>) -> Result<R, Got> {
     call.map_err(|r| Got::Unsupported(format!("{} returned {}", r.function.name(), r.rv)))
 }
 
-/// A refusal of the data itself.
+/// A refusal of the data itself, unless the code says that there is no such function or mechanism.
 pub fn wrong<R>(call: Call<R>) -> Result<R, Got> {
-    call.map_err(|r| Got::Wrong(format!("{} returned {}", r.function.name(), r.rv)))
+    call.map_err(|r| {
+        let why = format!("{} returned {}", r.function.name(), r.rv);
+        match r.rv.0 {
+            CKR_FUNCTION_NOT_SUPPORTED | CKR_MECHANISM_INVALID => Got::Unsupported(why),
+            _ => Got::Wrong(why),
+        }
+    })
 }
 
 /// Right if these are the bytes.
@@ -153,8 +159,11 @@ impl Tally {
 /// A set of vectors: its name, and a way to run each with the session given.
 pub struct Set {
     pub id: String,
-    run: Box<dyn Fn(Session, &mut dyn FnMut(&str, Want, Got)) -> Result<(), Stop>>,
+    run: Box<Run>,
 }
+
+/// Runs a set in a session and tells of each vector: its name, what it says, and what the module made of it.
+type Run = dyn Fn(Session, &mut dyn FnMut(&str, Want, Got)) -> Result<(), Stop>;
 
 /// All sets: those of Wycheproof that fit PKCS#11, and those of the ACVP files in the folder.
 pub fn sets(acvp: Option<&Path>) -> Result<Vec<Set>, String> {

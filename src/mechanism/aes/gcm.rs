@@ -6,6 +6,7 @@ use super::super::aead::{Aead, AeadOperation};
 use super::super::cipher::direction;
 use super::super::key::Key;
 use super::super::mac::{self, Length, Mac};
+use super::super::messages::{self, SealedMessages};
 use super::super::secret_key::SecretKey;
 use super::super::table::Row;
 use crate::crypto::aes::Direction;
@@ -13,11 +14,20 @@ use crate::crypto::ccm::Ccm;
 use crate::crypto::digest::MAX_LEN;
 use crate::crypto::gcm::{Gcm, MAX_DATA, MAX_TAG};
 use crate::error::{Code, Error, Result};
-use crate::token::{Operation, Params, Use};
+use crate::token::{MessageParams, Operation, Params, Use};
 
 pub(super) fn begin(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+    let messages = match what {
+        Use::MessageEncrypt => Some(Direction::Encrypt),
+        Use::MessageDecrypt => Some(Direction::Decrypt),
+        _ => None,
+    };
+    let key = SecretKey::of(key)?.gcm()?;
+    if let Some(direction) = messages {
+        return SealedMessages::begin(key.begin(direction)?, direction, params);
+    }
     let direction = direction(what)?;
-    let cipher = SecretKey::of(key)?.gcm()?.begin(direction)?;
+    let cipher = key.begin(direction)?;
     Ok(Box::new(AeadOperation::new(GcmAead { cipher, tag_len: 0 }, direction, params)?))
 }
 
@@ -49,6 +59,30 @@ pub(in crate::mechanism) fn tag_len(tag_bits: u64) -> Result<usize> {
     match tag_bits {
         32..=128 if tag_bits.is_multiple_of(8) => Ok((tag_bits / 8) as usize),
         _ => Err(Code::MechanismParamInvalid.into()),
+    }
+}
+
+/// The specification lets shorter tags be asked for; they protect nothing.
+const TAG_LENGTHS: std::ops::RangeInclusive<usize> = 4..=16;
+
+impl messages::Aead for Gcm {
+    fn start(&mut self, params: &MessageParams, aad: &[u8]) -> Result<()> {
+        if !TAG_LENGTHS.contains(&params.tag_len) {
+            Err(Code::MechanismParamInvalid)?;
+        }
+        Gcm::start(self, &params.iv, aad)
+    }
+
+    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<()> {
+        Gcm::update(self, input, out)
+    }
+
+    fn seal(&mut self, tag: &mut [u8]) -> Result<()> {
+        self.tag(tag)
+    }
+
+    fn check(&mut self, tag: &[u8]) -> Result<()> {
+        Gcm::check(self, tag)
     }
 }
 

@@ -88,6 +88,19 @@ fn cts_is_cbc_without_the_stolen_bytes() {
     }
 }
 
+/// IEEE 1619, 5.3: whole blocks each by their own tweak; only a part of a block steals from the one before.
+#[test]
+fn xts_blocks_do_not_depend_on_their_neighbours() {
+    let key = data(64);
+    let sealed = |len| testing::whole(CKM_AES_XTS, Use::Encrypt, &iv_of(5), &key, &data(len)).unwrap();
+    let long = sealed(640);
+    for blocks in 1..40 {
+        assert_eq!(sealed(blocks * BLOCK), long[..blocks * BLOCK], "{blocks}");
+        let stolen = sealed(blocks * BLOCK + 5);
+        assert_eq!(stolen[blocks * BLOCK..], long[(blocks - 1) * BLOCK..][..5], "{blocks}");
+    }
+}
+
 #[test]
 fn stealing_needs_a_block_and_a_data_unit_has_an_end() {
     for (ty, key) in [(CKM_AES_CTS, &KEY[..]), (CKM_AES_XTS, &data(64))] {

@@ -28,10 +28,9 @@ pub const ARIA: &[Row] = rows! {
     CKA_CHECK_VALUE: Bytes, [8, VERIFIED] = Computed(Compute::Check(Check::Aria));
 };
 
-/// Without a checksum of its own (its cipher is not compiled in); one in a template can only be empty.
 pub const SEED: &[Row] = rows! {
     CKA_VALUE: Sized(&[16]), [1, 4, 6, 7];
-    CKA_CHECK_VALUE: Sized(&[0]), [8] = Empty;
+    CKA_CHECK_VALUE: Bytes, [8, VERIFIED] = Computed(Compute::Check(Check::Seed));
 };
 
 /// ChaCha20, Salsa20 and Poly1305.

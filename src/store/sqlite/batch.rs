@@ -12,6 +12,8 @@ use crate::error::{Code, Error, Result};
 pub struct Transaction<'a> {
     connection: &'a Connection,
     path: &'a Path,
+    /// The format of the tables, which is older than ours only where nothing can be written.
+    tables: i32,
 }
 
 /// Ids and versions as the engine keeps them. What does not fit was never handed out.
@@ -25,8 +27,8 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 impl<'a> Transaction<'a> {
-    pub fn new(connection: &'a Connection, path: &'a Path) -> Transaction<'a> {
-        Transaction { connection, path }
+    pub fn new(connection: &'a Connection, path: &'a Path, tables: i32) -> Transaction<'a> {
+        Transaction { connection, path, tables }
     }
 
     fn fails(&self, error: rusqlite::Error) -> Error {
@@ -121,6 +123,32 @@ impl<'a> Transaction<'a> {
         self.all(sql, params![signed(after)?, private, limited(limit)], |row| Ok((unsigned(row, 0)?, row.get(1)?)))
     }
 
+    /// What the engine's own check finds.
+    pub fn faults(&self) -> Result<Vec<String>> {
+        let found: Vec<String> = self.all("PRAGMA quick_check(100)", [], |row| row.get(0))?;
+        Ok(found.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Bytes of the file in pages, and of its log.
+    pub fn size(&self) -> Result<u64> {
+        let number = |sql| Ok::<_, Error>(self.one(sql, [], |row| unsigned(row, 0))?.unwrap_or(0));
+        Ok(number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?))
+    }
+
+    /// Rewrites the file without its free pages, and the log into it.
+    pub fn compact(&self) -> Result<(u64, u64)> {
+        let before = self.size()?;
+        self.run("VACUUM", [])?;
+        // Readers of older states may keep the log from being cut; it then is at the next occasion.
+        let cut = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.one(cut, [], |row| row.get::<_, i64>(0))?;
+        Ok((before, self.size()?))
+    }
+
+    pub fn copy_into(&self, to: &str) -> Result<()> {
+        self.run("VACUUM INTO ?1", [to])
+    }
+
     pub fn index_entries(&self) -> Result<u64> {
         Ok(self.one("SELECT count(*) FROM idx", [], |row| unsigned(row, 0))?.unwrap_or(0))
     }
@@ -140,8 +168,13 @@ impl Batch for Transaction<'_> {
                 private_state: row.get(3)?,
             })
         })?;
-        let auth = self.all("SELECT role, record, failures, mac FROM auth", [], |row| {
-            Ok((row.get(0)?, AuthRow { record: row.get(1)?, failures: row.get(2)?, mac: row.get(3)? }))
+        let sql = match self.tables {
+            ..2 => "SELECT role, record, failures, 0, mac FROM auth",
+            _ => "SELECT role, record, failures, tried, mac FROM auth",
+        };
+        let auth = self.all(sql, [], |row| {
+            let (record, failures, mac) = (row.get(1)?, row.get(2)?, row.get(4)?);
+            Ok((row.get(0)?, AuthRow { record, failures, tried: unsigned(row, 3)?, mac }))
         })?;
         let meta = meta.ok_or_else(|| Code::TokenNotRecognized.because("the slot file has no header"))?;
         Ok(TokenRows { meta, auth })
@@ -190,8 +223,12 @@ impl Batch for Transaction<'_> {
     }
 
     fn set_auth(&self, role: u8, row: &AuthRow) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO auth(role, record, failures, mac) VALUES (?1, ?2, ?3, ?4)";
-        self.run(sql, params![role, row.record, row.failures, row.mac])
+        let sql = "INSERT OR REPLACE INTO auth(role, record, failures, tried, mac) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.run(sql, params![role, row.record, row.failures, signed(row.tried)?, row.mac])
+    }
+
+    fn drop_auth(&self, role: u8) -> Result<()> {
+        self.run("DELETE FROM auth WHERE role = ?1", [role])
     }
 
     fn next_id(&self) -> Result<u64> {

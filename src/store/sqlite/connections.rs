@@ -15,6 +15,8 @@ const IDLE: usize = 8;
 /// A connection, and which file under the path it was opened on.
 pub struct Pooled {
     pub connection: Connection,
+    /// Format of its tables.
+    pub tables: i32,
     incarnation: u64,
 }
 
@@ -77,8 +79,8 @@ impl Connections {
         writer
     }
 
-    pub fn pooled(&self, connection: Connection) -> Pooled {
-        Pooled { connection, incarnation: self.incarnation() }
+    pub fn pooled(&self, (connection, tables): (Connection, i32)) -> Pooled {
+        Pooled { connection, tables, incarnation: self.incarnation() }
     }
 
     #[inline]

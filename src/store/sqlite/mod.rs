@@ -9,6 +9,7 @@ mod gate;
 mod open;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -63,16 +64,16 @@ impl Sqlite {
         watched.map(|()| Arc::new(engine))
     }
 
-    fn connect(&self, inside: &Inside, purpose: Purpose) -> Result<rusqlite::Connection> {
+    fn connect(&self, inside: &Inside, purpose: Purpose) -> Result<(rusqlite::Connection, i32)> {
         open::connect(inside, &self.path, self.access, purpose)
     }
 
     /// Watches the file as it now stands there, if not done yet.
     fn watch(&self, inside: &Inside) -> Result<&Watched> {
         self.connections.watch(inside, || {
-            let connection = self.connect(inside, Purpose::Read)?;
+            let (connection, tables) = self.connect(inside, Purpose::Read)?;
             // The engine maps its shared memory with the first read.
-            Transaction::new(&connection, &self.path).token()?;
+            Transaction::new(&connection, &self.path, tables).token()?;
             Ok(connection)
         })
     }
@@ -104,9 +105,19 @@ impl Sqlite {
             Some(reader) => reader,
             None => self.connections.pooled(self.connect(&inside, Purpose::Read)?),
         };
-        let done = work(&Transaction::new(&reader.connection, &self.path));
+        let done = work(&Transaction::new(&reader.connection, &self.path, reader.tables));
         self.connections.give_back(&inside, reader);
         done
+    }
+
+    /// Waits for this process's turn to write; the lock is outside the gate, as another process may keep us waiting, and a
+    /// fork must not wait with us.
+    fn turn(&self) -> Result<RangeLock> {
+        if !self.is_writable() {
+            let why = format!("{} can only be read: it or its directory is not writable here", self.path.display());
+            return Err(Code::TokenWriteProtected.because(why));
+        }
+        RangeLock::wait(&open::lock_path(&self.path), WRITERS, Mode::Exclusive)
     }
 
     fn writing<T>(&self, flush: Flush, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
@@ -117,7 +128,7 @@ impl Sqlite {
             Some(writer) => writer,
             empty => empty.insert(self.connections.pooled(self.connect(&inside, Purpose::Write)?)),
         };
-        let transaction = Transaction::new(&writer.connection, &self.path);
+        let transaction = Transaction::new(&writer.connection, &self.path, writer.tables);
         if flush == Flush::Later {
             transaction.set_flush("normal")?;
         }
@@ -136,18 +147,32 @@ impl Sqlite {
             return GONE;
         }
         match self.watch(&inside) {
-            Ok(watched) => self.epoch_of(watched).unwrap_or(GONE),
+            Ok(watched) => self.epoch_of(watched, os::fork_epoch()).unwrap_or(GONE),
             Err(_) => GONE,
         }
     }
 
     #[inline]
-    fn epoch_of(&self, watched: &Watched) -> Option<u64> {
+    fn epoch_of(&self, watched: &Watched, fork: u64) -> Option<u64> {
         match &watched.watch {
-            Some(watch) => Some(watch.sample()?.wrapping_add(watched.incarnation)),
-            None => Some(self.stamp.load(Ordering::Acquire)),
+            Some(watch) => Some(watch.sample(fork)?.wrapping_add(watched.incarnation)),
+            None if watched.fork == fork => Some(self.stamp.load(Ordering::Acquire)),
+            None => None,
         }
     }
+}
+
+/// At each sixteenth call in a thread. A look at the clock would cost the most of [`Sqlite::epoch`]; a counter that the
+/// threads share would cost them more.
+#[inline]
+fn now_and_then() -> bool {
+    thread_local! {
+        static CALLS: Cell<u32> = const { Cell::new(0) };
+    }
+    CALLS.with(|calls| {
+        calls.set(calls.get().wrapping_add(1));
+        calls.get() % 16 == 0
+    })
 }
 
 /// The stamp of no file.
@@ -202,13 +227,31 @@ impl Store for Sqlite {
     }
 
     fn write(&self, flush: Flush, work: &mut dyn FnMut(&dyn Batch) -> Result<()>) -> Result<()> {
-        if !self.is_writable() {
-            let why = format!("{} can only be read: it or its directory is not writable here", self.path.display());
-            return Err(Code::TokenWriteProtected.because(why));
-        }
-        // Outside the gate, as another process may keep us waiting, and a fork must not wait with us.
-        let _turn = RangeLock::wait(&open::lock_path(&self.path), WRITERS, Mode::Exclusive)?;
+        let _turn = self.turn()?;
         self.writing(flush, |t| work(t))
+    }
+
+    fn backup(&self, to: &Path) -> Result<()> {
+        let inside = gate::enter();
+        self.look(&inside)?;
+        let (connection, tables) = self.connect(&inside, Purpose::Copy)?;
+        open::copy(&Transaction::new(&connection, &self.path, tables), to)
+    }
+
+    fn compact(&self) -> Result<(u64, u64)> {
+        let _turn = self.turn()?;
+        let inside = gate::enter();
+        self.look(&inside)?;
+        let (connection, tables) = self.connect(&inside, Purpose::Copy)?;
+        Transaction::new(&connection, &self.path, tables).compact()
+    }
+
+    fn check(&self) -> Result<Vec<String>> {
+        self.reading(|t| t.faults())
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.connections.incarnation()
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&dyn Batch, u64) -> Result<()>) -> Result<(TokenRows, u64)> {
@@ -236,11 +279,11 @@ impl Store for Sqlite {
 
     #[inline]
     fn epoch(&self) -> u64 {
-        if !self.look_is_due()
-            && let Some(watched) = self.connections.watched()
-            && watched.fork == os::fork_epoch()
+        let fork = os::fork_epoch();
+        if let Some(watched) = self.connections.watched()
             && watched.incarnation == self.connections.incarnation()
-            && let Some(epoch) = self.epoch_of(watched)
+            && !(now_and_then() && self.look_is_due())
+            && let Some(epoch) = self.epoch_of(watched, fork)
         {
             return epoch;
         }

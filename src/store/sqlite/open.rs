@@ -10,11 +10,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::engine::{AuthRow, MetaRow};
-use super::super::format::FORMAT;
 use super::batch::Transaction;
 use super::gate::Inside;
 use crate::error::{Code, Error, Result};
 use crate::os;
+
+/// The format of the tables, at offset 60 of the file; it and the format of what is sealed in them go their own ways.
+/// 1: the first. 2: `auth.tried`.
+pub const TABLES: i32 = 2;
 
 /// `KEYW`, at offset 68 of the file.
 const APPLICATION_ID: i32 = 0x4B45_5957;
@@ -23,7 +26,7 @@ const SCHEMA: &str = "
     CREATE TABLE meta(one INTEGER PRIMARY KEY CHECK(one = 1), header BLOB NOT NULL, label BLOB NOT NULL,
         public_state BLOB NOT NULL, private_state BLOB NOT NULL) STRICT;
     CREATE TABLE auth(role INTEGER PRIMARY KEY, record BLOB NOT NULL, failures INTEGER NOT NULL,
-        mac BLOB NOT NULL) STRICT;
+        mac BLOB NOT NULL, tried INTEGER NOT NULL DEFAULT 0) STRICT;
     CREATE TABLE obj(id INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, key_version INTEGER NOT NULL,
         private INTEGER NOT NULL, secret_version INTEGER NOT NULL, attrs BLOB NOT NULL, secret BLOB) STRICT;
     CREATE TABLE idx(tag BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(tag, id)) STRICT, WITHOUT ROWID;
@@ -42,6 +45,8 @@ pub enum Access {
 pub enum Purpose {
     Read,
     Write,
+    /// Reads this file, writes another.
+    Copy,
 }
 
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -108,8 +113,9 @@ fn local(path: &Path) -> Result<os::FileSystem> {
     }
 }
 
-/// A connection, set up. Checks that it is a slot file of a format that we read.
-pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Result<Connection> {
+/// A connection, set up, and the format of its tables. Checks that it is a slot file of a format that we read, and brings
+/// an older one to ours.
+pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Result<(Connection, i32)> {
     let open = || -> rusqlite::Result<(Connection, i32, i32)> {
         let connection = match access {
             Access::ReadWrite => Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?,
@@ -118,26 +124,48 @@ pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Res
                 Connection::open_with_flags(immutable_uri(path), flags)?
             }
         };
-        set_up(&connection, access, purpose)?;
+        set_up(&connection, access)?;
         let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok((connection, id, format))
     };
-    let (connection, id, format) = open().map_err(|e| match failure(path, &e) {
+    let unreadable = |e| match failure(path, &e) {
         e if e.code() == Code::DeviceError && is_damage(&e) => e.recode(Code::TokenNotRecognized),
         e => e,
-    })?;
+    };
+    let (connection, id, mut format) = open().map_err(unreadable)?;
     let shown = path.display();
     if id != APPLICATION_ID {
         return Err(Code::TokenNotRecognized.because(format!("{shown} is a database, but no slot file")));
     }
-    if format > i32::from(FORMAT) {
-        let why = format!(
-            "{shown} has tables of format {format}; this program reads up to {FORMAT}: install a newer keyward"
-        );
+    if !(1..=TABLES).contains(&format) {
+        let why =
+            format!("{shown} has tables of format {format}; this program reads 1 to {TABLES}: install a newer keyward");
         return Err(Code::TokenNotRecognized.because(why));
     }
-    Ok(connection)
+    if format < TABLES && access == Access::ReadWrite {
+        migrate(&connection).map_err(unreadable)?;
+        format = TABLES;
+    }
+    settle(&connection, purpose).map_err(unreadable)?;
+    Ok((connection, format))
+}
+
+/// Brings older tables to our format, in one transaction; another process may be at it too.
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let migrated = (|| {
+        let format: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if format < 2 {
+            connection.execute_batch("ALTER TABLE auth ADD COLUMN tried INTEGER NOT NULL DEFAULT 0")?;
+        }
+        connection.pragma_update(None, "user_version", TABLES)?;
+        connection.execute_batch("COMMIT")
+    })();
+    if migrated.is_err() && !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    migrated
 }
 
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_EXRESCODE);
@@ -155,7 +183,7 @@ fn immutable_uri(path: &Path) -> OsString {
     OsString::from_vec(uri)
 }
 
-fn set_up(connection: &Connection, access: Access, purpose: Purpose) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection, access: Access) -> rusqlite::Result<()> {
     // Readers wait only where another process recovers the log or closes the file as the last.
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -172,7 +200,12 @@ fn set_up(connection: &Connection, access: Access, purpose: Purpose) -> rusqlite
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
     }
+    Ok(())
+}
+
+fn settle(connection: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     match purpose {
+        Purpose::Copy => Ok(()),
         Purpose::Read => connection.pragma_update(None, "query_only", true),
         Purpose::Write => {
             // Pages of removed objects are overwritten; a log that grew by one large import is cut again.
@@ -202,13 +235,37 @@ fn fill(_: &Inside, path: &Path, meta: &MetaRow, auth: &[(u8, AuthRow)]) -> Resu
     let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fails)?;
     connection.execute_batch("PRAGMA page_size = 8192; PRAGMA synchronous = FULL;").map_err(fails)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fails)?;
-    connection.pragma_update(None, "user_version", i32::from(FORMAT)).map_err(fails)?;
+    connection.pragma_update(None, "user_version", TABLES).map_err(fails)?;
     connection.execute_batch(&format!("BEGIN; {SCHEMA}")).map_err(fails)?;
-    let batch = Transaction::new(&connection, path);
+    let batch = Transaction::new(&connection, path, TABLES);
     batch.write_token(meta, auth)?;
     connection.execute_batch("COMMIT; PRAGMA journal_mode = WAL;").map_err(fails)?;
     // Checkpoints what the change of mode left and removes the log, so that this file alone is the token.
     connection.close().map_err(|(_, e)| fails(e))
+}
+
+/// See `Store::backup`: whole under another name first, as a new token is.
+pub fn copy(from: &Transaction<'_>, path: &Path) -> Result<()> {
+    let taken = || Code::FunctionFailed.because(format!("{} exists already; nothing was written", path.display()));
+    if path.exists() {
+        return Err(taken());
+    }
+    let temporary = beside(path, &format!("{TEMPORARY}{:016x}", u64::from_be_bytes(os::random_array()?)));
+    let name = temporary.to_str().ok_or_else(|| Code::ArgumentsBad.because("the path of a backup must be UTF-8"))?;
+    let made = (|| {
+        os::create_private(&temporary).map_err(|e| os::failed("make", &temporary, &e))?;
+        from.copy_into(name)?;
+        fs::File::open(&temporary).and_then(|f| f.sync_all()).map_err(|e| os::failed("flush", &temporary, &e))?;
+        match fs::hard_link(&temporary, path) {
+            Ok(()) => os::sync_dir(path),
+            Err(e) if e.kind() == Io::AlreadyExists => Err(taken()),
+            Err(e) => Err(os::failed("make", path, &e)),
+        }
+    })();
+    for rest in ["", "-journal"] {
+        let _ = fs::remove_file(beside(&temporary, rest));
+    }
+    made
 }
 
 fn place(temporary: &Path, path: &Path) -> Result<()> {

@@ -8,6 +8,7 @@ pub mod mechanisms;
 pub mod object;
 pub mod pin;
 pub mod token;
+pub mod upkeep;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::context::Context;

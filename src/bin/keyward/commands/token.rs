@@ -8,6 +8,7 @@ use keyward::token::{Token, TokenInfo, User};
 use serde_json::{Value, json};
 
 use crate::choice::TokenChoice;
+use crate::commands::upkeep;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::names;
@@ -24,6 +25,16 @@ pub enum Command {
     List,
     /// Describe one token
     Info(TokenChoice),
+    /// Check every object, the index and the seals of a slot file
+    Verify(upkeep::Verify),
+    /// Give the space of deleted objects back
+    Compact(TokenChoice),
+    /// Write a consistent copy of the slot file while it is in use
+    BackupFile(upkeep::BackupFile),
+    /// Seal all private objects anew under a new master key
+    RotateKey(upkeep::RotateKey),
+    /// Accept a slot file as it is found: restored from a backup, or tampered with
+    Accept(upkeep::Accept),
 }
 
 #[derive(Args, Debug)]
@@ -66,6 +77,11 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Init(arguments) => init(context, arguments),
         Command::List => list(context),
         Command::Info(choice) => info(context, choice),
+        Command::Verify(arguments) => upkeep::verify(context, arguments),
+        Command::Compact(choice) => upkeep::compact(context, choice),
+        Command::BackupFile(arguments) => upkeep::backup_file(context, arguments),
+        Command::RotateKey(arguments) => upkeep::rotate_key(context, arguments),
+        Command::Accept(arguments) => upkeep::accept(context, arguments),
     }
 }
 
@@ -163,6 +179,7 @@ pub fn list(context: &Context) -> Result<Report> {
 fn state(flags: CK_FLAGS) -> &'static str {
     let is = |flag: CK_FLAGS| flags & flag != 0;
     match () {
+        () if is(CKF_ERROR_STATE) => "damaged or an older copy: see keyward token verify",
         () if is(CKF_USER_PIN_LOCKED) => "user PIN locked",
         () if is(CKF_SO_PIN_LOCKED) => "SO PIN locked",
         () if is(CKF_USER_PIN_FINAL_TRY) => "last try for the user PIN",

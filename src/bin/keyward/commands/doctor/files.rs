@@ -92,6 +92,13 @@ fn token_directory(path: &Path, findings: &mut Findings) -> bool {
 fn device_secret(path: &Path, needed: bool, findings: &mut Findings) {
     const SUBJECT: &str = "device secret";
     let shown = path.display();
+    if keyward::config::names_a_source(path) {
+        match keyward::store::DeviceSecret::load(path) {
+            Ok(_) => findings.good(SUBJECT, shown.to_string()),
+            Err(error) => findings.add(Grade::Error, SUBJECT, error.to_string(), "correct `device_secret`"),
+        }
+        return;
+    }
     match path.metadata() {
         Ok(meta) if !meta.is_file() => {
             findings.add(Grade::Error, SUBJECT, format!("{shown} is no plain file"), "set `device_secret` to a file");

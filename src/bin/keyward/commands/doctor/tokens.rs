@@ -16,7 +16,7 @@ pub fn check(context: &Context, config: &Config, findings: &mut Findings) {
         findings.add(Grade::Note, "tokens", "there is none", "make one with `keyward token init --label NAME`");
         return;
     }
-    if !exists(&config.device_secret) {
+    if !exists(&config.device_secret) && !keyward::config::names_a_source(&config.device_secret) {
         return;
     }
     let slots = match context.try_slots(config.clone()) {
@@ -51,6 +51,15 @@ pub fn check(context: &Context, config: &Config, findings: &mut Findings) {
 
 fn state(subject: &str, id: u64, flags: CK_FLAGS, findings: &mut Findings) {
     let is = |flag: CK_FLAGS| flags & flag != 0;
+    if is(CKF_ERROR_STATE) {
+        findings.add(
+            Grade::Error,
+            subject,
+            "the slot file is an older copy of this token, or holds damaged objects",
+            "`keyward token verify --login` says what; `keyward token accept` goes on with what is there",
+        );
+        return;
+    }
     match () {
         () if is(CKF_USER_PIN_LOCKED) => {
             findings.add(

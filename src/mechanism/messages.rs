@@ -1,0 +1,218 @@
+//! Message-based operations (PKCS#11 3.2, 5.9 and following): many messages under one init. An AEAD cipher joins by
+//! implementing [`Aead`]; a signature mechanism does without knowing.
+
+use std::sync::Arc;
+
+use zeroize::Zeroize;
+
+use super::ivs::IvMaker;
+use super::key::Key;
+use super::table::Row;
+use crate::crypto::aes::Direction;
+use crate::error::{Code, Error, Result};
+use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
+
+/// Room for gathered ciphertext that an operation keeps for its next message, in bytes.
+const KEPT_ROOM: usize = 1 << 16;
+
+/// Begins any use of a row. `CKR_MECHANISM_INVALID` where the row begins nothing; else the codes of its own function.
+pub fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+    let own = row.does.begin.ok_or(Code::MechanismInvalid)?;
+    match what {
+        Use::MessageSign => SignedMessages::begin(row, Use::Sign, params, key),
+        Use::MessageVerify => SignedMessages::begin(row, Use::Verify, params, key),
+        // Only the order of the arguments differs, and that is the session's.
+        Use::VerifySignature => own(row, Use::Verify, params, key),
+        _ => own(row, what, params, key),
+    }
+}
+
+/// An AEAD cipher with its key, in one direction, for one message after the other.
+pub(super) trait Aead: Send + 'static {
+    /// Begins a message. `CKR_MECHANISM_PARAM_INVALID` for an IV or a length of the tag that the mechanism does not take.
+    fn start(&mut self, params: &MessageParams, aad: &[u8]) -> Result<()>;
+
+    /// Encrypts or decrypts further bytes; `out` is as long as `input`. `CKR_DATA_LEN_RANGE` beyond the longest message.
+    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<()>;
+
+    /// Ends an encryption: the tag, as long as `tag`.
+    fn seal(&mut self, tag: &mut [u8]) -> Result<()>;
+
+    /// Ends a decryption, in constant time: `CKR_ENCRYPTED_DATA_INVALID` for another tag.
+    fn check(&mut self, tag: &[u8]) -> Result<()>;
+}
+
+/// Messages under an AEAD cipher. Nothing that was decrypted is released before its tag is verified: the parts but the last
+/// only gather.
+pub(super) struct SealedMessages<A> {
+    cipher: A,
+    direction: Direction,
+    ivs: IvMaker,
+    gathered: Vec<u8>,
+}
+
+impl<A: Aead> SealedMessages<A> {
+    /// What the init says of an IV is not used yet: each message brings its own (see the specification's example).
+    pub(super) fn begin(cipher: A, direction: Direction, params: &Params) -> Result<Box<dyn Operation>> {
+        match params {
+            Params::None | Params::Message { .. } => {
+                Ok(Box::new(SealedMessages { cipher, direction, ivs: IvMaker::default(), gathered: Vec::new() }))
+            }
+            _ => Err(Code::MechanismParamInvalid.into()),
+        }
+    }
+
+    fn seal(&mut self, params: &mut MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.cipher.update(input, out)?;
+        params.tag.clear();
+        params.tag.resize(params.tag_len, 0);
+        self.cipher.seal(&mut params.tag)?;
+        Ok(out.len())
+    }
+
+    fn open(&mut self, params: &MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        if params.tag.len() != params.tag_len {
+            Err(Code::MechanismParamInvalid.because("no tag to check the message against"))?;
+        }
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let opened = if gathered.is_empty() {
+            self.decrypt(input, &params.tag, out)
+        } else {
+            gathered.try_reserve(input.len()).map_err(|_| Code::HostMemory)?;
+            gathered.extend_from_slice(input);
+            self.decrypt(&gathered, &params.tag, out)
+        };
+        gathered.clear();
+        gathered.shrink_to(KEPT_ROOM);
+        self.gathered = gathered;
+        opened.map(|()| out.len())
+    }
+
+    fn decrypt(&mut self, input: &[u8], tag: &[u8], out: &mut [u8]) -> Result<()> {
+        let done = self.cipher.update(input, out).and_then(|()| self.cipher.check(tag));
+        done.map_err(decryption_code).inspect_err(|_| out.zeroize())
+    }
+}
+
+/// The codes that decryption lists, from those of the ciphers.
+fn decryption_code(error: Error) -> Error {
+    match error.code() {
+        Code::DataLenRange => error.recode(Code::EncryptedDataLenRange),
+        Code::EncryptedDataInvalid => error.recode(Code::AeadDecryptFailed),
+        _ => error,
+    }
+}
+
+impl<A: Aead> Operation for SealedMessages<A> {
+    fn size(&mut self, step: Step, input: usize) -> Result<Size> {
+        let len = match (self.direction, step) {
+            (Direction::Decrypt, Step::Update) => Some(0),
+            (Direction::Decrypt, Step::Finish) => self.gathered.len().checked_add(input),
+            _ => Some(input),
+        };
+        Ok(Size::Exactly(len.ok_or(Code::EncryptedDataLenRange)?))
+    }
+
+    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        match self.direction {
+            Direction::Encrypt => {
+                let out = out.get_mut(..input.len()).ok_or(Code::GeneralError)?;
+                self.cipher.update(input, out).map(|()| input.len())
+            }
+            Direction::Decrypt => {
+                self.gathered.try_reserve(input.len()).map_err(|_| Code::HostMemory)?;
+                self.gathered.extend_from_slice(input);
+                Ok(0)
+            }
+        }
+    }
+
+    /// These operations end message by message.
+    fn finish(&mut self, _: &mut [u8]) -> Result<usize> {
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    fn start_message(&mut self, params: Option<&mut MessageParams>, aad: &[u8]) -> Result<()> {
+        let params = params.ok_or(Code::MechanismParamInvalid)?;
+        self.gathered.clear();
+        if self.direction == Direction::Encrypt {
+            self.ivs.make(params)?;
+        }
+        self.cipher.start(params, aad)
+    }
+
+    fn end_message(&mut self, params: &mut MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        let len = self.size(Step::Finish, input.len())?.bound();
+        let out = out.get_mut(..len).ok_or(Code::GeneralError)?;
+        match self.direction {
+            Direction::Encrypt => self.seal(params, input, out),
+            Direction::Decrypt => self.open(params, input, out),
+        }
+    }
+
+    fn restart(&mut self, params: &Params) -> bool {
+        self.ivs.reset();
+        self.gathered.clear();
+        matches!(params, Params::None | Params::Message { .. })
+    }
+}
+
+/// Messages to sign or to verify: the mechanism's own operation, restarted for each.
+struct SignedMessages {
+    operation: Box<dyn Operation>,
+    row: &'static Row,
+    what: Use,
+    params: Params,
+    key: Option<Arc<Key>>,
+}
+
+impl SignedMessages {
+    fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
+        let operation = begin(row, what, params, key)?;
+        Ok(Box::new(SignedMessages { operation, row, what, params: params.clone(), key: key.cloned() }))
+    }
+}
+
+impl Operation for SignedMessages {
+    fn size(&mut self, step: Step, input: usize) -> Result<Size> {
+        self.operation.size(step, input)
+    }
+
+    fn multi_part(&self) -> bool {
+        self.operation.multi_part()
+    }
+
+    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.operation.update(input, out)
+    }
+
+    fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.operation.finish(out)
+    }
+
+    fn whole(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.operation.whole(input, out)
+    }
+
+    fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+        self.operation.verify(input, signature)
+    }
+
+    fn start_message(&mut self, params: Option<&mut MessageParams>, _: &[u8]) -> Result<()> {
+        if params.is_some() {
+            Err(Code::MechanismParamInvalid)?;
+        }
+        if !self.operation.restart(&self.params) {
+            self.operation = begin(self.row, self.what, &self.params, self.key.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, params: &Params) -> bool {
+        let restarted = self.operation.restart(params);
+        if restarted && self.params != *params {
+            self.params = params.clone();
+        }
+        restarted
+    }
+}

@@ -1,0 +1,128 @@
+//! The care of a slot file by the program `keyward`, and the C ABI's view of it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Home {
+        let dir = std::env::temp_dir().join(format!("keyward-care-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let shown = dir.display();
+        let text = format!("tokens = \"{shown}/tokens\"\ndevice_secret = \"{shown}/secret/device.secret\"\n");
+        std::fs::write(dir.join("keyward.toml"), text).unwrap();
+        Home(dir)
+    }
+
+    fn run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+        command.env("KEYWARD_CONF", self.0.join("keyward.toml")).env_remove("KEYWARD_LOG");
+        command.env("SO", "12345678").env("USER_PIN", "123456").env("WRONG", "000000");
+        command.args(["--json", "--yes"]).args(line.split_whitespace()).output().unwrap()
+    }
+
+    fn good(&self, line: &str) -> serde_json::Value {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn token(name: &str) -> Home {
+        let home = Home::new(name);
+        home.good("token init --label care --so-pin-env SO --pin-env USER_PIN");
+        home
+    }
+
+    fn slot_file(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.0.join("tokens")).unwrap().flatten().map(|entry| entry.path());
+        entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "slot")).unwrap()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn verify_compact_backup_and_rotation_work_on_a_sound_token() {
+    let home = Home::token("sound");
+    let sound = home.good("token verify --pin-env USER_PIN");
+    assert_eq!((&sound["sound"], &sound["unchecked"]), (&true.into(), &0.into()));
+    home.good("token rotate-key --so-pin-env SO --pin-env USER_PIN");
+    assert!(home.good("token compact")["after"].as_u64().unwrap() > 0);
+    assert_eq!(home.good("token verify --pin-env USER_PIN")["sound"], true);
+    let backup = home.0.join("copy.slot");
+    home.good(&format!("token backup-file {}", backup.display()));
+    assert_eq!(
+        home.run(&format!("token backup-file {}", backup.display())).status.code(),
+        Some(1),
+        "never overwritten"
+    );
+    assert_eq!(home.run("token rotate-key --so-pin-env SO --pin-env WRONG").status.code(), Some(5));
+}
+
+#[test]
+fn a_restored_backup_is_told_and_accepted() {
+    let home = Home::token("restored");
+    let backup = home.0.join("copy.slot");
+    home.good(&format!("token backup-file {}", backup.display()));
+    // Any commit after it makes the copy an older one.
+    home.good("token rotate-key --so-pin-env SO --pin-env USER_PIN");
+    let slot = home.slot_file();
+    for rest in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{rest}", slot.display()));
+    }
+    std::fs::rename(&backup, &slot).unwrap();
+
+    let verify = home.run("token verify");
+    assert_eq!(verify.status.code(), Some(7));
+    let told: serde_json::Value = serde_json::from_slice(&verify.stdout).unwrap();
+    assert!(told["older_copy"].as_str().unwrap().contains("commits"), "{told}");
+    let info = home.good("token info");
+    assert!(
+        info["flags"].as_array().unwrap().iter().any(|flag| flag.as_str().unwrap().contains("error-state")),
+        "{info}"
+    );
+    assert_eq!(home.run("doctor").status.code(), Some(7));
+    let login = home.run("object list --pin-env USER_PIN");
+    assert!(!login.status.success());
+    assert!(String::from_utf8_lossy(&login.stderr).contains("older copy"));
+
+    assert_eq!(home.run("token accept --pin-env WRONG").status.code(), Some(5));
+    home.good("token accept --pin-env USER_PIN");
+    assert_eq!(home.good("token verify --pin-env USER_PIN")["sound"], true);
+    home.good("object list --pin-env USER_PIN");
+}
+
+#[test]
+fn a_device_secret_may_come_from_a_command_or_a_credential() {
+    let home = Home::new("sources");
+    let digits = "0123456789abcdef".repeat(4);
+    let credentials = home.0.join("credentials");
+    std::fs::create_dir_all(&credentials).unwrap();
+    std::fs::write(credentials.join("device"), format!("{digits}\n")).unwrap();
+    let configure = |source: &str| {
+        let text = format!("tokens = \"{}/tokens\"\ndevice_secret = \"{source}\"\n", home.0.display());
+        std::fs::write(home.0.join("keyward.toml"), text).unwrap();
+    };
+    configure(&format!("command:/bin/echo {digits}"));
+    home.good("token init --label x --so-pin-env SO --pin-env USER_PIN");
+    configure("credential:device");
+    let command = |credentials: Option<&PathBuf>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+        command.env("KEYWARD_CONF", home.0.join("keyward.toml")).env("USER_PIN", "123456");
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        if let Some(path) = credentials {
+            command.env("CREDENTIALS_DIRECTORY", path);
+        }
+        command.args(["token", "verify", "--pin-env", "USER_PIN"]).output().unwrap().status
+    };
+    assert!(command(Some(&credentials)).success());
+    assert!(!command(None).success());
+    configure(&format!("command:/bin/echo {}", "f".repeat(64)));
+    assert!(!home.run("token verify --pin-env USER_PIN").status.success(), "another secret opens nothing");
+}
