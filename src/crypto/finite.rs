@@ -211,7 +211,7 @@ pub fn generate_dsa_parameters(bits: usize) -> Result<[Vec<u8>; 3]> {
     if !(MIN_BITS..=MAX_DSA_BITS).contains(&bits) || !bits.is_multiple_of(64) {
         return Err(bad("DSA primes have 1024 to 4096 bits, in steps of 64"));
     }
-    Ok(DsaKey::parameters(bits).map_err(refused)?)
+    DsaKey::parameters(bits).map_err(refused)
 }
 
 /// A DSA key, ready for use.

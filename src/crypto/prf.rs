@@ -18,6 +18,7 @@ pub enum Prf {
 }
 
 /// An input on its way.
+#[allow(clippy::large_enum_variant)] // It lives on the stack, for one value.
 pub enum Running<'a> {
     Hmac(&'a HmacKey, Hasher),
     Block(BlockMac),
