@@ -68,7 +68,7 @@ impl PublicKey {
     /// [`PrivateKey::agree`].
     pub fn agree_once(&self) -> Result<(Vec<u8>, SecretBytes)> {
         let once = PrivateKey::generate(self.curve)?;
-        Ok((once.public()?, once.agree(&self.encoded)?))
+        Ok((once.public()?, once.agree(&encode(self.curve, &self.key.public_point()?)?)?))
     }
 
     /// Length in bytes of the signatures made with this key's private half.
