@@ -182,18 +182,21 @@ impl Params {
     /// AES-CCM Authenticated Wrap / Unwrap).
     pub fn for_wrapping(&self, len: usize) -> Params {
         let mut params = self.clone();
-        if let Params::Ccm { data_len, .. } = &mut params {
-            *data_len = len as u64;
+        match &mut params {
+            Params::Ccm { data_len, .. } => *data_len = len as u64,
+            Params::Message { message, .. } => message.data_len = message.data_len.map(|_| len as u64),
+            _ => {}
         }
         params
     }
 
-    /// For unwrapping so many bytes, the MAC among them.
+    /// For unwrapping so many bytes, the MAC among them unless it has its own place.
     pub fn for_unwrapping(&self, len: usize) -> Params {
         match self {
             Params::Ccm { mac_len, .. } => {
                 self.for_wrapping(len.saturating_sub(usize::try_from(*mac_len).unwrap_or(usize::MAX)))
             }
+            Params::Message { .. } => self.for_wrapping(len),
             _ => self.clone(),
         }
     }

@@ -53,24 +53,75 @@ fn fields(kind: ParamKind, parameter: &In) -> Result<Fields> {
                 aad: NO_AAD,
             })
         }
+        ParamKind::Ccm => {
+            let CK_CCM_MESSAGE_PARAMS {
+                ulDataLen,
+                pNonce,
+                ulNonceLen,
+                ulNonceFixedBits,
+                nonceGenerator,
+                pMAC,
+                ulMACLen,
+            } = params::structure(parameter)?;
+            Ok(Fields {
+                iv: pNonce,
+                iv_len: ulNonceLen,
+                fixed_bits: ulNonceFixedBits,
+                generator: nonceGenerator,
+                tag: pMAC,
+                tag_len: ulMACLen,
+                data_len: Some(ulDataLen),
+                aad: NO_AAD,
+            })
+        }
+        ParamKind::SalsaAead => {
+            let CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS { pNonce, ulNonceLen, pTag } = params::structure(parameter)?;
+            Ok(Fields {
+                iv: pNonce,
+                iv_len: params::nonce_len(ulNonceLen)?,
+                fixed_bits: 0,
+                generator: CKG_NO_GENERATE,
+                tag: pTag,
+                tag_len: MAX_TAG as CK_ULONG,
+                data_len: None,
+                aad: NO_AAD,
+            })
+        }
         _ => Err(Code::MechanismParamInvalid.into()),
     }
 }
 
 /// The structure of `C_WrapKey` that lets the token make the IV; `None` where it is another one.
 fn wrap_fields(kind: ParamKind, parameter: &In) -> Result<Option<Fields>> {
-    let Some(found) = (kind == ParamKind::Gcm).then(|| parameter.structure()).flatten() else { return Ok(None) };
-    let CK_GCM_WRAP_PARAMS { pIv, ulIvLen, ulIvFixedBits, ivGenerator, pAAD, ulAADLen, ulTagBits } = found;
-    Ok(Some(Fields {
-        iv: pIv,
-        iv_len: ulIvLen,
-        fixed_bits: ulIvFixedBits,
-        generator: ivGenerator,
-        tag: std::ptr::null_mut(),
-        tag_len: whole_bytes(ulTagBits)?,
-        data_len: None,
-        aad: (pAAD, ulAADLen),
-    }))
+    let tag = std::ptr::null_mut();
+    Ok(match kind {
+        ParamKind::Gcm => match parameter.structure() {
+            None => None,
+            Some(CK_GCM_WRAP_PARAMS { pIv, ulIvLen, ulIvFixedBits, ivGenerator, pAAD, ulAADLen, ulTagBits }) => {
+                Some(Fields {
+                    iv: pIv,
+                    iv_len: ulIvLen,
+                    fixed_bits: ulIvFixedBits,
+                    generator: ivGenerator,
+                    tag,
+                    tag_len: whole_bytes(ulTagBits)?,
+                    data_len: None,
+                    aad: (pAAD, ulAADLen),
+                })
+            }
+        },
+        ParamKind::Ccm => parameter.structure().map(|found: CK_CCM_WRAP_PARAMS| Fields {
+            iv: found.pNonce,
+            iv_len: found.ulNonceLen,
+            fixed_bits: found.ulNonceFixedBits,
+            generator: found.nonceGenerator,
+            tag,
+            tag_len: found.ulMACLen,
+            data_len: Some(found.ulDataLen),
+            aad: (found.pAAD, found.ulAADLen),
+        }),
+        _ => None,
+    })
 }
 
 fn whole_bytes(bits: CK_ULONG) -> Result<CK_ULONG> {
@@ -309,3 +360,7 @@ pub(super) fn verify_signature(session: CK_SESSION_HANDLE, data: Option<In>) -> 
 unsafe impl Plain for CK_GCM_MESSAGE_PARAMS {}
 // SAFETY: as above.
 unsafe impl Plain for CK_GCM_WRAP_PARAMS {}
+// SAFETY: as above.
+unsafe impl Plain for CK_CCM_MESSAGE_PARAMS {}
+// SAFETY: as above.
+unsafe impl Plain for CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS {}

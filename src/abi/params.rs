@@ -182,7 +182,7 @@ fn salsa(counter: *const u8, counter_bits: CK_ULONG, nonce: *const u8, nonce_bit
 }
 
 /// In bytes. The specification has bits; clients are known to give bytes, and no length is the one as well as the other.
-fn nonce_len(len: CK_ULONG) -> Result<CK_ULONG> {
+pub(super) fn nonce_len(len: CK_ULONG) -> Result<CK_ULONG> {
     match len {
         64 | 96 | 192 => Ok(len / 8),
         8 | 12 | 24 => Ok(len),

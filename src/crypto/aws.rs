@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+pub(super) mod finite;
+
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
@@ -42,6 +44,11 @@ pub(super) fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
 
 /// An unsigned integer of any length, wiped when dropped.
 pub(super) struct Number(NonNull<ffi::BIGNUM>);
+
+// SAFETY: nothing in a `BIGNUM` belongs to a thread.
+unsafe impl Send for Number {}
+// SAFETY: a number is only read once it is made: no method takes it by `&mut`.
+unsafe impl Sync for Number {}
 
 impl Drop for Number {
     fn drop(&mut self) {
@@ -350,6 +357,11 @@ impl Group {
             ffi::EC_GROUP_set_generator(group.as_ptr(), base.0.as_ptr(), order.0.as_ptr(), one.0.as_ptr())
         })?;
         Ok(Group(group.as_ptr()))
+    }
+
+    pub fn order(self) -> Result<Number> {
+        // SAFETY: a live group; what the getter gives lives as long, and is copied.
+        made(unsafe { ffi::BN_dup(ffi::EC_GROUP_get0_order(self.0)) }).map(Number)
     }
 
     pub fn p224() -> Group {

@@ -3,10 +3,11 @@
 
 use zeroize::Zeroize;
 
-use super::cipher::bad_length;
+use super::cipher::{bad_length, direction};
+use super::messages::SealedMessages;
 use crate::crypto::aes::Direction;
 use crate::error::{Code, Result};
-use crate::token::{Operation, Params, Size, Step};
+use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
 
 /// Room for gathered ciphertext that a finished operation keeps for its next message, in bytes.
 const KEPT_ROOM: usize = 1 << 16;
@@ -15,6 +16,9 @@ const KEPT_ROOM: usize = 1 << 16;
 pub(super) trait Aead: Send + 'static {
     /// Begins a message. `CKR_MECHANISM_PARAM_INVALID`.
     fn start(&mut self, params: &Params) -> Result<()>;
+
+    /// Begins a message of a message-based operation. `CKR_MECHANISM_PARAM_INVALID`.
+    fn start_message(&mut self, message: &MessageParams, aad: &[u8]) -> Result<()>;
 
     /// Length of the tag in bytes.
     fn tag_len(&self) -> usize;
@@ -37,7 +41,24 @@ pub(super) trait Aead: Send + 'static {
     fn check(&mut self, tag: &[u8]) -> Result<()>;
 }
 
-pub(super) struct AeadOperation<A> {
+/// The operation of any use: one message, or many of them.
+pub(super) fn begin_aead<A: Aead>(
+    what: Use,
+    params: &Params,
+    aead: impl FnOnce(Direction) -> Result<A>,
+) -> Result<Box<dyn Operation>> {
+    let messages = match what {
+        Use::MessageEncrypt => Direction::Encrypt,
+        Use::MessageDecrypt => Direction::Decrypt,
+        _ => {
+            let direction = direction(what)?;
+            return Ok(Box::new(AeadOperation::new(aead(direction)?, direction, params)?));
+        }
+    };
+    SealedMessages::begin(aead(messages)?, messages, params)
+}
+
+struct AeadOperation<A> {
     aead: A,
     direction: Direction,
     /// Bytes encrypted so far.
@@ -47,7 +68,7 @@ pub(super) struct AeadOperation<A> {
 }
 
 impl<A: Aead> AeadOperation<A> {
-    pub(super) fn new(aead: A, direction: Direction, params: &Params) -> Result<AeadOperation<A>> {
+    fn new(aead: A, direction: Direction, params: &Params) -> Result<AeadOperation<A>> {
         let mut operation = AeadOperation { aead, direction, done: 0, gathered: Vec::new() };
         operation.start(params)?;
         Ok(operation)

@@ -12,6 +12,7 @@ use cryptoki_sys::*;
 use super::cipher::*;
 use super::key::Key;
 use super::mac::{self, Length};
+use super::messages::MESSAGES;
 use super::secret_key::SecretKey;
 use super::table::{Does, NOTHING, Offer, ParamKind, Row};
 use crate::crypto::aes::{BLOCK, Feedback};
@@ -19,8 +20,6 @@ use crate::crypto::cmac::BlockMac;
 use crate::crypto::keywrap::{KW_IV, KWP_IV, SEMIBLOCK};
 use crate::error::{Code, Result};
 use crate::token::{Operation, Params, Use};
-
-const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 
 macro_rules! row {
     ($ty:ident, $flags:expr, $params:expr, $approved:expr, $does:expr) => {
@@ -57,7 +56,7 @@ pub const ROWS: &[Row] = &[
     row!(CKM_AES_CFB64, CIPHER, IV, false, begins(begin_stream)),
     row!(CKM_AES_CFB128, CIPHER, IV, true, begins(begin_stream)),
     row!(CKM_AES_GCM, CIPHER | MESSAGES, ParamKind::Gcm, true, begins(gcm::begin)),
-    row!(CKM_AES_CCM, CIPHER, ParamKind::Ccm, true, begins(gcm::begin_ccm)),
+    row!(CKM_AES_CCM, CIPHER | MESSAGES, ParamKind::Ccm, true, begins(gcm::begin_ccm)),
     row!(CKM_AES_CTS, CIPHER, IV, true, begins(stealing::begin_cts)),
     Row {
         keys: &[CKK_AES_XTS],

@@ -1,16 +1,22 @@
-//! Message-based operations (PKCS#11 3.2, 5.9 and following): many messages under one init. An AEAD cipher joins by
-//! implementing [`Aead`]; a signature mechanism does without knowing.
+//! Message-based operations (PKCS#11 3.2, 5.9 and following): many messages under one init. An authenticated cipher joins as
+//! [`Aead`]; a signature mechanism does without knowing.
 
 use std::sync::Arc;
 
+use cryptoki_sys::*;
 use zeroize::Zeroize;
 
+use super::aead::Aead;
+use super::cipher::bad_length;
 use super::ivs::IvMaker;
 use super::key::Key;
 use super::table::Row;
 use crate::crypto::aes::Direction;
 use crate::error::{Code, Error, Result};
 use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
+
+/// What the row of an AEAD cipher offers by [`SealedMessages`].
+pub(super) const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 
 /// Room for gathered ciphertext that an operation keeps for its next message, in bytes.
 const KEPT_ROOM: usize = 1 << 16;
@@ -27,27 +33,15 @@ pub fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key
     }
 }
 
-/// An AEAD cipher with its key, in one direction, for one message after the other.
-pub(super) trait Aead: Send + 'static {
-    /// Begins a message. `CKR_MECHANISM_PARAM_INVALID` for an IV or a length of the tag that the mechanism does not take.
-    fn start(&mut self, params: &MessageParams, aad: &[u8]) -> Result<()>;
-
-    /// Encrypts or decrypts further bytes; `out` is as long as `input`. `CKR_DATA_LEN_RANGE` beyond the longest message.
-    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<()>;
-
-    /// Ends an encryption: the tag, as long as `tag`.
-    fn seal(&mut self, tag: &mut [u8]) -> Result<()>;
-
-    /// Ends a decryption, in constant time: `CKR_ENCRYPTED_DATA_INVALID` for another tag.
-    fn check(&mut self, tag: &[u8]) -> Result<()>;
-}
-
 /// Messages under an AEAD cipher. Nothing that was decrypted is released before its tag is verified: the parts but the last
 /// only gather.
 pub(super) struct SealedMessages<A> {
     cipher: A,
     direction: Direction,
     ivs: IvMaker,
+    /// Bytes of the message so far.
+    done: u64,
+    /// In decryption, what the parts brought.
     gathered: Vec<u8>,
 }
 
@@ -56,22 +50,33 @@ impl<A: Aead> SealedMessages<A> {
     pub(super) fn begin(cipher: A, direction: Direction, params: &Params) -> Result<Box<dyn Operation>> {
         match params {
             Params::None | Params::Message { .. } => {
-                Ok(Box::new(SealedMessages { cipher, direction, ivs: IvMaker::default(), gathered: Vec::new() }))
+                let (ivs, gathered) = (IvMaker::default(), Vec::new());
+                Ok(Box::new(SealedMessages { cipher, direction, ivs, done: 0, gathered }))
             }
             _ => Err(Code::MechanismParamInvalid.into()),
         }
     }
 
+    /// `input` further bytes, perhaps the last: `CKR_DATA_LEN_RANGE` or `CKR_ENCRYPTED_DATA_LEN_RANGE` where a message may
+    /// not be so long.
+    fn count(&mut self, input: usize, last: bool) -> Result<()> {
+        let limit = self.cipher.limit();
+        let done = u64::try_from(input).ok().and_then(|input| self.done.checked_add(input));
+        let fits = |done: &u64| if last && self.cipher.announced() { *done == limit } else { *done <= limit };
+        self.done = done.filter(fits).ok_or(bad_length(self.direction))?;
+        Ok(())
+    }
+
     fn seal(&mut self, params: &mut MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.cipher.update(input, out)?;
+        self.cipher.update(Direction::Encrypt, input, out)?;
         params.tag.clear();
-        params.tag.resize(params.tag_len, 0);
-        self.cipher.seal(&mut params.tag)?;
+        params.tag.resize(self.cipher.tag_len(), 0);
+        self.cipher.tag(&mut params.tag)?;
         Ok(out.len())
     }
 
     fn open(&mut self, params: &MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
-        if params.tag.len() != params.tag_len {
+        if params.tag.len() != self.cipher.tag_len() {
             Err(Code::MechanismParamInvalid.because("no tag to check the message against"))?;
         }
         let mut gathered = std::mem::take(&mut self.gathered);
@@ -89,7 +94,7 @@ impl<A: Aead> SealedMessages<A> {
     }
 
     fn decrypt(&mut self, input: &[u8], tag: &[u8], out: &mut [u8]) -> Result<()> {
-        let done = self.cipher.update(input, out).and_then(|()| self.cipher.check(tag));
+        let done = self.cipher.update(Direction::Decrypt, input, out).and_then(|()| self.cipher.check(tag));
         done.map_err(decryption_code).inspect_err(|_| out.zeroize())
     }
 }
@@ -114,10 +119,11 @@ impl<A: Aead> Operation for SealedMessages<A> {
     }
 
     fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.count(input.len(), false)?;
         match self.direction {
             Direction::Encrypt => {
                 let out = out.get_mut(..input.len()).ok_or(Code::GeneralError)?;
-                self.cipher.update(input, out).map(|()| input.len())
+                self.cipher.update(Direction::Encrypt, input, out).map(|()| input.len())
             }
             Direction::Decrypt => {
                 self.gathered.try_reserve(input.len()).map_err(|_| Code::HostMemory)?;
@@ -135,15 +141,17 @@ impl<A: Aead> Operation for SealedMessages<A> {
     fn start_message(&mut self, params: Option<&mut MessageParams>, aad: &[u8]) -> Result<()> {
         let params = params.ok_or(Code::MechanismParamInvalid)?;
         self.gathered.clear();
+        self.done = 0;
         if self.direction == Direction::Encrypt {
             self.ivs.make(params)?;
         }
-        self.cipher.start(params, aad)
+        self.cipher.start_message(params, aad)
     }
 
     fn end_message(&mut self, params: &mut MessageParams, input: &[u8], out: &mut [u8]) -> Result<usize> {
         let len = self.size(Step::Finish, input.len())?.bound();
         let out = out.get_mut(..len).ok_or(Code::GeneralError)?;
+        self.count(input.len(), true)?;
         match self.direction {
             Direction::Encrypt => self.seal(params, input, out),
             Direction::Decrypt => self.open(params, input, out),

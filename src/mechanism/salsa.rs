@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 
-use super::aead::{Aead, AeadOperation};
+use super::aead::{Aead, begin_aead};
 use super::cipher::{CIPHER, MAC, begins, direction};
 use super::generic::generate_fixed;
 use super::key::Key;
 use super::mac::{self, Length, Mac};
+use super::messages::MESSAGES;
 use super::secret_key::SecretKey;
 use super::table::{Begin, Does, NOTHING, Offer, ParamKind, Row};
 use crate::crypto::aes::Direction;
@@ -17,13 +18,13 @@ use crate::crypto::digest::MAX_LEN;
 use crate::crypto::salsa::{Family, KEY, Poly1305, Sealed, Stream, TAG};
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
-use crate::token::{Operation, Params, Size, Step, Use};
+use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
 
 const BYTES: (u64, u64) = (KEY as u64, KEY as u64);
 /// The two stream ciphers give their key sizes in bits, other than their key generation.
 const BITS: (u64, u64) = (8 * KEY as u64, 8 * KEY as u64);
 /// The specification has no wrapping for these two.
-const AEAD: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
+const AEAD: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT | MESSAGES;
 
 macro_rules! row {
     ($ty:ident, $key:ident, $size:expr, $flags:expr, $params:expr, $does:expr) => {
@@ -111,9 +112,8 @@ impl Operation for StreamOperation {
 }
 
 fn begin_sealed(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
-    let (key, direction) = (key_bytes(key)?, direction(what)?);
-    let aead = SealedAead { family: family(row), key, message: None };
-    Ok(Box::new(AeadOperation::new(aead, direction, params)?))
+    let key = SecretBytes::copy_from(SecretKey::of(key)?.value());
+    begin_aead(what, params, |_| Ok(SealedAead { family: family(row), key, message: None }))
 }
 
 struct SealedAead {
@@ -133,6 +133,14 @@ impl Aead for SealedAead {
     fn start(&mut self, params: &Params) -> Result<()> {
         let Params::SalsaAead { nonce, aad } = params else { return Err(Code::MechanismParamInvalid.into()) };
         self.message = Some(Sealed::new(self.family, self.key.expose(), nonce, aad)?);
+        Ok(())
+    }
+
+    fn start_message(&mut self, message: &MessageParams, aad: &[u8]) -> Result<()> {
+        if message.tag_len != TAG {
+            Err(Code::MechanismParamInvalid)?;
+        }
+        self.message = Some(Sealed::new(self.family, self.key.expose(), &message.iv, aad)?);
         Ok(())
     }
 

@@ -122,8 +122,8 @@ pub type GeneratePair = fn(&'static Row, &Params, &Attributes, &Attributes) -> R
 pub type Encapsulate = fn(&Params, &Key) -> Result<(Vec<u8>, SecretBytes)>;
 pub type Decapsulate = fn(&Params, &Key, &[u8]) -> Result<SecretBytes>;
 pub type Derive = fn(&Derivation<'_>) -> Result<SecretBytes>;
-pub type DeriveAll = fn(&Derivation<'_>) -> Result<Made>;
 pub type Shared = fn(&Params, SecretBytes, Option<usize>) -> Result<SecretBytes>;
+pub type DeriveAll = fn(&Derivation<'_>) -> Result<Made>;
 
 /// The rule of most derivations; the simple ones (concatenate, XOR, extract) have [`Heritage::bound`].
 fn history(bases: &[&Attributes]) -> Heritage {
@@ -279,6 +279,9 @@ pub const fn flag_of(what: Use) -> CK_FLAGS {
 const FAMILIES: &[&[Row]] = &[
     super::rsa::ROWS,
     super::ec::ROWS,
+    super::ec_wrap::ROWS,
+    super::dh::ROWS,
+    super::dsa::ROWS,
     super::pqc::ROWS,
     super::aes::ROWS,
     super::cipher::ROWS,

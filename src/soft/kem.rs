@@ -7,11 +7,12 @@ use cryptoki_sys::*;
 use super::Soft;
 use super::access::View;
 use super::begin::{begin, permit};
-use super::keys::{derived_kind, imposed, value_length};
+use super::keys::{imposed, value_length};
 use super::manage::may_keep;
 use super::object::Object;
 use crate::crypto::random;
 use crate::error::{Code, Error, Result};
+use crate::mechanism::plan::said;
 use crate::mechanism::table::Row;
 use crate::object::Attributes;
 use crate::object::build::{self, Draft, Given, Origin};
@@ -109,6 +110,12 @@ impl Soft {
 
 /// More than any RSA modulus has room for: the operation refuses it.
 const MAX_WRAPPED: usize = 4096;
+
+/// What the key is to be: a generic secret unless the template says otherwise.
+fn derived_kind(template: &[Attribute]) -> Result<(CK_OBJECT_CLASS, CK_KEY_TYPE)> {
+    let (class, key_type) = (said(template, CKA_CLASS)?, said(template, CKA_KEY_TYPE)?);
+    Ok((class.unwrap_or(CKO_SECRET_KEY), key_type.unwrap_or(CKK_GENERIC_SECRET)))
+}
 
 /// A secret key to be made, a generic secret unless the template says otherwise.
 fn secret_draft(view: &View, caller: Caller, template: Vec<Attribute>) -> Result<Draft> {

@@ -1,4 +1,4 @@
-//! Keys that come of chance: generate; and what all functions that make keys share.
+//! Keys that come of chance.
 
 use cryptoki_sys::*;
 
@@ -71,14 +71,6 @@ fn key_type(row: &Row, template: &[Attribute]) -> Result<CK_KEY_TYPE> {
         Some(ty) if row.keys.contains(&ty) => Ok(ty),
         Some(_) => Err(Code::TemplateInconsistent.because(format!("{} makes keys of another type", row.name))),
     }
-}
-
-/// What a derived key is to be: a generic secret unless the template says otherwise.
-pub(super) fn derived_kind(template: &[Attribute]) -> Result<(CK_OBJECT_CLASS, CK_KEY_TYPE)> {
-    Ok((
-        said(template, CKA_CLASS)?.unwrap_or(CKO_SECRET_KEY),
-        said(template, CKA_KEY_TYPE)?.unwrap_or(CKK_GENERIC_SECRET),
-    ))
 }
 
 fn generated(row: &Row, own: Vec<Attribute>) -> Given {

@@ -11,8 +11,7 @@ use super::keys::{imposed, value_length};
 use super::manage::{may_keep, standard_form};
 use super::object::Object;
 use crate::error::{Code, Error, Result};
-use crate::mechanism::key;
-use crate::mechanism::key::Key;
+use crate::mechanism::key::{self, Key};
 use crate::mechanism::table::Row;
 use crate::object::Attributes;
 use crate::object::build::{self, Given, Origin};
@@ -30,14 +29,14 @@ struct Wrapping {
 
 impl Wrapping {
     fn begin(&self, what: Use, params: &Params) -> Result<Box<dyn Operation>> {
-        begin(self.row, what, &params.for_wrapping(self.plain.len()), Some(&self.key)).map_err(wrapping_code)
+        begin(self.row, what, params, Some(&self.key)).map_err(wrapping_code)
     }
 }
 
 impl Soft {
     pub(super) fn wrap_key(&self, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
         let work = self.wrapping(mechanism, wrapping, key)?;
-        let mut operation = work.begin(Use::Encrypt, &mechanism.params)?;
+        let mut operation = work.begin(Use::Encrypt, &mechanism.params.for_wrapping(work.plain.len()))?;
         let size = operation.size(Step::Whole, work.plain.len()).map_err(wrapping_code)?;
         let mut out = vec![0; size.bound()];
         let len = operation.whole(work.plain.expose(), &mut out).map_err(wrapping_code)?;
@@ -56,7 +55,8 @@ impl Soft {
             Params::Message { .. } => Use::MessageEncrypt,
             _ => Use::Encrypt,
         };
-        match work.begin(what, &mechanism.params)?.size(Step::Whole, work.plain.len()).map_err(wrapping_code)? {
+        let params = mechanism.params.for_wrapping(work.plain.len());
+        match work.begin(what, &params)?.size(Step::Whole, work.plain.len()).map_err(wrapping_code)? {
             crate::token::Size::Exactly(len) => Ok(Some(len)),
             crate::token::Size::AtMost(_) => Ok(None),
         }
@@ -74,6 +74,7 @@ impl Soft {
             Err(Code::MechanismParamInvalid.because("one wrapped key has no counter: use CKG_GENERATE"))?;
         }
         let work = self.wrapping(mechanism, wrapping, key)?;
+        message.data_len = message.data_len.map(|_| work.plain.len() as u64);
         let mut operation = work.begin(Use::MessageEncrypt, &mechanism.params)?;
         let size = operation.size(Step::Whole, work.plain.len()).map_err(wrapping_code)?;
         operation.start_message(Some(&mut message), aad).map_err(wrapping_code)?;
@@ -163,7 +164,8 @@ fn message_of(params: &Params) -> Result<(MessageParams, &Bytes)> {
 fn opened(row: &'static Row, params: &Params, key: &Arc<Key>, wrapped: &[u8]) -> Result<SecretBytes> {
     let messages = matches!(params, Params::Message { .. });
     let what = if messages { Use::MessageDecrypt } else { Use::Decrypt };
-    let mut operation = begin(row, what, &params.for_unwrapping(wrapped.len()), Some(key))?;
+    let params = &params.for_unwrapping(wrapped.len());
+    let mut operation = begin(row, what, params, Some(key))?;
     let mut plain = SecretBytes::zeroed(operation.size(Step::Whole, wrapped.len())?.bound());
     let len = if messages {
         let (mut message, aad) = message_of(params)?;

@@ -151,7 +151,7 @@ fn encapsulate_once(
 ) -> Result<Vec<u8>, CK_RV> {
     let (raw, by, mut key) = (template.raw(), [by], 0);
     let (p, count) = (raw.as_mut_ptr(), len(raw));
-    let (mut out, mut out_len) = (vec![0; 512], 512);
+    let (mut out, mut out_len) = (vec![0; 2048], 2048);
     let rv =
         c!(C_EncapsulateKey, session, ptr(&by), public, p, count, out.as_mut_ptr(), &raw mut out_len, &raw mut key);
     out.truncate(out_len as usize);
@@ -185,5 +185,24 @@ fn rsa_wraps_a_fresh_key() {
         assert_eq!(encapsulate(session, by, public, template()).err(), Some(CKR_TEMPLATE_INCOMPLETE), "how long?");
         let long = encapsulate(session, by, public, readable(CKK_GENERIC_SECRET, 250));
         assert_eq!(long.err(), Some(CKR_KEY_SIZE_RANGE));
+    }
+}
+
+#[test]
+fn both_sides_of_ml_kem_come_to_the_same_key() {
+    let running = start();
+    let session = running.session;
+    for (set, ciphertext_len) in [(CKP_ML_KEM_512, 768), (CKP_ML_KEM_768, 1088), (CKP_ML_KEM_1024, 1568)] {
+        let public = Template::new().number(CKA_PARAMETER_SET, set);
+        let (public, private) = pair(session, CKM_ML_KEM_KEY_PAIR_GEN, public, Template::new());
+        let by = mechanism(CKM_ML_KEM);
+        let (ciphertext, ours) = encapsulate(session, by, public, readable(CKK_AES, 32)).unwrap();
+        assert_eq!(ciphertext.len(), ciphertext_len);
+        let theirs = decapsulate(session, by, private, &ciphertext, readable(CKK_AES, 32)).unwrap();
+        assert_eq!(value(session, ours, CKA_VALUE), value(session, theirs, CKA_VALUE));
+        let short = decapsulate(session, by, private, &ciphertext[1..], readable(CKK_AES, 32));
+        assert_eq!(short, Err(CKR_WRAPPED_KEY_LEN_RANGE));
+        let long = encapsulate_once(session, by, public, readable(CKK_GENERIC_SECRET, 33));
+        assert_eq!(long, Err(CKR_KEY_SIZE_RANGE));
     }
 }

@@ -318,3 +318,79 @@ fn a_key_must_allow_it() {
     let after = decrypt(session, &mut Params::given(&[1; 12], [0; 16]), b"", b"x");
     assert_eq!(after, Err(CKR_OPERATION_NOT_INITIALIZED), "ends with the login that its key needs");
 }
+
+/// One message there and back under a mechanism's own structure; ciphertext and tag.
+fn there_and_back<P>(ty: CK_MECHANISM_TYPE, key: CK_OBJECT_HANDLE, session: CK_SESSION_HANDLE, params: &P) -> Vec<u8> {
+    let (p, size) = ((&raw const *params).cast_mut().cast(), size_of::<P>() as CK_ULONG);
+    ok!(C_MessageEncryptInit, session, ptr(&[mechanism(ty)]), key);
+    let sealed = output(|out, out_len| {
+        c!(C_EncryptMessage, session, p, size, ptr(b"aad"), 3, ptr(b"a message"), 9, out, out_len)
+    })
+    .unwrap();
+    ok!(C_MessageEncryptFinal, session);
+    ok!(C_MessageDecryptInit, session, ptr(&[mechanism(ty)]), key);
+    let open = |aad: &[u8]| {
+        let (a, a_len, data, data_len) = (ptr(aad), len(aad), ptr(&sealed), len(&sealed));
+        output(|out, out_len| c!(C_DecryptMessage, session, p, size, a, a_len, data, data_len, out, out_len))
+    };
+    assert_eq!(open(b"aad"), Ok(b"a message".to_vec()));
+    assert_eq!(open(b"bad"), Err(CKR_AEAD_DECRYPT_FAILED));
+    ok!(C_MessageDecryptFinal, session);
+    sealed
+}
+
+#[test]
+fn ccm_has_messages_too() {
+    let running = start();
+    let (session, key) = (running.session, aes_key(running.session, KEY));
+    let (mut nonce, mut mac) = ([0; 12], [0; 8]);
+    let params = CK_CCM_MESSAGE_PARAMS {
+        ulDataLen: 9,
+        pNonce: nonce.as_mut_ptr(),
+        ulNonceLen: 12,
+        ulNonceFixedBits: 0,
+        nonceGenerator: CKG_GENERATE,
+        pMAC: mac.as_mut_ptr(),
+        ulMACLen: 8,
+    };
+    let sealed = there_and_back(CKM_AES_CCM, key, session, &params);
+    assert_ne!(nonce, [0; 12]);
+    let whole = CK_CCM_PARAMS {
+        ulDataLen: 9,
+        pNonce: nonce.as_mut_ptr(),
+        ulNonceLen: 12,
+        pAAD: ptr(b"aad"),
+        ulAADLen: 3,
+        ulMACLen: 8,
+    };
+    ok!(C_EncryptInit, session, ptr(&[with(CKM_AES_CCM, &whole)]), key);
+    let expected = output(|out, out_len| c!(C_Encrypt, session, ptr(b"a message"), 9, out, out_len)).unwrap();
+    assert_eq!([&sealed[..], &mac].concat(), expected);
+    // Another length than announced.
+    ok!(C_MessageEncryptInit, session, ptr(&[mechanism(CKM_AES_CCM)]), key);
+    let (p, size) = ((&raw const params).cast_mut().cast(), size_of_val(&params) as CK_ULONG);
+    let (mut out, mut out_len) = ([0; 64], 64);
+    let rv =
+        c!(C_EncryptMessage, session, p, size, null_mut(), 0, ptr(b"short"), 5, out.as_mut_ptr(), &raw mut out_len);
+    assert_eq!(rv, CKR_DATA_LEN_RANGE);
+}
+
+#[test]
+fn chacha20_poly1305_has_messages_too() {
+    let running = start();
+    let session = running.session;
+    let key = create(session, secret(CKK_CHACHA20).bytes(CKA_VALUE, &[9; 32]));
+    let (mut nonce, mut tag) = ([4; 12], [0; 16]);
+    let params =
+        CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS { pNonce: nonce.as_mut_ptr(), ulNonceLen: 96, pTag: tag.as_mut_ptr() };
+    let sealed = there_and_back(CKM_CHACHA20_POLY1305, key, session, &params);
+    let whole = CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+        pNonce: nonce.as_mut_ptr(),
+        ulNonceLen: 96,
+        pAAD: ptr(b"aad"),
+        ulAADLen: 3,
+    };
+    ok!(C_EncryptInit, session, ptr(&[with(CKM_CHACHA20_POLY1305, &whole)]), key);
+    let expected = output(|out, out_len| c!(C_Encrypt, session, ptr(b"a message"), 9, out, out_len)).unwrap();
+    assert_eq!([&sealed[..], &tag].concat(), expected);
+}

@@ -109,10 +109,8 @@ fn what_is_wrong_with_authenticated_wrapping_is_named() {
     assert_eq!(wrap(&tagless, wrapper, target), CKR_MECHANISM_PARAM_INVALID);
     assert_eq!(wrap(&good, 0, target), CKR_WRAPPING_KEY_HANDLE_INVALID);
     assert_eq!(wrap(&good, wrapper, 0), CKR_KEY_HANDLE_INVALID);
-    let kept = create(
-        session,
-        Template::new().number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES).bytes(CKA_VALUE, &[1; 16]),
-    );
+    let kept = Template::new().number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES).no(CKA_WRAP);
+    let kept = create(session, kept.bytes(CKA_VALUE, &[1; 16]));
     assert_eq!(wrap(&good, wrapper, kept), CKR_KEY_UNEXTRACTABLE);
     assert_eq!(wrap(&good, kept, target), CKR_KEY_FUNCTION_NOT_PERMITTED);
     let unknown = unwrap_aead(session, &good, 0, &[0; 24], b"", secret(CKK_AES));
@@ -236,4 +234,50 @@ fn an_unknown_curve_is_named_as_one() {
     let der = &UNKNOWN_CURVE[..20];
     let wrapped = output(|out, out_len| c!(C_Encrypt, session, ptr(der), len(der), out, out_len)).unwrap();
     assert_eq!(unwrap(session, by, wrapper, &wrapped, template()), Err(CKR_WRAPPED_KEY_INVALID));
+}
+
+#[test]
+fn ccm_wraps_both_ways() {
+    let running = start();
+    let session = running.session;
+    let (wrapper, target) = (aes_key(session, &[1; 32]), aes_key(session, &[2; 24]));
+    let (mut nonce, mut mac) = ([0; 12], [0; 16]);
+    let params = CK_CCM_MESSAGE_PARAMS {
+        ulDataLen: 0,
+        pNonce: nonce.as_mut_ptr(),
+        ulNonceLen: 12,
+        ulNonceFixedBits: 0,
+        nonceGenerator: CKG_GENERATE,
+        pMAC: mac.as_mut_ptr(),
+        ulMACLen: 16,
+    };
+    let by = [with(CKM_AES_CCM, &params)];
+    let wrapped = output(|out, out_len| {
+        c!(C_WrapKeyAuthenticated, session, ptr(&by), wrapper, target, ptr(b"aad"), 3, out, out_len)
+    })
+    .unwrap();
+    assert_eq!(wrapped.len(), 24);
+    let (mut template, mut back) = (secret(CKK_AES), 0);
+    let raw = template.raw();
+    let (p, count, w, a) = (raw.as_mut_ptr(), len(raw), ptr(&wrapped), ptr(b"aad"));
+    ok!(C_UnwrapKeyAuthenticated, session, ptr(&by), wrapper, w, 24, p, count, a, 3, &raw mut back);
+    assert_eq!(value(session, back, CKA_VALUE), Ok(vec![2; 24]));
+
+    nonce = [0; 12];
+    let params = CK_CCM_WRAP_PARAMS {
+        ulDataLen: 0,
+        pNonce: nonce.as_mut_ptr(),
+        ulNonceLen: 12,
+        ulNonceFixedBits: 0,
+        nonceGenerator: CKG_GENERATE,
+        pAAD: ptr(b"aad"),
+        ulAADLen: 3,
+        ulMACLen: 16,
+    };
+    let by = with(CKM_AES_CCM, &params);
+    let wrapped = output(|out, out_len| c!(C_WrapKey, session, ptr(&[by]), wrapper, target, out, out_len)).unwrap();
+    assert_eq!(wrapped.len(), 40);
+    assert_ne!(nonce, [0; 12]);
+    let back = unwrap(session, by, wrapper, &wrapped, secret(CKK_AES)).unwrap();
+    assert_eq!(value(session, back, CKA_VALUE), Ok(vec![2; 24]));
 }

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::aead::{Aead, AeadOperation};
-use super::super::cipher::direction;
+use super::super::aead::{Aead, begin_aead};
 use super::super::key::Key;
 use super::super::mac::{self, Length, Mac};
-use super::super::messages::{self, SealedMessages};
 use super::super::secret_key::SecretKey;
 use super::super::table::Row;
 use crate::crypto::aes::Direction;
@@ -17,18 +15,8 @@ use crate::error::{Code, Error, Result};
 use crate::token::{MessageParams, Operation, Params, Use};
 
 pub(super) fn begin(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
-    let messages = match what {
-        Use::MessageEncrypt => Some(Direction::Encrypt),
-        Use::MessageDecrypt => Some(Direction::Decrypt),
-        _ => None,
-    };
     let key = SecretKey::of(key)?.gcm()?;
-    if let Some(direction) = messages {
-        return SealedMessages::begin(key.begin(direction)?, direction, params);
-    }
-    let direction = direction(what)?;
-    let cipher = key.begin(direction)?;
-    Ok(Box::new(AeadOperation::new(GcmAead { cipher, tag_len: 0 }, direction, params)?))
+    begin_aead(what, params, |direction| Ok(GcmAead { cipher: key.begin(direction)?, tag_len: 0 }))
 }
 
 pub(super) fn begin_ccm(
@@ -37,9 +25,8 @@ pub(super) fn begin_ccm(
     params: &Params,
     key: Option<&Arc<Key>>,
 ) -> Result<Box<dyn Operation>> {
-    let direction = direction(what)?;
     let cipher = Ccm::new(SecretKey::of(key)?.aes()?);
-    Ok(Box::new(AeadOperation::new(CcmAead { cipher, len: 0, tag_len: 0 }, direction, params)?))
+    begin_aead(what, params, |_| Ok(CcmAead { cipher, len: 0, tag_len: 0 }))
 }
 
 pub(super) fn begin_gmac(
@@ -62,30 +49,6 @@ pub(in crate::mechanism) fn tag_len(tag_bits: u64) -> Result<usize> {
     }
 }
 
-/// The specification lets shorter tags be asked for; they protect nothing.
-const TAG_LENGTHS: std::ops::RangeInclusive<usize> = 4..=16;
-
-impl messages::Aead for Gcm {
-    fn start(&mut self, params: &MessageParams, aad: &[u8]) -> Result<()> {
-        if !TAG_LENGTHS.contains(&params.tag_len) {
-            Err(Code::MechanismParamInvalid)?;
-        }
-        Gcm::start(self, &params.iv, aad)
-    }
-
-    fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<()> {
-        Gcm::update(self, input, out)
-    }
-
-    fn seal(&mut self, tag: &mut [u8]) -> Result<()> {
-        self.tag(tag)
-    }
-
-    fn check(&mut self, tag: &[u8]) -> Result<()> {
-        Gcm::check(self, tag)
-    }
-}
-
 struct GcmAead {
     cipher: Gcm,
     tag_len: usize,
@@ -97,6 +60,11 @@ impl Aead for GcmAead {
         let Params::Gcm { iv, aad, tag_bits } = params else { return Err(Code::MechanismParamInvalid.into()) };
         self.tag_len = tag_len(*tag_bits)?;
         self.cipher.start(iv, aad)
+    }
+
+    fn start_message(&mut self, message: &MessageParams, aad: &[u8]) -> Result<()> {
+        self.tag_len = tag_len(8 * message.tag_len as u64)?;
+        self.cipher.start(&message.iv, aad)
     }
 
     fn tag_len(&self) -> usize {
@@ -134,6 +102,12 @@ impl Aead for CcmAead {
         self.len = *data_len;
         self.tag_len = usize::try_from(*mac_len).map_err(|_| Code::MechanismParamInvalid)?;
         self.cipher.start(nonce, aad, self.len, self.tag_len)
+    }
+
+    fn start_message(&mut self, message: &MessageParams, aad: &[u8]) -> Result<()> {
+        self.len = message.data_len.ok_or(Code::MechanismParamInvalid)?;
+        self.tag_len = message.tag_len;
+        self.cipher.start(&message.iv, aad, self.len, self.tag_len)
     }
 
     fn tag_len(&self) -> usize {
