@@ -2,6 +2,7 @@
 //! opens or verifies, what it makes we open or verify. One test, since one process holds one configuration.
 
 mod asymmetric;
+mod further;
 mod module;
 mod symmetric;
 
@@ -18,6 +19,12 @@ fn openssl_and_the_library_agree_on_every_mechanism_of_the_first_row() {
     symmetric::key_wrapping(&module);
     symmetric::digests(&module);
     symmetric::macs(&module);
+    further::block_ciphers(&module);
+    further::stealing(&module);
+    further::streams_and_seals(&module);
+    further::ccm(&module);
+    further::filled_wrapping(&module);
+    further::digests(&module);
     asymmetric::rsa_signatures(&module);
     asymmetric::rsa_encryption(&module);
     asymmetric::ecdsa(&module);

@@ -9,7 +9,7 @@ use openssl::symm::{Cipher, decrypt_aead, encrypt, encrypt_aead};
 use crate::module::{Attr, DECRYPT, ENCRYPT, Module, bytes, mechanism, plain, ulong, yes};
 
 /// Values that look like nothing in particular, the same in every run.
-fn some(len: usize, seed: u8) -> Vec<u8> {
+pub fn some(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| (i as u8).wrapping_mul(167).wrapping_add(seed).rotate_left(3)).collect()
 }
 

@@ -20,6 +20,9 @@ use crate::token::{Attribute, Operation, Params, Size, Step, Use, Value};
 /// SP 800-38E, 4: a data unit has at most 2^20 blocks.
 const MAX_UNIT: usize = BLOCK << 20;
 
+/// Bytes of a key: two AES keys of 128 or 256 bits.
+pub(super) const XTS_SIZE: (CK_ULONG, CK_ULONG) = (32, 64);
+
 /// A fresh key of 32 or 64 bytes, whose halves differ.
 pub(super) fn generate_xts(_: &'static Row, _: &Params, template: &Attributes) -> Result<Vec<Attribute>> {
     loop {
@@ -109,6 +112,11 @@ impl StealingOperation {
         ready - ready % BLOCK
     }
 
+    fn keep(&mut self, input: &[u8]) {
+        self.kept.iter_mut().skip(self.have).zip(input).for_each(|(to, from)| *to = *from);
+        self.have += input.len();
+    }
+
     /// One block alone is done as any other; with more, the last whole one and what follows it make the end.
     fn last(&mut self, out: &mut [u8]) -> Result<()> {
         let kept = Zeroizing::new(self.kept);
@@ -173,18 +181,8 @@ impl Operation for StealingOperation {
     }
 }
 
-impl StealingOperation {
-    fn keep(&mut self, input: &[u8]) {
-        self.kept.iter_mut().skip(self.have).zip(input).for_each(|(to, from)| *to = *from);
-        self.have += input.len();
-    }
-}
-
 impl Drop for StealingOperation {
     fn drop(&mut self) {
         self.kept.zeroize();
     }
 }
-
-/// Bytes of a key: two AES keys of 128 or 256 bits.
-pub(super) const XTS_SIZE: (CK_ULONG, CK_ULONG) = (32, 64);
