@@ -25,8 +25,9 @@ install_missing() {
         return 1
     fi
     export DEBIAN_FRONTEND=noninteractive
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" apt-get install -y -qq --no-install-recommends "${MISSING[@]}" >/dev/null
+    "${root[@]}" apt-get update -qq -o DPkg::Lock::Timeout=600
+    # Scripts that run at the same time wait for each other.
+    "${root[@]}" apt-get install -o DPkg::Lock::Timeout=600 -y -qq --no-install-recommends "${MISSING[@]}" >/dev/null
     MISSING=()
 }
 
@@ -54,6 +55,36 @@ need_clients() {
     need '/usr/include/p11-kit-1/p11-kit/pkcs11.h' libp11-kit-dev
     need p11tool gnutls-bin
     need /usr/lib/softhsm/libsofthsm2.so softhsm2
+    need ssh-keygen openssh-client
+    need /usr/sbin/sshd openssh-server
+    need certutil libnss3-tools
+    need /usr/sbin/nginx nginx-light
+    need /usr/sbin/apache2 apache2-bin
+    need stunnel stunnel4
+    need curl curl
+    need kzonesign knot-dnssecutils
+    need /usr/sbin/keymgr knot
+    need ods-hsmutil libhsm-bin
+    need pki strongswan-pki
+    need /usr/lib/ipsec/plugins/libstrongswan-pkcs11.so libstrongswan-extra-plugins
+    need /usr/sbin/openvpn openvpn
+    need gnupg-pkcs11-scd gnupg-pkcs11-scd
+    need gpgsm gpgsm
+    need gpg-agent gpg-agent
+    need osslsigncode osslsigncode
+    need '/usr/lib/python3*/ensurepip/__main__.py' python3-venv
+}
+
+# need_large_clients: those that are tried with scripts/test --all alone.
+need_large_clients() {
+    need javac openjdk-17-jdk-headless
+    need node nodejs
+    need npm npm
+    need firefox-esr firefox-esr
+    need chromium chromium
+    need Xvfb xvfb
+    need xdotool xdotool
+    need import imagemagick
 }
 
 # Cargo by rustup, which then takes the toolchain that rust-toolchain.toml names.

@@ -30,17 +30,19 @@ fn passes(script: &str, module: &Path) {
 }
 
 macro_rules! clients {
-    ($($name:ident: $script:literal,)*) => { $(
+    ($($(#[$attribute:meta])* $name:ident: $script:literal,)*) => { $(
         mod $name {
             use super::*;
 
             #[test]
+            $(#[$attribute])*
             fn works_with_keyward() {
                 passes($script, &keyward());
             }
 
             /// So that a failure above is known to be ours and not the script's.
             #[test]
+            $(#[$attribute])*
             fn the_script_is_sound_on_softhsm() {
                 passes($script, Path::new(SOFTHSM));
             }
@@ -53,6 +55,27 @@ clients! {
     openssl: "openssl.sh",
     gnutls: "gnutls.sh",
     p11_kit: "p11-kit.sh",
+    openssh: "openssh.sh",
+    nss: "nss.sh",
+    nginx: "nginx.sh",
+    apache: "apache.sh",
+    stunnel: "stunnel.sh",
+    dnssec: "dnssec.sh",
+    gnupg: "gnupg.sh",
+    strongswan: "strongswan.sh",
+    openvpn: "openvpn.sh",
+    osslsigncode: "osslsigncode.sh",
+    python: "python.sh",
+    rust: "rust.sh",
+    leaving: "leave.sh",
+    #[ignore = "Java is large: scripts/test --all"]
+    java: "java.sh",
+    #[ignore = "Node.js is large: scripts/test --all"]
+    node: "node.sh",
+    #[ignore = "a browser is large: scripts/test --all"]
+    firefox: "firefox.sh",
+    #[ignore = "a browser is large: scripts/test --all"]
+    chromium: "chromium.sh",
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn apply(content: &mut Option<Vec<u8>>, event: &Event, sectors: Option<&mut Dice
             let bytes = content.get_or_insert_with(Vec::new);
             let mut dice = sectors;
             for (n, sector) in data.chunks(512).enumerate() {
-                if dice.as_mut().is_some_and(|dice| dice.roll() % 2 == 0) {
+                if dice.as_mut().is_some_and(|dice| dice.roll().is_multiple_of(2)) {
                     continue;
                 }
                 let start = *at as usize + n * 512;
@@ -328,7 +328,7 @@ fn image(file: &OnMedium, luck: Luck) -> Option<Vec<u8>> {
         let kept = match luck {
             Luck::None => false,
             Luck::All => true,
-            Luck::Some(_) | Luck::Torn(_) => dice.roll() % 2 == 0,
+            Luck::Some(_) | Luck::Torn(_) => dice.roll().is_multiple_of(2),
         };
         if kept {
             let torn = matches!(luck, Luck::Torn(_)).then_some(&mut dice);

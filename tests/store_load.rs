@@ -32,7 +32,7 @@ fn kill_writers(name: &str, kills: u64) {
     let place = Place::new();
     let (file, keys) = place.ready();
     let (mut lost, mut acknowledged) = (0, 0u64);
-    let mut seed = 0x1234_5678_9ABC_DEFu64;
+    let mut seed = 0x0123_4567_89AB_CDEF_u64;
     for kill in 0..kills / 2 {
         let mut children: Vec<Child> =
             ["a", "b"].iter().map(|who| again(name, &format!("{}|{who}{kill}", place.slot().display()))).collect();

@@ -126,3 +126,86 @@ fn a_device_secret_may_come_from_a_command_or_a_credential() {
     configure(&format!("command:/bin/echo {}", "f".repeat(64)));
     assert!(!home.run("token verify --pin-env USER_PIN").status.success(), "another secret opens nothing");
 }
+
+fn labels(listed: &serde_json::Value) -> Vec<String> {
+    let of = |one: &serde_json::Value, name| one[name].as_str().unwrap_or_default().to_owned();
+    let all = listed.as_array().unwrap().iter();
+    let mut all: Vec<String> =
+        all.map(|one| format!("{} {} {}", of(one, "class"), of(one, "label"), of(one, "id"))).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_softhsm_token_directory_is_imported_whole() {
+    let home = Home::token("softhsm");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/softhsm");
+    let line = format!("object import-softhsm {sample} --pin-env USER_PIN");
+    assert_eq!(home.run(&format!("{line} --source-pin-env WRONG")).status.code(), Some(5));
+    let done = home.good(&format!("{line} --source-pin-env USER_PIN"));
+    assert_eq!((&done["imported"], done["refused"].as_array().unwrap().len()), (&5.into(), 0), "{done}");
+    let listed = home.good("object list --pin-env USER_PIN");
+    let expected = [
+        "private-key eckey 02",
+        "private-key rsakey 01",
+        "public-key eckey 02",
+        "public-key rsakey 01",
+        "secret-key aeskey 03",
+    ];
+    assert_eq!(labels(&listed), expected);
+    // The halves belong together: their public keys are the same.
+    for id in ["01", "02"] {
+        let pem = |class: &str| {
+            home.good(&format!("object export --class {class} --id {id} --pin-env USER_PIN"))["pem"].clone()
+        };
+        assert!(pem("private-key").as_str().unwrap().starts_with("-----BEGIN PUBLIC KEY-----"));
+        assert_eq!(pem("private-key"), pem("public-key"));
+    }
+}
+
+fn openssl(home: &Home, line: &str) {
+    let status = Command::new("openssl").args(line.split_whitespace()).current_dir(&home.0).output().unwrap();
+    assert!(status.status.success(), "{line}: {}", String::from_utf8_lossy(&status.stderr));
+}
+
+#[test]
+fn keys_and_certificates_come_from_files_and_go_to_files() {
+    let home = Home::token("files");
+    openssl(&home, "req -x509 -newkey rsa:2048 -nodes -keyout rsa.pem -out rsa.crt -subj /CN=rsa -days 30");
+    openssl(&home, "rsa -in rsa.pem -out rsa1.pem -traditional");
+    openssl(&home, "ecparam -name prime256v1 -genkey -out ec.pem");
+    openssl(&home, "genpkey -algorithm ed25519 -outform DER -out ed.der");
+    openssl(&home, "x509 -in rsa.crt -outform DER -out rsa.der");
+    let path = |name: &str| home.0.join(name).display().to_string();
+    let import = |names: &str, label: &str| {
+        let files: Vec<String> = names.split(' ').map(path).collect();
+        home.good(&format!("object import {} --label {label} --pin-env USER_PIN", files.join(" ")))["imported"].clone()
+    };
+    assert_eq!(import("rsa.pem rsa.der", "first"), 3);
+    assert_eq!(import("rsa1.pem rsa.crt", "second"), 3);
+    assert_eq!(import("ec.pem", "ec"), 2);
+    assert_eq!(import("ed.der", "ed"), 2);
+    let listed = home.good("object list --label first --pin-env USER_PIN");
+    let ids: std::collections::BTreeSet<&str> =
+        listed.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 1, "key and certificate belong together: {listed}");
+
+    let der = path("out.der");
+    home.good(&format!("object export --class certificate --label first --der --output {der}"));
+    assert_eq!(std::fs::read(&der).unwrap(), std::fs::read(path("rsa.der")).unwrap());
+    for (label, file, form) in [("second", "rsa.pem", "PEM"), ("ec", "ec.pem", "PEM"), ("ed", "ed.der", "DER")] {
+        openssl(&home, &format!("pkey -in {file} -inform {form} -pubout -out expected.pem"));
+        let out = path(&format!("{label}.pub"));
+        home.good(&format!("object export --class private-key --label {label} --output {out} --pin-env USER_PIN"));
+        assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(path("expected.pem")).unwrap(), "{label}");
+        assert!(
+            !home.run(&format!("object export --label {label} --output {out}")).status.success(),
+            "never overwritten"
+        );
+    }
+    std::fs::write(path("wrong.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+    assert!(!home.run(&format!("object import {} --pin-env USER_PIN", path("wrong.pem"))).status.success());
+    openssl(&home, "pkcs8 -topk8 -in ec.pem -passout pass:x -out locked.pem");
+    let locked = home.run(&format!("object import {} --pin-env USER_PIN", path("locked.pem")));
+    assert!(String::from_utf8_lossy(&locked.stderr).contains("decrypt it first"));
+}

@@ -34,6 +34,33 @@ begin() {
     cd "$WORK" || fail "cannot enter $WORK"
     step "make a token" p11 --slot-index 0 --init-token --label "$LABEL" --so-pin "$SO_PIN"
     step "set the user PIN" p11 --token-label "$LABEL" --init-pin --login --login-type so --so-pin "$SO_PIN" --new-pin "$PIN"
+    [ -z "${DISTURB:-}" ] || { disturb "$PIN" & echo $! >disturber.pid; }
+}
+
+# With DISTURB set, until the script ends: processes that make and delete keys and change the PIN (to itself, so that the
+# client's own logins go on), each third one killed in the middle of it. `pass` looks whether the token has stood it.
+disturb() {
+    local pin=$1 round=0
+    local as_user=(pkcs11-tool --module "$MODULE" --token-label "$LABEL" --login --pin "$pin")
+    while :; do
+        round=$((round + 1))
+        "${as_user[@]}" --keygen --key-type AES:32 --id dd --label disturber
+        "${as_user[@]}" --change-pin --new-pin "$pin"
+        timeout --signal=KILL "0.0$((RANDOM % 90 + 10))" "${as_user[@]}" --change-pin --new-pin "$pin"
+        timeout --signal=KILL "0.0$((RANDOM % 90 + 10))" "${as_user[@]}" --keygen --key-type AES:32 --id dd --label disturber
+        while "${as_user[@]}" --delete-object --type secrkey --id dd; do :; done
+        echo "$round" >disturbed
+    done >/dev/null 2>&1
+}
+
+stood() {
+    local disturber
+    disturber=$(cat disturber.pid)
+    kill "$disturber"
+    wait "$disturber" 2>/dev/null
+    rm -f disturber.pid
+    echo "$(cat disturbed) rounds"
+    [ "$(cat disturbed)" -ge 2 ] && tool --list-objects && tool --keygen --key-type AES:32 --id de --label after
 }
 
 # Servers leave their process IDs in *.pid of the scratch directory, so that none outlives the script.
@@ -161,6 +188,7 @@ listening() {
 
 pass() {
     [ "$STEPS" -gt 2 ] || fail "no step was run"
+    [ -z "${DISTURB:-}" ] || step "the token has stood the disturbance" stood
     echo "$CLIENT: $STEPS steps with $(basename "$MODULE")"
     echo PASS
 }

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+pub(super) mod finite;
+
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
@@ -42,6 +44,11 @@ pub(super) fn made<T>(pointer: *mut T) -> Result<NonNull<T>> {
 
 /// An unsigned integer of any length, wiped when dropped.
 pub(super) struct Number(NonNull<ffi::BIGNUM>);
+
+// SAFETY: nothing in a `BIGNUM` belongs to a thread.
+unsafe impl Send for Number {}
+// SAFETY: a number is only read once it is made: no method takes it by `&mut`.
+unsafe impl Sync for Number {}
 
 impl Drop for Number {
     fn drop(&mut self) {
@@ -352,6 +359,11 @@ impl Group {
         Ok(Group(group.as_ptr()))
     }
 
+    pub fn order(self) -> Result<Number> {
+        // SAFETY: a live group; what the getter gives lives as long, and is copied.
+        made(unsafe { ffi::BN_dup(ffi::EC_GROUP_get0_order(self.0)) }).map(Number)
+    }
+
     pub fn p224() -> Group {
         // SAFETY: takes nothing, gives a static group.
         Group(unsafe { ffi::EC_group_p224() })
@@ -477,14 +489,6 @@ impl EcKey {
         // SAFETY: a live key; what the getter gives lives as long, and is only read here.
         let scalar = made(unsafe { ffi::EC_KEY_get0_private_key(self.0.as_ptr()) }.cast_mut())?;
         write_be(scalar.as_ptr(), out)
-    }
-
-    /// The point of a public key; refused where there is none.
-    pub fn public_point(&self) -> Result<Point> {
-        // SAFETY: a live key; what the getter gives lives as long, is checked for NULL and only read here.
-        let point = made(unsafe { ffi::EC_KEY_get0_public_key(self.0.as_ptr()) }.cast_mut())?;
-        // SAFETY: a live point, the static group that it is of; the result is checked for NULL.
-        Ok(Point(made(unsafe { ffi::EC_POINT_dup(point.as_ptr(), self.1.0) })?, self.1))
     }
 
     /// The public point of a private key.

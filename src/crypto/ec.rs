@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::aws::{EcKey, Group, Point};
+use super::aws::{EcKey, Group, Number, Point};
 use super::curve::Curve;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
@@ -64,9 +64,11 @@ impl PublicKey {
         self.curve
     }
 
-    /// Its point, uncompressed.
-    pub fn point(&self) -> Result<Vec<u8>> {
-        encode(self.curve, &self.key.public_point()?)
+    /// Agrees with a key pair made for this one time: its public key, uncompressed, and the shared secret as of
+    /// [`PrivateKey::agree`].
+    pub fn agree_once(&self) -> Result<(Vec<u8>, SecretBytes)> {
+        let once = PrivateKey::generate(self.curve)?;
+        Ok((once.public()?, once.agree(&self.encoded)?))
     }
 
     /// Length in bytes of the signatures made with this key's private half.
@@ -101,6 +103,23 @@ impl PrivateKey {
 
     pub fn generate(curve: Curve) -> Result<PrivateKey> {
         Ok(PrivateKey { curve, key: EcKey::generate(group(curve)?)? })
+    }
+
+    /// As [`PrivateKey::generate`], with 64 random bits more than the order has, reduced (FIPS 186-4, B.4.1).
+    pub fn generate_with_extra_bits(curve: Curve) -> Result<PrivateKey> {
+        let limit = group(curve)?.order()?.minus(1)?;
+        let mut random = SecretBytes::zeroed(limit.bits().saturating_add(64).div_ceil(8));
+        super::random::fill(random.expose_mut())?;
+        let mut scalar = SecretBytes::zeroed(curve.private_len());
+        Number::from_be(random.expose())?.modulo(&limit)?.to_be(scalar.expose_mut())?;
+        // Plus one, whatever the carry.
+        let mut carry = 1u16;
+        for byte in scalar.expose_mut().iter_mut().rev() {
+            carry += u16::from(*byte);
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        PrivateKey::new(curve, scalar.expose())
     }
 
     pub fn curve(&self) -> Curve {
@@ -247,6 +266,16 @@ mod tests {
         assert_eq!(public.verify(&[1; 32], &signature[1..63]).unwrap_err().code(), Code::SignatureInvalid);
         signature[40] ^= 1;
         assert_eq!(public.verify(&[1; 32], &signature).unwrap_err().code(), Code::SignatureInvalid);
+    }
+
+    #[test]
+    fn keys_with_extra_bits_are_keys() {
+        for curve in CURVES {
+            let key = PrivateKey::generate_with_extra_bits(curve).unwrap();
+            let other = PrivateKey::generate_with_extra_bits(curve).unwrap();
+            assert!(key.scalar().unwrap() != other.scalar().unwrap());
+            assert!(key.agree(&other.public().unwrap()).unwrap() == other.agree(&key.public().unwrap()).unwrap());
+        }
     }
 
     #[test]

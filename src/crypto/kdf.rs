@@ -59,6 +59,8 @@ pub fn pbkdf2(key: &HmacKey, salt: &[u8], iterations: u64, out: &mut [u8]) {
 pub enum TlsPrf {
     /// That of TLS 1.2.
     Hash(Digest),
+    /// That of TLS 1.0 and 1.1: MD5 and SHA-1, each under one half of the secret.
+    Md5AndSha1,
 }
 
 impl TlsPrf {
@@ -67,6 +69,15 @@ impl TlsPrf {
         let seed = Zeroizing::new([&[label], seed].concat().concat());
         match self {
             TlsPrf::Hash(digest) => p_hash(digest, secret, &seed, out),
+            TlsPrf::Md5AndSha1 => {
+                // RFC 2246, 5: of a secret of odd length both halves have the middle byte.
+                let half = secret.len().div_ceil(2);
+                let (first, second) = (secret.get(..half), secret.get(secret.len().saturating_sub(half)..));
+                p_hash(Digest::Md5, first.unwrap_or_default(), &seed, out);
+                let mut other = Zeroizing::new(vec![0; out.len()]);
+                p_hash(Digest::Sha1, second.unwrap_or_default(), &seed, &mut other);
+                out.iter_mut().zip(other.iter()).for_each(|(to, from)| *to ^= from);
+            }
         }
     }
 }

@@ -13,6 +13,10 @@ pub mod curve;
 pub mod digest;
 pub mod ec;
 pub mod ed25519;
+pub mod ed448;
+pub mod eddsa;
+pub mod finite;
+pub mod finite_info;
 pub mod gcm;
 pub mod hmac;
 pub mod kbkdf;
@@ -28,11 +32,14 @@ pub mod random;
 pub mod rsa;
 mod rsa_padding;
 pub mod salsa;
+pub mod shake;
 pub mod slh_dsa;
 pub mod seed;
 pub mod sha512t;
 pub mod stealing;
 pub mod x25519;
+pub mod x448;
+pub mod xdh;
 
 #[cfg(test)]
 mod pqc_tests;

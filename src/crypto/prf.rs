@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::aes::BLOCK;
 use super::block::BlockCipher;
 use super::cmac::{BlockMac, Subkeys};
 use super::digest::Hasher;
@@ -19,6 +18,7 @@ pub enum Prf {
 }
 
 /// An input on its way.
+#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 pub enum Running<'a> {
     Hmac(&'a HmacKey, Hasher),
     Block(BlockMac),
@@ -33,7 +33,7 @@ impl Prf {
     pub fn len(&self) -> usize {
         match self {
             Prf::Hmac(key) => key.digest().len(),
-            Prf::Block(..) => BLOCK,
+            Prf::Block(key, _) => key.block_len(),
         }
     }
 

@@ -12,19 +12,27 @@ use super::signing::{self, Scheme};
 use super::table::{Derivation, Derive, Does, Kem, NOTHING, Offer, Pair, ParamKind, Row};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::digest::{Digest, Hasher};
-use crate::crypto::{ec, ed25519, x25519};
+use crate::crypto::{ec, eddsa, xdh};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
 use crate::token::{Attribute, Bytes, Operation, Params, Size, Step, Use};
 
 /// Curves over prime fields, named by OID or by `curveName`, points in both encodings.
-const CURVES: CK_FLAGS = CKF_EC_F_P | CKF_EC_OID | CKF_EC_CURVENAME;
-const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
+pub(super) const CURVES: CK_FLAGS = CKF_EC_F_P | CKF_EC_OID | CKF_EC_CURVENAME;
+pub(super) const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
 const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 
 pub const ROWS: &[Row] = &[
     generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (224, 521), true),
+    generates(
+        CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS,
+        "CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS",
+        &[CKK_EC],
+        CURVES | POINTS,
+        (224, 521),
+        true,
+    ),
     ecdsa(CKM_ECDSA, "CKM_ECDSA", None),
     Row { offer: Offer::Legacy, approved: false, ..ecdsa(CKM_ECDSA_SHA1, "CKM_ECDSA_SHA1", Some(CKM_SHA_1)) },
     ecdsa(CKM_ECDSA_SHA224, "CKM_ECDSA_SHA224", Some(CKM_SHA224)),
@@ -37,20 +45,20 @@ pub const ROWS: &[Row] = &[
     ecdsa(CKM_ECDSA_SHA3_512, "CKM_ECDSA_SHA3_512", Some(CKM_SHA3_512)),
     derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (224, 521), derive),
     derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (224, 521), derive_with_cofactor),
-    generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 255), true),
+    generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 448), true),
     Row {
         // GnuTLS generates with the signature mechanism.
         flags: SIGNS | CKF_GENERATE_KEY_PAIR | CURVES,
         params: ParamKind::Eddsa,
         does: Does { begin: Some(begin_eddsa), generate_pair: Some(generate_pair), ..NOTHING },
-        ..row(CKM_EDDSA, "CKM_EDDSA", &[CKK_EC_EDWARDS], (255, 255), true)
+        ..row(CKM_EDDSA, "CKM_EDDSA", &[CKK_EC_EDWARDS], (255, 448), true)
     },
     generates(
         CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
         "CKM_EC_MONTGOMERY_KEY_PAIR_GEN",
         &[CKK_EC_MONTGOMERY],
         CURVES,
-        (255, 255),
+        (255, 448),
         false,
     ),
 ];
@@ -129,7 +137,7 @@ fn form_of(row: &Row) -> Form {
 fn generate_pair(row: &'static Row, _: &Params, public: &Attributes, _: &Attributes) -> Result<Pair> {
     let given = needed(public, CKA_EC_PARAMS)?;
     let curve = curve_of(given, form_of(row))?;
-    let (value, point) = generate(curve)?;
+    let (value, point) = generate(row, curve)?;
     Ok(Pair {
         public: curve_public_attributes(curve, given, &point)?,
         private: vec![
@@ -139,19 +147,22 @@ fn generate_pair(row: &'static Row, _: &Params, public: &Attributes, _: &Attribu
     })
 }
 
-fn generate(curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
+fn generate(row: &Row, curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
     Ok(match curve.form() {
         Form::Weierstrass => {
-            let key = ec::PrivateKey::generate(curve)?;
+            let key = match row.ty {
+                CKM_EC_KEY_PAIR_GEN_W_EXTRA_BITS => ec::PrivateKey::generate_with_extra_bits(curve)?,
+                _ => ec::PrivateKey::generate(curve)?,
+            };
             (key.scalar()?, key.public()?)
         }
         Form::Edwards => {
-            let key = ed25519::PrivateKey::generate()?;
-            (key.seed(), key.public().to_vec())
+            let key = eddsa::PrivateKey::generate(curve)?;
+            (key.seed(), key.public())
         }
         Form::Montgomery => {
-            let key = x25519::PrivateKey::generate()?;
-            (key.scalar(), key.public().to_vec())
+            let key = xdh::PrivateKey::generate(curve)?;
+            (key.scalar(), key.public())
         }
     })
 }
@@ -189,62 +200,81 @@ impl Scheme for Ecdsa {
 
 fn begin_eddsa(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = key.ok_or(Code::KeyHandleInvalid)?;
-    match what {
-        Use::Sign => key.edwards_private().map(|_| ())?,
-        Use::Verify | Use::VerifySignature => key.edwards_public().map(|_| ())?,
+    let curve = match what {
+        Use::Sign => key.edwards_private()?.curve(),
+        Use::Verify | Use::VerifySignature => key.edwards_public()?.curve(),
         _ => Err(Code::KeyFunctionNotPermitted)?,
-    }
-    let message = Message::Whole(Zeroizing::default());
-    Ok(Box::new(Eddsa { key: key.clone(), context: eddsa_context(params)?, message: message.for_params(params) }))
+    };
+    let (scheme, message) = (SchemeOf::of(curve, params)?, Message::Whole(Zeroizing::default()));
+    Ok(Box::new(Eddsa { key: key.clone(), curve, message: message.for_scheme(curve, &scheme), scheme }))
 }
 
-/// The context, checked. Ed25519ctx without a context is not defined by RFC 8032 as something else than Ed25519, and
-/// would not verify as that: `CKR_MECHANISM_PARAM_INVALID`.
-fn eddsa_context(params: &Params) -> Result<Option<Bytes>> {
-    match params {
-        Params::None => Ok(None),
-        Params::Eddsa { prehash, context }
-            if context.len() <= ed25519::MAX_CONTEXT_LEN && (*prehash || !context.is_empty()) =>
-        {
-            Ok(Some(context.clone()))
+/// Which scheme the parameters ask for: `eddsa::Scheme`, owned.
+enum SchemeOf {
+    Pure,
+    Context(Bytes),
+    Prehashed(Bytes),
+}
+
+impl SchemeOf {
+    /// `CKR_MECHANISM_PARAM_INVALID`. Ed25519ctx without a context is not defined by RFC 8032 as something else than
+    /// Ed25519, and would not verify as that; Ed448 always has a context, which may be empty.
+    fn of(curve: Curve, params: &Params) -> Result<SchemeOf> {
+        match params {
+            Params::None => Ok(SchemeOf::Pure),
+            Params::Eddsa { context, .. } if context.len() > eddsa::MAX_CONTEXT_LEN => {
+                Err(Code::MechanismParamInvalid)?
+            }
+            Params::Eddsa { prehash: true, context } => Ok(SchemeOf::Prehashed(context.clone())),
+            Params::Eddsa { prehash: false, context } if curve == Curve::Ed448 || !context.is_empty() => {
+                Ok(SchemeOf::Context(context.clone()))
+            }
+            _ => Err(Code::MechanismParamInvalid.because("Ed25519ctx needs a context of 1 to 255 bytes"))?,
         }
-        _ => {
-            Err(Code::MechanismParamInvalid
-                .because("Ed25519ctx needs a context of 1 to 255 bytes, Ed25519ph of 0 to 255"))?
+    }
+
+    fn borrowed(&self) -> eddsa::Scheme<'_> {
+        match self {
+            SchemeOf::Pure => eddsa::Scheme::Pure,
+            SchemeOf::Context(context) => eddsa::Scheme::Context(context),
+            SchemeOf::Prehashed(context) => eddsa::Scheme::Prehashed(context),
         }
     }
 }
 
 /// The message of a multi-part operation.
+#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 enum Message {
     /// Kept: these schemes read it twice.
     Whole(Zeroizing<Vec<u8>>),
-    Hashed(Hasher),
+    Hashed(Box<Hasher>),
 }
 
 impl Message {
-    /// An empty message of the kind that `params` ask for; the memory is used again.
-    fn for_params(self, params: &Params) -> Message {
-        let prehash = matches!(params, Params::Eddsa { prehash: true, .. });
+    /// An empty message of the kind that the scheme asks for; the memory is used again. Ed448ph hashes with SHAKE256, at
+    /// the end.
+    fn for_scheme(self, curve: Curve, scheme: &SchemeOf) -> Message {
+        let hashed = curve == Curve::Ed25519 && matches!(scheme, SchemeOf::Prehashed(_));
         match self {
-            Message::Whole(mut kept) if !prehash => {
+            Message::Whole(mut kept) if !hashed => {
                 kept.clear();
                 Message::Whole(kept)
             }
-            Message::Hashed(mut hasher) if prehash => {
+            Message::Hashed(mut hasher) if hashed => {
                 hasher.reset();
                 Message::Hashed(hasher)
             }
-            _ if prehash => Message::Hashed(Hasher::new(Digest::Sha512)),
+            _ if hashed => Message::Hashed(Box::new(Hasher::new(Digest::Sha512))),
             _ => Message::Whole(Zeroizing::default()),
         }
     }
 }
 
-/// EdDSA in its three schemes: without context Ed25519, with one Ed25519ctx, with a hash Ed25519ph.
+/// EdDSA in its schemes: without parameters, with a context, with a hash before it.
 struct Eddsa {
     key: Arc<Key>,
-    context: Option<Bytes>,
+    curve: Curve,
+    scheme: SchemeOf,
     message: Message,
 }
 
@@ -253,25 +283,22 @@ impl Eddsa {
     fn over<T>(
         &mut self,
         input: Option<&[u8]>,
-        act: impl FnOnce(&Key, ed25519::Scheme, &[u8]) -> Result<T>,
+        act: impl FnOnce(&Key, eddsa::Scheme, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        let context = self.context.as_deref();
+        let scheme = self.scheme.borrowed();
         match &mut self.message {
             Message::Hashed(hasher) => {
                 hasher.update(input.unwrap_or_default());
-                act(&self.key, ed25519::Scheme::Prehashed(context.unwrap_or_default()), &hasher.finish())
+                act(&self.key, scheme, &hasher.finish())
             }
-            Message::Whole(kept) => {
-                let scheme = context.map_or(ed25519::Scheme::Pure, ed25519::Scheme::Context);
-                act(&self.key, scheme, input.unwrap_or(kept))
-            }
+            Message::Whole(kept) => act(&self.key, scheme, input.unwrap_or(kept)),
         }
     }
 }
 
 impl Operation for Eddsa {
     fn size(&mut self, step: Step, _: usize) -> Result<Size> {
-        Ok(Size::Exactly(if step == Step::Update { 0 } else { ed25519::SIGNATURE_LEN }))
+        Ok(Size::Exactly(if step == Step::Update { 0 } else { eddsa::signature_len(self.curve) }))
     }
 
     fn update(&mut self, input: &[u8], _: &mut [u8]) -> Result<usize> {
@@ -295,10 +322,10 @@ impl Operation for Eddsa {
     }
 
     fn restart(&mut self, params: &Params) -> bool {
-        let Ok(context) = eddsa_context(params) else { return false };
-        self.context = context;
+        let Ok(scheme) = SchemeOf::of(self.curve, params) else { return false };
         let message = std::mem::replace(&mut self.message, Message::Whole(Zeroizing::default()));
-        self.message = message.for_params(params);
+        self.message = message.for_scheme(self.curve, &scheme);
+        self.scheme = scheme;
         true
     }
 }
@@ -326,7 +353,7 @@ const KEM: Kem = Kem { ciphertext_len, encapsulate, decapsulate };
 fn ciphertext_len(key: &Key) -> Result<usize> {
     match key {
         Key::EcPublic(key) => Ok(key.curve().public_len()),
-        Key::MontgomeryPublic(point) => Ok(point.len()),
+        Key::MontgomeryPublic(_, point) => Ok(point.len()),
         _ => Err(Code::KeyTypeInconsistent.into()),
     }
 }
@@ -341,16 +368,18 @@ fn without_public(params: &Params) -> Result<()> {
 
 fn encapsulate(params: &Params, key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
     without_public(params)?;
+    ephemeral(key)
+}
+
+/// A public key made for this one time, and what it shares with `key`.
+pub(super) fn ephemeral(key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
     match key {
-        Key::EcPublic(key) => {
-            let ephemeral = ec::PrivateKey::generate(key.curve())?;
-            Ok((ephemeral.public()?, ephemeral.agree(&key.point()?)?))
+        Key::EcPublic(key) => key.agree_once(),
+        Key::MontgomeryPublic(curve, peer) => {
+            let once = xdh::PrivateKey::generate(*curve)?;
+            Ok((once.public(), once.agree(peer)?))
         }
-        Key::MontgomeryPublic(point) => {
-            let ephemeral = x25519::PrivateKey::generate()?;
-            Ok((ephemeral.public().to_vec(), ephemeral.agree(point)?))
-        }
-        _ => Err(Code::KeyTypeInconsistent.into()),
+        _ => Err(Code::KeyTypeInconsistent)?,
     }
 }
 
@@ -375,10 +404,10 @@ fn derive_with_cofactor(work: &Derivation<'_>) -> Result<SecretBytes> {
 
 /// The shared secret with `public`, raw or as a DER OCTET STRING; `CKR_PUBLIC_KEY_INVALID` where that is no public key of
 /// the curve, or one of small order.
-fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
+pub(super) fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
     let agreed = match base {
         Key::EcPrivate(key) => point_bytes(key.curve(), public).and_then(|point| key.agree(point)),
-        Key::MontgomeryPrivate(key) => point_bytes(Curve::X25519, public).and_then(|point| key.agree(point)),
+        Key::MontgomeryPrivate(key) => point_bytes(key.curve(), public).and_then(|point| key.agree(point)),
         _ => Err(Code::KeyTypeInconsistent)?,
     };
     agreed.map_err(|error| match error.code() {
@@ -389,7 +418,7 @@ fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
 
 /// The last `length` bytes: truncation removes bytes from the leading end (PKCS#11 3.2, ECDH key derivation).
 /// `CKR_KEY_SIZE_RANGE` where there are fewer, or none are wanted.
-fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+pub(super) fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
     let length = length.unwrap_or(secret.len());
     let start = secret.len().checked_sub(length).filter(|_| length > 0).ok_or_else(|| {
         Code::KeySizeRange.because(format!("{length} bytes of key from a shared secret of {} bytes", secret.len()))
@@ -399,7 +428,7 @@ fn truncated(secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> 
 
 /// What comes first under the hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// ANSI X9.63: secret, counter, shared data.
     SecretFirst,
     /// NIST SP 800-56A: counter, secret, shared data.
@@ -407,7 +436,7 @@ enum Order {
 }
 
 /// `CKR_MECHANISM_PARAM_INVALID` for a function not offered.
-fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
+pub(super) fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
     use Order::{CounterFirst, SecretFirst};
     let (hash, order) = match kdf {
         CKD_SHA1_KDF => (CKM_SHA_1, SecretFirst),
@@ -437,7 +466,7 @@ fn of_kdf(kdf: CK_EC_KDF_TYPE) -> Result<(Digest, Order)> {
 const MAX_EXPANDED: usize = 1 << 20;
 
 /// `length` leading bytes of the hashes over counter, secret and shared data. `CKR_KEY_SIZE_RANGE`.
-fn expand(digest: Digest, order: Order, secret: &[u8], shared: &[u8], length: usize) -> Result<SecretBytes> {
+pub(super) fn expand(digest: Digest, order: Order, secret: &[u8], shared: &[u8], length: usize) -> Result<SecretBytes> {
     if !(1..=MAX_EXPANDED).contains(&length) {
         Err(Code::KeySizeRange)?;
     }
@@ -498,7 +527,7 @@ mod tests {
     #[test]
     fn keys_of_the_wrong_half_or_type_do_not_begin() {
         let private = Arc::new(Key::EcPrivate(ec::PrivateKey::generate(Curve::P256).unwrap()));
-        let edwards = Arc::new(Key::EdwardsPrivate(ed25519::PrivateKey::generate().unwrap()));
+        let edwards = Arc::new(Key::EdwardsPrivate(eddsa::PrivateKey::generate(Curve::Ed25519).unwrap()));
         let code = |mechanism, what, key| {
             let row = table::row(mechanism).unwrap();
             row.does.begin.unwrap()(row, what, &Params::None, key).err().unwrap().code()

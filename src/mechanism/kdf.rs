@@ -14,7 +14,8 @@ use super::generic::{MAX_SECRET, SECRET_KEYS, leading};
 use super::secret_key::SecretKey;
 use super::table::{Derivation, Does, NOTHING, Offer, ParamKind, Row};
 use crate::crypto::digest::hash;
-use crate::error::Result;
+use crate::crypto::shake;
+use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 
 pub const ROWS: &[Row] = &[
@@ -38,6 +39,8 @@ pub const ROWS: &[Row] = &[
     hashed(CKM_SHA3_256_KEY_DERIVATION, "CKM_SHA3_256_KEY_DERIVATION", CKM_SHA3_256),
     hashed(CKM_SHA3_384_KEY_DERIVATION, "CKM_SHA3_384_KEY_DERIVATION", CKM_SHA3_384),
     hashed(CKM_SHA3_512_KEY_DERIVATION, "CKM_SHA3_512_KEY_DERIVATION", CKM_SHA3_512),
+    expanded(CKM_SHAKE_128_KEY_DERIVATION, "CKM_SHAKE_128_KEY_DERIVATION"),
+    expanded(CKM_SHAKE_256_KEY_DERIVATION, "CKM_SHAKE_256_KEY_DERIVATION"),
 ];
 
 /// What the rows of derivations from secret keys share.
@@ -64,6 +67,22 @@ const fn hashed(ty: CK_MECHANISM_TYPE, name: &'static str, hash: CK_MECHANISM_TY
         does: Does { derive: Some(hash_of_value), ..NOTHING },
         ..derivation(ty, name, ParamKind::None)
     }
+}
+
+const fn expanded(ty: CK_MECHANISM_TYPE, name: &'static str) -> Row {
+    let does = Does { derive: Some(shake_of_value), ..NOTHING };
+    Row { approved: false, does, ..derivation(ty, name, ParamKind::None) }
+}
+
+/// The same with SHAKE, to the length that the section gives: 32 bytes, or 64.
+fn shake_of_value(from: &Derivation<'_>) -> Result<SecretBytes> {
+    let value = base(from)?;
+    let whole = match from.row.ty {
+        CKM_SHAKE_128_KEY_DERIVATION => shake::shake128(value, 32),
+        CKM_SHAKE_256_KEY_DERIVATION => shake::shake256(value, 64),
+        _ => return Err(Code::GeneralError.into()),
+    };
+    leading(whole.expose(), from.length)
 }
 
 /// "Hash-based key derivations": the digest of the base key's value, or its leading bytes. `CKR_KEY_SIZE_RANGE` where the

@@ -10,8 +10,8 @@ pub use super::key_attributes::{
 };
 use super::pqc_attributes::{prepare_private, prepare_public};
 use super::secret_key::SecretKey;
-use crate::crypto::curve::Form;
-use crate::crypto::{ec, ed25519, ml_dsa, ml_kem, rsa, slh_dsa, x25519};
+use crate::crypto::curve::{Curve, Form};
+use crate::crypto::{ec, eddsa, finite, ml_dsa, ml_kem, rsa, slh_dsa, xdh};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -26,17 +26,21 @@ pub enum Key {
     RsaPrivate(rsa::PrivateKey),
     EcPublic(ec::PublicKey),
     EcPrivate(ec::PrivateKey),
-    EdwardsPublic(ed25519::PublicKey),
-    EdwardsPrivate(ed25519::PrivateKey),
+    EdwardsPublic(eddsa::PublicKey),
+    EdwardsPrivate(eddsa::PrivateKey),
     /// The other party's half: its bytes are all there is to it.
-    MontgomeryPublic(Vec<u8>),
-    MontgomeryPrivate(x25519::PrivateKey),
+    MontgomeryPublic(Curve, Vec<u8>),
+    MontgomeryPrivate(xdh::PrivateKey),
     MlKemPublic(ml_kem::PublicKey),
     MlKemPrivate(ml_kem::PrivateKey),
     MlDsaPublic(ml_dsa::PublicKey),
     MlDsaPrivate(ml_dsa::PrivateKey),
     SlhDsaPublic(slh_dsa::PublicKey),
     SlhDsaPrivate(slh_dsa::PrivateKey),
+    /// Either half.
+    Dsa(finite::Dsa),
+    DhPublic(finite::DhPublic),
+    DhPrivate(finite::DhPrivate),
 }
 
 /// One accessor per variant: the key, or `CKR_KEY_TYPE_INCONSISTENT`.
@@ -59,8 +63,11 @@ accessors! {
     rsa_private: RsaPrivate(rsa::PrivateKey),
     ec_public: EcPublic(ec::PublicKey),
     ec_private: EcPrivate(ec::PrivateKey),
-    edwards_public: EdwardsPublic(ed25519::PublicKey),
-    edwards_private: EdwardsPrivate(ed25519::PrivateKey),
+    edwards_public: EdwardsPublic(eddsa::PublicKey),
+    edwards_private: EdwardsPrivate(eddsa::PrivateKey),
+    dsa: Dsa(finite::Dsa),
+    dh_public: DhPublic(finite::DhPublic),
+    dh_private: DhPrivate(finite::DhPrivate),
     ml_kem_public: MlKemPublic(ml_kem::PublicKey),
     ml_kem_private: MlKemPrivate(ml_kem::PrivateKey),
 }
@@ -76,22 +83,23 @@ impl Key {
                 needed(attributes, CKA_PUBLIC_EXPONENT)?,
             )?),
             Kind::RsaPrivate => Key::RsaPrivate(rsa::PrivateKey::new(rsa_numbers(attributes))?),
+            Kind::FinitePublic | Kind::FinitePrivate => super::finite_attributes::prepare(attributes)?,
             Kind::PqcPublic => prepare_public(attributes)?,
             Kind::PqcPrivate => prepare_private(attributes)?,
             Kind::CurvePublic(form) => {
                 let (curve, point) = curve_and_point(attributes, form)?;
                 match form {
                     Form::Weierstrass => Key::EcPublic(ec::PublicKey::new(curve, &point)?),
-                    Form::Edwards => Key::EdwardsPublic(ed25519::PublicKey::new(&point)?),
-                    Form::Montgomery => Key::MontgomeryPublic(point),
+                    Form::Edwards => Key::EdwardsPublic(eddsa::PublicKey::new(curve, &point)?),
+                    Form::Montgomery => Key::MontgomeryPublic(curve, point),
                 }
             }
             Kind::CurvePrivate(form) => {
                 let (curve, value) = curve_and_value(attributes, form)?;
                 match form {
                     Form::Weierstrass => Key::EcPrivate(ec::PrivateKey::new(curve, value)?),
-                    Form::Edwards => Key::EdwardsPrivate(ed25519::PrivateKey::new(value)?),
-                    Form::Montgomery => Key::MontgomeryPrivate(x25519::PrivateKey::new(value)?),
+                    Form::Edwards => Key::EdwardsPrivate(eddsa::PrivateKey::new(curve, value)?),
+                    Form::Montgomery => Key::MontgomeryPrivate(xdh::PrivateKey::new(curve, value)?),
                 }
             }
         })

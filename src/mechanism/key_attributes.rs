@@ -8,11 +8,11 @@ use pkcs8::der::asn1::{AnyRef, OctetStringRef};
 use pkcs8::der::{Decode, Encode, Tag, Tagged};
 use zeroize::Zeroizing;
 
-use super::pqc_attributes;
+use super::{finite_attributes, pqc_attributes};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::keyinfo::{self, Private, Public};
 use crate::crypto::rsa::{self, Numbers};
-use crate::crypto::{ec, ed25519, x25519};
+use crate::crypto::{ec, eddsa, xdh};
 use crate::error::{Code, Error, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -27,6 +27,9 @@ pub enum Kind {
     CurvePublic(Form),
     CurvePrivate(Form),
     /// ML-KEM, ML-DSA, SLH-DSA: see `pqc_attributes`.
+    /// DSA and Diffie-Hellman.
+    FinitePublic,
+    FinitePrivate,
     PqcPublic,
     PqcPrivate,
 }
@@ -39,6 +42,8 @@ pub fn kind(attributes: &Attributes) -> Result<Kind> {
         (CKO_SECRET_KEY, _) => Kind::Secret,
         (CKO_PUBLIC_KEY, CKK_RSA) => Kind::RsaPublic,
         (CKO_PRIVATE_KEY, CKK_RSA) => Kind::RsaPrivate,
+        (CKO_PUBLIC_KEY, _) if finite_attributes::scheme_of(key_type).is_some() => Kind::FinitePublic,
+        (CKO_PRIVATE_KEY, _) if finite_attributes::scheme_of(key_type).is_some() => Kind::FinitePrivate,
         (CKO_PUBLIC_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPublic,
         (CKO_PRIVATE_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPrivate,
         (CKO_PUBLIC_KEY, _) => Kind::CurvePublic(form_of(key_type)?),
@@ -158,12 +163,12 @@ fn private_and_public(curve: Curve, value: &[u8]) -> Result<(SecretBytes, Vec<u8
             (key.scalar()?, key.public()?)
         }
         Form::Edwards => {
-            let key = ed25519::PrivateKey::new(value)?;
-            (key.seed(), key.public().to_vec())
+            let key = eddsa::PrivateKey::new(curve, value)?;
+            (key.seed(), key.public())
         }
         Form::Montgomery => {
-            let key = x25519::PrivateKey::new(value)?;
-            (key.scalar(), key.public().to_vec())
+            let key = xdh::PrivateKey::new(curve, value)?;
+            (key.scalar(), key.public())
         }
     })
 }
@@ -174,6 +179,7 @@ fn private_and_public(curve: Curve, value: &[u8]) -> Result<(SecretBytes, Vec<u8
 /// too large), `CKR_CURVE_NOT_SUPPORTED`, `CKR_DOMAIN_PARAMS_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
 pub fn normalise(attributes: &mut Attributes) -> Result<()> {
     match kind(attributes)? {
+        Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::normalise(attributes)?,
         Kind::PqcPublic => pqc_attributes::check_public(attributes)?,
         Kind::PqcPrivate => pqc_attributes::normalise_private(attributes)?,
         Kind::Secret => {}
@@ -211,7 +217,7 @@ fn put_parameters(attributes: &mut Attributes, curve: Curve) -> Result<()> {
     Ok(())
 }
 
-fn without_leading_zeros(number: &[u8]) -> &[u8] {
+pub(super) fn without_leading_zeros(number: &[u8]) -> &[u8] {
     number.iter().position(|&byte| byte != 0).map_or(&[], |start| number.split_at(start).1)
 }
 
@@ -261,6 +267,7 @@ pub fn validate(attributes: &Attributes) -> Result<()> {
 /// attributes do not say it.
 pub fn bits(attributes: &Attributes) -> Option<u64> {
     match kind(attributes).ok()? {
+        Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::bits(attributes),
         Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::bits(attributes),
         Kind::Secret => u64::try_from(attributes.bytes(CKA_VALUE)?.len()).ok()?.checked_mul(8),
         Kind::RsaPublic | Kind::RsaPrivate => {
@@ -278,6 +285,7 @@ pub fn bits(attributes: &Attributes) -> Option<u64> {
 /// `CKR_KEY_TYPE_INCONSISTENT` for a secret key, and the codes of [`normalise`].
 pub fn public_of(attributes: &Attributes) -> Result<Vec<Attribute>> {
     match kind(attributes)? {
+        Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::public_of(attributes),
         Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_of(attributes),
         Kind::Secret => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
@@ -308,6 +316,7 @@ pub(super) fn curve_public_attributes(curve: Curve, parameters: &[u8], point: &[
 /// `CKA_PUBLIC_KEY_INFO`, the DER of SubjectPublicKeyInfo, of a public or a private key. The codes of [`public_of`].
 pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
     match kind(attributes)? {
+        Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::public_key_info(attributes),
         Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_key_info(attributes),
         Kind::Secret => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
@@ -330,6 +339,7 @@ pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
 /// `CKR_KEY_NOT_WRAPPABLE` for what is no private key of a type known here, and the codes of [`normalise`].
 pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
     match kind(attributes).map_err(|error| error.recode(Code::KeyNotWrappable))? {
+        Kind::FinitePrivate => finite_attributes::to_pkcs8(attributes),
         Kind::PqcPrivate => pqc_attributes::to_pkcs8(attributes),
         Kind::RsaPrivate => {
             let numbers = rsa::PrivateKey::new(rsa_numbers(attributes))?.numbers()?;
@@ -340,7 +350,9 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
             let (value, _) = private_and_public(curve, value)?;
             keyinfo::encode_private(Private::Curve { curve, value: value.expose() })
         }
-        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) | Kind::PqcPublic => Err(Code::KeyNotWrappable)?,
+        Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) | Kind::FinitePublic | Kind::PqcPublic => {
+            Err(Code::KeyNotWrappable)?
+        }
     }
 }
 
@@ -350,7 +362,11 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
 pub fn pkcs8_to_attributes(der: &[u8]) -> Result<Vec<Attribute>> {
     let mut attributes = Attributes::new();
     attributes.put(Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY));
-    match pqc_attributes::from_pkcs8(der)? {
+    let own = match pqc_attributes::from_pkcs8(der)? {
+        None => finite_attributes::from_pkcs8(der)?,
+        own => own,
+    };
+    match own {
         Some(own) => own.into_iter().for_each(|attribute| attributes.put(attribute)),
         None => put_private(&mut attributes, keyinfo::decode_private(der)?)?,
     }
@@ -425,7 +441,7 @@ mod tests {
         let wrong: [(&[u8], Form, Code); 9] = [
             (P256, Form::Edwards, Code::CurveNotSupported),
             (ED25519, Form::Weierstrass, Code::CurveNotSupported),
-            (b"\x06\x05\x2b\x81\x04\x00\x0a", Form::Weierstrass, Code::CurveNotSupported),
+            (b"\x06\x05\x2b\x81\x04\x00\x09", Form::Weierstrass, Code::CurveNotSupported),
             (b"\x13\x03abc", Form::Weierstrass, Code::CurveNotSupported),
             (b"\x30\x03\x02\x01\x01", Form::Weierstrass, Code::DomainParamsInvalid),
             (b"\x05\x00", Form::Weierstrass, Code::DomainParamsInvalid),

@@ -4,8 +4,12 @@
 mod aead;
 pub mod aes;
 pub mod cipher;
+pub mod dh;
 pub mod digest;
+pub mod dsa;
 pub mod ec;
+pub mod ec_wrap;
+mod finite_attributes;
 pub mod generic;
 mod ivs;
 pub mod kdf;

@@ -18,6 +18,10 @@ pub(super) fn of_mechanism(mechanism: CK_MECHANISM_TYPE, key: &SecretKey) -> Res
             let (aes, subkeys) = key.cmac(Cipher::Aes)?;
             Prf::Block(aes, subkeys)
         }
+        CKM_DES3_CMAC => {
+            let (des, subkeys) = key.cmac(Cipher::TripleDes)?;
+            Prf::Block(des, subkeys)
+        }
         CKM_AES_XCBC_MAC => {
             let (aes, subkeys) = key.xcbc()?;
             Prf::Block(aes, subkeys)
@@ -36,6 +40,7 @@ fn hash_of(hmac: CK_MECHANISM_TYPE) -> Result<CK_MECHANISM_TYPE> {
 pub(super) fn key_type_of(mechanism: CK_MECHANISM_TYPE) -> Result<CK_KEY_TYPE> {
     match mechanism {
         CKM_AES_CMAC | CKM_AES_XCBC_MAC => Ok(CKK_AES),
+        CKM_DES3_CMAC => Ok(CKK_DES3),
         _ => {
             hash_of(mechanism)?;
             let row = super::mac::ROWS.iter().find(|row| row.ty == mechanism);

@@ -279,6 +279,9 @@ pub const fn flag_of(what: Use) -> CK_FLAGS {
 const FAMILIES: &[&[Row]] = &[
     super::rsa::ROWS,
     super::ec::ROWS,
+    super::ec_wrap::ROWS,
+    super::dh::ROWS,
+    super::dsa::ROWS,
     super::pqc::ROWS,
     super::aes::ROWS,
     super::cipher::ROWS,

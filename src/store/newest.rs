@@ -11,8 +11,14 @@ use super::slot_file::SlotFile;
 use super::verify::Pass;
 use crate::error::{Code, Error, Result};
 
+/// What is done inside a transaction; the mark is that of the newest state known.
+type Work<'a> = dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()> + 'a;
+
 /// Damaged objects remembered, for the log to name each once.
 const TOLD: usize = 1000;
+
+/// What a transaction does; it is told what this machine remembers of the token.
+type Work<'a> = dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()> + 'a;
 
 impl SlotFile {
     pub(super) fn anchor(&self) -> Option<Anchor<'_>> {
@@ -69,21 +75,12 @@ impl SlotFile {
     }
 
     /// A transaction on a token that is the newest known, and remembered once it is durable.
-    pub(super) fn write(
-        &self,
-        flush: Flush,
-        work: &mut dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn write(&self, flush: Flush, work: &mut Work<'_>) -> Result<()> {
         self.write_as(false, flush, work)
     }
 
     /// The same; `accepting` also an older copy.
-    pub(super) fn write_as(
-        &self,
-        accepting: bool,
-        flush: Flush,
-        work: &mut dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn write_as(&self, accepting: bool, flush: Flush, work: &mut Work<'_>) -> Result<()> {
         let anchor = self.anchor();
         let mut after = None;
         self.store.write(flush, &mut |batch| {

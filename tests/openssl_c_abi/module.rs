@@ -290,6 +290,32 @@ impl Module {
         handle
     }
 
+    /// `CKR_` of `C_DeriveKey`, the handle wherever it is to go.
+    #[allow(dead_code)] // Each test that has this file uses its part.
+    pub fn try_derive(
+        &self,
+        mut mechanism: CK_MECHANISM,
+        base: CK_OBJECT_HANDLE,
+        template: &[Attr],
+        handle: *mut CK_OBJECT_HANDLE,
+    ) -> CK_RV {
+        let mut attributes = attributes(template);
+        let count = attributes.len() as CK_ULONG;
+        // SAFETY: see above; the handle's place is NULL or the caller's own.
+        unsafe { self.api.C_DeriveKey(self.session, &mut mechanism, base, attributes.as_mut_ptr(), count, handle) }
+    }
+
+    #[allow(dead_code)] // As above.
+    pub fn generate(&self, mut mechanism: CK_MECHANISM, template: &[Attr]) -> CK_OBJECT_HANDLE {
+        let (mut attributes, mut handle) = (attributes(template), 0);
+        let count = attributes.len() as CK_ULONG;
+        // SAFETY: see above.
+        ok(unsafe {
+            self.api.C_GenerateKey(self.session, &mut mechanism, attributes.as_mut_ptr(), count, &mut handle)
+        });
+        handle
+    }
+
     pub fn derive(&self, mut mechanism: CK_MECHANISM, base: CK_OBJECT_HANDLE, template: &[Attr]) -> CK_OBJECT_HANDLE {
         let (mut attributes, mut handle) = (attributes(template), 0);
         let count = attributes.len() as CK_ULONG;
@@ -306,7 +332,7 @@ fn ok(rv: CK_RV) {
     assert_eq!(rv, CKR_OK, "CKR {rv:#x}");
 }
 
-fn attributes(template: &[Attr]) -> Vec<CK_ATTRIBUTE> {
+pub fn attributes(template: &[Attr]) -> Vec<CK_ATTRIBUTE> {
     let attribute = |(ty, value): &Attr| CK_ATTRIBUTE {
         type_: *ty,
         pValue: value.as_ptr().cast_mut().cast(),

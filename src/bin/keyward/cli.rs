@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compat, completion, mechanisms, object, pin, token};
+use crate::commands::{compat, completion, manual, mechanisms, object, pin, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -64,6 +64,8 @@ pub enum Command {
     Doctor,
     /// Print a completion script for a shell
     Completion(completion::Arguments),
+    /// Write the manual pages into a directory
+    Manual(manual::Arguments),
 }
 
 #[derive(Subcommand, Debug)]

@@ -23,6 +23,7 @@ mod commands;
 mod context;
 mod failure;
 mod names;
+mod pem;
 mod pins;
 mod report;
 mod session;

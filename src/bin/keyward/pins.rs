@@ -56,6 +56,14 @@ macro_rules! sources {
 
 sources!(UserPin, "the user PIN", pin_file, pin_fd, pin_env, "user-pin");
 sources!(SoPin, "the SO PIN", so_pin_file, so_pin_fd, so_pin_env, "so-pin");
+sources!(
+    SourcePin,
+    "the PIN of the token to import from",
+    source_pin_file,
+    source_pin_fd,
+    source_pin_env,
+    "source-pin"
+);
 sources!(NewPin, "the new PIN", new_pin_file, new_pin_fd, new_pin_env, "new-pin");
 
 /// Reads the PINs of one command. Two PINs from one file or descriptor are its first and its second line.

@@ -10,7 +10,18 @@ use crate::error::{Code, Result};
 use crate::token::{Attribute, Value};
 
 pub const ROWS: &[Row] = &[Row {
-    keys: &[CKK_RSA, CKK_DSA, CKK_DH, CKK_X9_42_DH, CKK_EC, CKK_EC_EDWARDS, CKK_EC_MONTGOMERY],
+    keys: &[
+        CKK_RSA,
+        CKK_DSA,
+        CKK_DH,
+        CKK_X9_42_DH,
+        CKK_EC,
+        CKK_EC_EDWARDS,
+        CKK_EC_MONTGOMERY,
+        CKK_ML_KEM,
+        CKK_ML_DSA,
+        CKK_SLH_DSA,
+    ],
     size: (0, 0),
     does: Does { derive_all: Some(derive), base: Base::PrivateKey, plan, ..NOTHING },
     ..derivation(CKM_PUB_KEY_FROM_PRIV_KEY, "CKM_PUB_KEY_FROM_PRIV_KEY", ParamKind::None)

@@ -65,9 +65,14 @@ const fn mac(ty: CK_MECHANISM_TYPE, name: &'static str) -> Row {
 const OF_MASTER: [CK_MECHANISM_TYPE; 6] =
     [CKM_TLS12_KEY_AND_MAC_DERIVE, CKM_TLS12_KEY_SAFE_DERIVE, CKM_TLS_KDF, CKM_TLS_MAC, CKM_TLS12_KDF, CKM_TLS12_MAC];
 
-/// The PRF that a parameter names: a hash, or `CKM_TLS_PRF`. `CKR_MECHANISM_PARAM_INVALID`.
-fn of_prf(mechanism: CK_MECHANISM_TYPE) -> Result<TlsPrf> {
+/// The PRF of TLS 1.2 over a hash. `CKR_MECHANISM_PARAM_INVALID`.
+fn of_prf_hash(mechanism: CK_MECHANISM_TYPE) -> Result<TlsPrf> {
     of_hash(mechanism).map(TlsPrf::Hash)
+}
+
+/// The same, or with `CKM_TLS_PRF` that of TLS 1.0 and 1.1.
+fn of_prf(mechanism: CK_MECHANISM_TYPE) -> Result<TlsPrf> {
+    if mechanism == CKM_TLS_PRF { Ok(TlsPrf::Md5AndSha1) } else { of_prf_hash(mechanism) }
 }
 
 /// The base key's value; `CKR_KEY_SIZE_RANGE` where the row wants one of [`SECRET_LEN`] bytes.
@@ -115,7 +120,7 @@ fn derive_master(from: &Derivation<'_>) -> Result<Made> {
     }
     let before = secret(from)?;
     let mut master = SecretBytes::zeroed(SECRET_LEN);
-    let prf = of_prf(*hash)?;
+    let prf = of_prf_hash(*hash)?;
     match seed {
         TlsSeed::Randoms(randoms) => {
             check_randoms(randoms)?;
@@ -205,7 +210,7 @@ fn derive_key_block(from: &Derivation<'_>) -> Result<Made> {
     check_randoms(&params.randoms)?;
     let TlsRandoms { client, server } = &params.randoms;
     let mut block = SecretBytes::zeroed(2 * (parts.mac + parts.key + parts.iv));
-    of_prf(params.hash)?.fill(secret(from)?, b"key expansion", &[server, client], block.expose_mut());
+    of_prf_hash(params.hash)?.fill(secret(from)?, b"key expansion", &[server, client], block.expose_mut());
     let mut rest = block.expose().as_slice();
     let mut next = |len: usize| {
         let (part, later) = rest.split_at_checked(len).ok_or(Code::GeneralError)?;

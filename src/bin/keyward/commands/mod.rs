@@ -4,6 +4,7 @@ pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod manual;
 pub mod mechanisms;
 pub mod object;
 pub mod pin;
@@ -24,6 +25,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),
         Some(Command::Completion(arguments)) => Ok(completion::run(&arguments)),
+        Some(Command::Manual(arguments)) => manual::run(&arguments),
         None => compat::run(context, cli.compat),
     }
 }

@@ -1,5 +1,8 @@
 //! `keyward object`: list, show and delete the objects of a token.
 
+mod softhsm;
+mod transfer;
+
 use clap::{Args, Subcommand};
 use cryptoki_sys::*;
 use keyward::object::Attributes;
@@ -22,6 +25,12 @@ pub enum Command {
     Show(Chosen),
     /// Delete objects
     Delete(Delete),
+    /// Import private keys and certificates from PEM and DER files
+    Import(transfer::Import),
+    /// Import all objects of a SoftHSM token directory
+    ImportSofthsm(softhsm::Import),
+    /// Export certificates and public keys
+    Export(transfer::Export),
 }
 
 /// Which objects: all conditions given must hold.
@@ -93,6 +102,9 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::List(arguments) => list(context, arguments),
         Command::Show(arguments) => show(context, arguments),
         Command::Delete(arguments) => delete(context, arguments),
+        Command::Import(arguments) => transfer::import(context, arguments),
+        Command::ImportSofthsm(arguments) => softhsm::import(context, arguments),
+        Command::Export(arguments) => transfer::export(context, arguments),
     }
 }
 
