@@ -491,6 +491,14 @@ impl EcKey {
         write_be(scalar.as_ptr(), out)
     }
 
+    /// The point of a public key; refused where there is none.
+    pub fn public_point(&self) -> Result<Point> {
+        // SAFETY: a live key; what the getter gives lives as long, is checked for NULL and only read here.
+        let point = made(unsafe { ffi::EC_KEY_get0_public_key(self.0.as_ptr()) }.cast_mut())?;
+        // SAFETY: a live point, the static group that it is of; the result is checked for NULL.
+        Ok(Point(made(unsafe { ffi::EC_POINT_dup(point.as_ptr(), self.1.0) })?, self.1))
+    }
+
     /// The public point of a private key.
     pub fn multiplied_base(&self) -> Result<Point> {
         let point = Point::new(self.1)?;
