@@ -64,11 +64,9 @@ impl PublicKey {
         self.curve
     }
 
-    /// Agrees with a key pair made for this one time: its public key, uncompressed, and the shared secret as of
-    /// [`PrivateKey::agree`].
-    pub fn agree_once(&self) -> Result<(Vec<u8>, SecretBytes)> {
-        let once = PrivateKey::generate(self.curve)?;
-        Ok((once.public()?, once.agree(&encode(self.curve, &self.key.public_point()?)?)?))
+    /// Its point, uncompressed.
+    pub fn point(&self) -> Result<Vec<u8>> {
+        encode(self.curve, &self.key.public_point()?)
     }
 
     /// Length in bytes of the signatures made with this key's private half.

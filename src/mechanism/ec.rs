@@ -243,7 +243,6 @@ impl SchemeOf {
 }
 
 /// The message of a multi-part operation.
-#[allow(clippy::large_enum_variant)] // The large one is the usual one.
 enum Message {
     /// Kept: these schemes read it twice.
     Whole(Zeroizing<Vec<u8>>),
@@ -374,12 +373,15 @@ fn encapsulate(params: &Params, key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
 /// A public key made for this one time, and what it shares with `key`.
 pub(super) fn ephemeral(key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
     match key {
-        Key::EcPublic(key) => key.agree_once(),
-        Key::MontgomeryPublic(curve, peer) => {
-            let once = xdh::PrivateKey::generate(*curve)?;
-            Ok((once.public(), once.agree(peer)?))
+        Key::EcPublic(key) => {
+            let once = ec::PrivateKey::generate(key.curve())?;
+            Ok((once.public()?, once.agree(&key.point()?)?))
         }
-        _ => Err(Code::KeyTypeInconsistent)?,
+        Key::MontgomeryPublic(curve, point) => {
+            let once = xdh::PrivateKey::generate(*curve)?;
+            Ok((once.public(), once.agree(point)?))
+        }
+        _ => Err(Code::KeyTypeInconsistent.into()),
     }
 }
 

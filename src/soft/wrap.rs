@@ -36,7 +36,7 @@ impl Wrapping {
 impl Soft {
     pub(super) fn wrap_key(&self, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
         let work = self.wrapping(mechanism, wrapping, key)?;
-        let mut operation = work.begin(Use::Encrypt, &mechanism.params.for_wrapping(work.plain.len()))?;
+        let mut operation = work.begin(Use::Encrypt, &mechanism.params)?;
         let size = operation.size(Step::Whole, work.plain.len()).map_err(wrapping_code)?;
         let mut out = vec![0; size.bound()];
         let len = operation.whole(work.plain.expose(), &mut out).map_err(wrapping_code)?;
@@ -55,8 +55,7 @@ impl Soft {
             Params::Message { .. } => Use::MessageEncrypt,
             _ => Use::Encrypt,
         };
-        let params = mechanism.params.for_wrapping(work.plain.len());
-        match work.begin(what, &params)?.size(Step::Whole, work.plain.len()).map_err(wrapping_code)? {
+        match work.begin(what, &mechanism.params)?.size(Step::Whole, work.plain.len()).map_err(wrapping_code)? {
             crate::token::Size::Exactly(len) => Ok(Some(len)),
             crate::token::Size::AtMost(_) => Ok(None),
         }
