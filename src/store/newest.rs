@@ -11,9 +11,6 @@ use super::slot_file::SlotFile;
 use super::verify::Pass;
 use crate::error::{Code, Error, Result};
 
-/// What is done inside a transaction; the mark is that of the newest state known.
-type Work<'a> = dyn FnMut(&dyn Batch, Option<&Mark>) -> Result<()> + 'a;
-
 /// Damaged objects remembered, for the log to name each once.
 const TOLD: usize = 1000;
 
