@@ -11,13 +11,13 @@ pub use super::ed25519::{MAX_CONTEXT_LEN, Scheme};
 #[allow(clippy::large_enum_variant)]
 pub enum PublicKey {
     Ed25519(ed25519::PublicKey),
-    Ed448(ed448::PublicKey),
+    Ed448(Box<ed448::PublicKey>),
 }
 
 #[allow(clippy::large_enum_variant)]
 pub enum PrivateKey {
     Ed25519(ed25519::PrivateKey),
-    Ed448(ed448::PrivateKey),
+    Ed448(Box<ed448::PrivateKey>),
 }
 
 impl PublicKey {
@@ -25,7 +25,7 @@ impl PublicKey {
     pub fn new(curve: Curve, encoded: &[u8]) -> Result<PublicKey> {
         match curve {
             Curve::Ed25519 => ed25519::PublicKey::new(encoded).map(PublicKey::Ed25519),
-            Curve::Ed448 => ed448::PublicKey::new(encoded).map(PublicKey::Ed448),
+            Curve::Ed448 => Ok(PublicKey::Ed448(Box::new(ed448::PublicKey::new(encoded)?))),
             _ => Err(Code::CurveNotSupported.into()),
         }
     }
@@ -52,7 +52,7 @@ impl PrivateKey {
     pub fn new(curve: Curve, seed: &[u8]) -> Result<PrivateKey> {
         match curve {
             Curve::Ed25519 => ed25519::PrivateKey::new(seed).map(PrivateKey::Ed25519),
-            Curve::Ed448 => ed448::PrivateKey::new(seed).map(PrivateKey::Ed448),
+            Curve::Ed448 => Ok(PrivateKey::Ed448(Box::new(ed448::PrivateKey::new(seed)?))),
             _ => Err(Code::CurveNotSupported.into()),
         }
     }
@@ -60,7 +60,7 @@ impl PrivateKey {
     pub fn generate(curve: Curve) -> Result<PrivateKey> {
         match curve {
             Curve::Ed25519 => ed25519::PrivateKey::generate().map(PrivateKey::Ed25519),
-            Curve::Ed448 => ed448::PrivateKey::generate().map(PrivateKey::Ed448),
+            Curve::Ed448 => Ok(PrivateKey::Ed448(Box::new(ed448::PrivateKey::generate()?))),
             _ => Err(Code::CurveNotSupported.into()),
         }
     }

@@ -7,7 +7,8 @@ use pkcs8::der::{Decode, Tag, Tagged};
 
 use super::ec::{Order, expand, truncated};
 use super::finite_attributes::{group, parameters};
-use super::table::{Derivation, Derive, Does, NOTHING, Offer, Pair, ParamKind, Row};
+use super::key::Key;
+use super::table::{Derivation, Derive, Does, Kem, NOTHING, Offer, Pair, ParamKind, Row, Shared};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::crypto::finite::{MAX_BITS, MIN_BITS, generate_dh_parameters};
 use crate::error::{Code, Result};
@@ -28,7 +29,7 @@ pub const ROWS: &[Row] = &[
         does: Does { generate: Some(generate_parameters), generates: CKO_DOMAIN_PARAMETERS, ..NOTHING },
         ..row(CKM_DH_PKCS_PARAMETER_GEN, "CKM_DH_PKCS_PARAMETER_GEN", &[CKK_DH])
     },
-    derives(CKM_DH_PKCS_DERIVE, "CKM_DH_PKCS_DERIVE", &[CKK_DH], ParamKind::Integer, derive),
+    derives(CKM_DH_PKCS_DERIVE, "CKM_DH_PKCS_DERIVE", &[CKK_DH], ParamKind::Integer, derive, shared_by_kem),
     Row {
         flags: CKF_GENERATE_KEY_PAIR,
         offer: Offer::Legacy,
@@ -38,7 +39,14 @@ pub const ROWS: &[Row] = &[
     Row {
         offer: Offer::Legacy,
         // CK_X9_42_DH1_DERIVE_PARAMS has the layout of CK_ECDH1_DERIVE_PARAMS.
-        ..derives(CKM_X9_42_DH_DERIVE, "CKM_X9_42_DH_DERIVE", &[CKK_X9_42_DH], ParamKind::Ecdh, derive_x9_42)
+        ..derives(
+            CKM_X9_42_DH_DERIVE,
+            "CKM_X9_42_DH_DERIVE",
+            &[CKK_X9_42_DH],
+            ParamKind::Ecdh,
+            derive_x9_42,
+            shared_by_x9_42_kem,
+        )
     },
 ];
 
@@ -65,8 +73,10 @@ const fn derives(
     keys: &'static [CK_KEY_TYPE],
     params: ParamKind,
     derive: Derive,
+    shared: Shared,
 ) -> Row {
-    Row { flags: CKF_DERIVE, params, does: Does { derive: Some(derive), ..NOTHING }, ..row(ty, name, keys) }
+    let does = Does { derive: Some(derive), kem: Some(KEM), shared, ..NOTHING };
+    Row { flags: CKF_DERIVE | CKF_ENCAPSULATE | CKF_DECAPSULATE, params, does, ..row(ty, name, keys) }
 }
 
 /// A template's number of bits; `CKR_ATTRIBUTE_VALUE_INVALID`.
@@ -96,33 +106,66 @@ fn generate_parameters(_: &'static Row, _: &Params, template: &Attributes) -> Re
 }
 
 /// The shared secret, as long as the prime; `CKR_PUBLIC_KEY_INVALID` where the other party's value is not one of the group.
-fn agree(from: &Derivation<'_>, public: &[u8]) -> Result<SecretBytes> {
-    from.base.dh_private()?.agree(public).map_err(|error| match error.code() {
+fn agree(base: &Key, public: &[u8]) -> Result<SecretBytes> {
+    base.dh_private()?.agree(public).map_err(|error| match error.code() {
         Code::AttributeValueInvalid => error.recode(Code::PublicKeyInvalid),
         _ => error,
     })
 }
 
-fn derive(from: &Derivation<'_>) -> Result<SecretBytes> {
-    let Params::Data(public) = from.params else { return Err(Code::MechanismParamInvalid.into()) };
-    truncated(agree(from, public)?, from.length)
+/// As a KEM the public value of an ephemeral pair is the ciphertext, as long as the prime.
+const KEM: Kem = Kem { ciphertext_len, encapsulate, decapsulate };
+
+fn ciphertext_len(key: &Key) -> Result<usize> {
+    Ok(key.dh_public()?.value_len())
 }
 
-/// `CKR_MECHANISM_PARAM_INVALID` for an unknown function, or one without the other information that it needs.
+/// `CKR_MECHANISM_PARAM_INVALID` where the parameters bring a public value: the function's own argument is that.
+fn without_public(params: &Params) -> Result<()> {
+    match params {
+        Params::Data(public) | Params::Ecdh { public, .. } if public.is_empty() => Ok(()),
+        _ => Err(Code::MechanismParamInvalid.into()),
+    }
+}
+
+fn encapsulate(params: &Params, key: &Key) -> Result<(Vec<u8>, SecretBytes)> {
+    without_public(params)?;
+    key.dh_public()?.encapsulate()
+}
+
+fn decapsulate(params: &Params, key: &Key, ciphertext: &[u8]) -> Result<SecretBytes> {
+    without_public(params)?;
+    agree(key, ciphertext)
+}
+
+fn shared_by_kem(_: &Params, secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+    truncated(secret, length)
+}
+
+fn shared_by_x9_42_kem(params: &Params, secret: SecretBytes, length: Option<usize>) -> Result<SecretBytes> {
+    let Params::Ecdh { kdf, shared, .. } = params else { return Err(Code::MechanismParamInvalid.into()) };
+    finished(secret, *kdf, shared, length)
+}
+
+fn derive(from: &Derivation<'_>) -> Result<SecretBytes> {
+    let Params::Data(public) = from.params else { return Err(Code::MechanismParamInvalid.into()) };
+    truncated(agree(from.base, public)?, from.length)
+}
+
 fn derive_x9_42(from: &Derivation<'_>) -> Result<SecretBytes> {
     let Params::Ecdh { kdf, shared, public } = from.params else { return Err(Code::MechanismParamInvalid.into()) };
-    let counter = match *kdf {
-        CKD_NULL if shared.is_empty() => None,
-        CKD_SHA1_KDF_CONCATENATE => None,
-        CKD_SHA1_KDF_ASN1 => Some(counter_of(shared)?),
-        _ => return Err(Code::MechanismParamInvalid.into()),
-    };
-    let secret = agree(from, public)?;
-    let length = from.length.unwrap_or(secret.len());
-    match counter {
-        Some(counter) => expand_asn1(secret.expose(), shared, counter, length),
-        None if *kdf == CKD_NULL => truncated(secret, from.length),
-        None => expand(Digest::Sha1, Order::SecretFirst, secret.expose(), shared, length),
+    finished(agree(from.base, public)?, *kdf, shared, from.length)
+}
+
+/// What the parameters make of an agreed secret. `CKR_MECHANISM_PARAM_INVALID` for an unknown function, or one without
+/// the other information that it needs.
+fn finished(secret: SecretBytes, kdf: CK_EC_KDF_TYPE, shared: &[u8], length: Option<usize>) -> Result<SecretBytes> {
+    let wanted = length.unwrap_or(secret.len());
+    match kdf {
+        CKD_NULL if shared.is_empty() => truncated(secret, length),
+        CKD_SHA1_KDF_CONCATENATE => expand(Digest::Sha1, Order::SecretFirst, secret.expose(), shared, wanted),
+        CKD_SHA1_KDF_ASN1 => expand_asn1(secret.expose(), shared, counter_of(shared)?, wanted),
+        _ => Err(Code::MechanismParamInvalid.into()),
     }
 }
 

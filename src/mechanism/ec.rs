@@ -247,7 +247,7 @@ impl SchemeOf {
 enum Message {
     /// Kept: these schemes read it twice.
     Whole(Zeroizing<Vec<u8>>),
-    Hashed(Hasher),
+    Hashed(Box<Hasher>),
 }
 
 impl Message {
@@ -264,7 +264,7 @@ impl Message {
                 hasher.reset();
                 Message::Hashed(hasher)
             }
-            _ if hashed => Message::Hashed(Hasher::new(Digest::Sha512)),
+            _ if hashed => Message::Hashed(Box::new(Hasher::new(Digest::Sha512))),
             _ => Message::Whole(Zeroizing::default()),
         }
     }

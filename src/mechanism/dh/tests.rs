@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::crypto::finite::{Group, Numbers};
-use crate::mechanism::key::{self, Key};
+use crate::mechanism::key;
 use crate::mechanism::table::row as row_of;
 
 // A group of NIST's ACVP samples for DSA: 1024 bits, with a subgroup of 160.
@@ -158,5 +158,25 @@ fn keys_come_back_from_their_wrapped_form() {
         let mut other = private.clone();
         other.put(Attribute::bytes(CKA_VALUE, &[0]));
         assert_eq!(key::validate(&other).unwrap_err().code(), Code::AttributeValueInvalid);
+    }
+}
+
+#[test]
+fn what_is_encapsulated_is_decapsulated() {
+    for (pairs, ty, params) in [
+        (CKM_DH_PKCS_KEY_PAIR_GEN, CKM_DH_PKCS_DERIVE, Params::Data(Default::default())),
+        (CKM_X9_42_DH_KEY_PAIR_GEN, CKM_X9_42_DH_DERIVE, x9_42(CKD_NULL, &[], &[])),
+    ] {
+        let (public, private) = pair(pairs, vec![]).unwrap();
+        let (public, private) = (Key::prepare(&public).unwrap(), Key::prepare(&private).unwrap());
+        let does = &row_of(ty).unwrap().does;
+        let kem = does.kem.as_ref().unwrap();
+        let (ciphertext, secret) = (kem.encapsulate)(&params, &public).unwrap();
+        assert_eq!(ciphertext.len(), (kem.ciphertext_len)(&public).unwrap());
+        let again = (kem.decapsulate)(&params, &private, &ciphertext).unwrap();
+        assert!(again == secret);
+        let key = (does.shared)(&params, secret, Some(16)).unwrap();
+        assert_eq!(key.expose()[..], again.expose()[112..]);
+        assert_eq!((kem.decapsulate)(&params, &private, &[1]).unwrap_err().code(), Code::PublicKeyInvalid);
     }
 }
