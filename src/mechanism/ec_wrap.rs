@@ -155,7 +155,7 @@ impl Operation for Wrap {
 mod tests {
     use super::super::table::row;
     use super::*;
-    use crate::crypto::{ec, xdh};
+    use crate::crypto::ec;
 
     fn run(ty: CK_MECHANISM_TYPE, what: Use, params: &Params, key: &Arc<Key>, input: &[u8]) -> Result<Vec<u8>, Code> {
         let row = row(ty).unwrap();

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 use cryptoki_sys::*;
 
 use crate::harness::*;
-use crate::{c, ok};
+use crate::ok;
 
 struct Counting;
 
