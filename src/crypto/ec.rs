@@ -52,14 +52,12 @@ pub fn uncompressed(curve: Curve, encoded: &[u8]) -> Result<Vec<u8>> {
 pub struct PublicKey {
     curve: Curve,
     key: EcKey,
-    /// As it was given, for agreements with it.
-    encoded: Vec<u8>,
 }
 
 impl PublicKey {
     /// `encoded` is uncompressed or compressed; `CKR_ATTRIBUTE_VALUE_INVALID` where it is no point of the curve.
     pub fn new(curve: Curve, encoded: &[u8]) -> Result<PublicKey> {
-        Ok(PublicKey { curve, key: EcKey::public(&decode(curve, encoded)?)?, encoded: encoded.to_vec() })
+        Ok(PublicKey { curve, key: EcKey::public(&decode(curve, encoded)?)? })
     }
 
     pub fn curve(&self) -> Curve {
