@@ -72,7 +72,9 @@ fn digest(name: &str) -> Digest {
 fn dsa_signatures_of_acvp() {
     let Some(set) = load("DSA-SigVer-1.0") else { return };
     let mut ran = (0, 0);
-    for group in set["testGroups"].as_array().unwrap() {
+    // The groups of randomized hashing (SP 800-106) sign another message than they show.
+    let plain = |group: &&serde_json::Value| group["conformance"] != "SP800-106";
+    for group in set["testGroups"].as_array().unwrap().iter().filter(plain) {
         let [p, q, g] = ["p", "q", "g"].map(|name| bytes(group, name));
         let numbers = Numbers { p: &p, q: Some(&q), g: &g };
         Group::new(numbers).unwrap();

@@ -49,6 +49,10 @@ impl PublicKey {
     pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<()> {
         let signature: &[u8; SIGNATURE_LEN] = signature.try_into().map_err(|_| Code::SignatureLenRange)?;
         let (context, prehash) = parts(scheme, message)?;
+        // Of the last byte of R only the top bit is used (RFC 8032, 5.2.2); the library ignores the others.
+        if signature.get(KEY_LEN - 1).is_none_or(|last| last & 0x7f != 0) {
+            Err(Code::SignatureInvalid)?;
+        }
         let signature = Signature::from_bytes(signature);
         let verified = match prehash {
             Some(prehash) => self.0.verify_prehashed(&signature, Some(context), Hashed(prehash.expose())),

@@ -286,7 +286,6 @@ const FAMILIES: &[&[Row]] = &[
     super::aes::ROWS,
     super::cipher::ROWS,
     super::salsa::ROWS,
-    super::null::ROWS,
     super::digest::ROWS,
     super::mac::ROWS,
     super::kdf::ROWS,
@@ -297,6 +296,8 @@ const FAMILIES: &[&[Row]] = &[
     super::kdf::ike::ROWS,
     super::kdf::public_key::ROWS,
     super::generic::ROWS,
+    // Last: clients that take the first mechanism for a use must not meet the one that does nothing.
+    super::null::ROWS,
 ];
 
 /// Every row, legacy ones too.

@@ -29,7 +29,7 @@ struct Wrapping {
 
 impl Wrapping {
     fn begin(&self, what: Use, params: &Params) -> Result<Box<dyn Operation>> {
-        begin(self.row, what, params, Some(&self.key)).map_err(wrapping_code)
+        begin(self.row, what, &params.for_wrapping(self.plain.len()), Some(&self.key)).map_err(wrapping_code)
     }
 }
 
