@@ -221,12 +221,18 @@ fn object_handle(t: &mut T<'_>, f: F) -> Outcome {
     frame.template = Box::leak(Box::new(template.raw()));
     let words = frame.words(f, s.h as usize, 0);
     let allowed: &[CK_RV] = match f {
-        F::C_WrapKey | F::C_WrapKeyAuthenticated => {
-            &[CKR_WRAPPING_KEY_HANDLE_INVALID, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID]
-        }
-        F::C_UnwrapKey | F::C_UnwrapKeyAuthenticated => {
+        F::C_WrapKey => &[CKR_WRAPPING_KEY_HANDLE_INVALID, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID],
+        F::C_UnwrapKey | F::C_DecapsulateKey => {
             &[CKR_UNWRAPPING_KEY_HANDLE_INVALID, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID]
         }
+        // The parameter at hand is not that of a message: either fault may be told first.
+        F::C_WrapKeyAuthenticated | F::C_UnwrapKeyAuthenticated => &[
+            CKR_WRAPPING_KEY_HANDLE_INVALID,
+            CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+            CKR_KEY_HANDLE_INVALID,
+            CKR_OBJECT_HANDLE_INVALID,
+            CKR_MECHANISM_PARAM_INVALID,
+        ],
         _ if f.has(Arg::Object) => &[CKR_OBJECT_HANDLE_INVALID],
         _ => &[CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID],
     };
