@@ -171,6 +171,8 @@ type SignMu =
 
 macro_rules! sign_mu {
     ($($name:ident = $symbol:literal;)*) => {
+        // SAFETY: the prototypes are those of the header named at `SignMu`, in the version that Cargo.lock holds; no
+        // compiler compares them, so they are to be read again with each new version.
         unsafe extern "C" {
             $(#[link_name = concat!(env!("AWS_LC_PREFIX"), $symbol)]
             fn $name(
