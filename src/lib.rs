@@ -25,6 +25,7 @@ pub mod soft;
 pub mod mechanism;
 pub mod object;
 pub mod token;
+pub mod lifecycle;
 pub mod store;
 pub mod audit_log;
 pub mod crypto;

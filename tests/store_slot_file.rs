@@ -4,6 +4,7 @@ mod store_common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keyward::error::Code;
 use keyward::secret::SecretBytes;
@@ -61,7 +62,7 @@ fn objects_are_found_read_changed_and_removed() {
     assert_eq!(find(&file, &keys, &[]), [1, 2, 3]);
     assert_eq!(find(&file, &keys, &[(LABEL, b"a")]), [1, 2]);
     assert_eq!(find(&file, &keys, &[(LABEL, b"a"), (ID, b"2")]), [2]);
-    assert_eq!(find(&file, &keys, &[(ID, b"a")]), [], "the attribute's type belongs to the value");
+    assert_eq!(find(&file, &keys, &[(ID, b"a")]), [0u64; 0], "the attribute's type belongs to the value");
     assert_eq!(file.find(&keys, &[], 1, 1).unwrap(), [Entry { id: 2, private: false }]);
     assert_eq!(file.find(&keys, &[(LABEL, b"a")], 1, 9).unwrap(), [Entry { id: 2, private: false }]);
 
@@ -88,7 +89,7 @@ fn objects_are_found_read_changed_and_removed() {
     assert_eq!(file.secret(&keys, &record).unwrap().unwrap().expose(), b"a");
     assert_eq!(code(file.commit(&keys, vec![update(SecretChange::Keep, true, "late", 1)])), Code::FunctionFailed);
     assert_eq!(find(&file, &keys, &[(LABEL, b"a")]), [2]);
-    assert_eq!(find(&file, &keys, &[(ID, b"1")]), []);
+    assert_eq!(find(&file, &keys, &[(ID, b"1")]), [0u64; 0]);
     assert_eq!(find(&file, &keys, &[(LABEL, b"c")]), [1]);
     // To the public half and back, with the secret.
     file.commit(&keys, vec![update(SecretChange::Keep, false, "open", 2)]).unwrap();
@@ -106,7 +107,7 @@ fn objects_are_found_read_changed_and_removed() {
 
     file.commit(&keys, vec![Change::Delete { id: 1 }, Change::Delete { id: 3 }]).unwrap();
     assert_eq!(find(&file, &keys, &[]), [2]);
-    assert_eq!(find(&file, &keys, &[(LABEL, b"c")]), []);
+    assert_eq!(find(&file, &keys, &[(LABEL, b"c")]), [0u64; 0]);
     assert_eq!(file.commit(&keys, vec![insert(true, "n", "n")]).unwrap(), [4], "ids are not reused");
     assert_eq!(file.count().unwrap(), 2);
     assert!(file.verify(&keys).unwrap().is_clean());
@@ -166,7 +167,7 @@ fn wrong_pins_are_counted_and_lock() {
     let so = file.unlock(Role::SecurityOfficer, b"other-so").unwrap();
     assert!(!so.reads_private());
     assert!(file.read(&so, 1).unwrap().is_none(), "the security officer reads no private object");
-    assert_eq!(find(&file, &so, &[]), []);
+    assert_eq!(find(&file, &so, &[]), [0u64; 0]);
 }
 
 #[test]
@@ -179,6 +180,31 @@ fn good_logins_at_once_do_not_lock_each_other_out() {
         all.into_iter().for_each(|t| t.join().unwrap().unwrap());
     });
     assert_eq!(file.header().unwrap().user.failures, 0);
+}
+
+/// More good logins without end than there are tries: those that must wait for all others have their turn too.
+#[test]
+fn a_stream_of_good_logins_starves_nobody() {
+    let place = Place::new();
+    let (file, _) = place.ready();
+    let end = Instant::now() + Duration::from_secs(4);
+    let log_in_again_and_again = || {
+        let (mut count, mut longest) = (0u32, Duration::ZERO);
+        while Instant::now() < end {
+            let began = Instant::now();
+            file.unlock(Role::User, PIN).unwrap();
+            longest = longest.max(began.elapsed());
+            count += 1;
+        }
+        (count, longest)
+    };
+    let done: Vec<(u32, Duration)> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3 * RULES.max_failures).map(|_| scope.spawn(log_in_again_and_again)).collect();
+        all.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    println!("logins and the longest wait: {done:?}");
+    let (least, most) = (done.iter().map(|d| d.0).min().unwrap(), done.iter().map(|d| d.0).max().unwrap());
+    assert!(least >= 1 && least * 4 >= most, "{done:?}");
 }
 
 #[test]

@@ -10,8 +10,10 @@ use cryptoki_sys::*;
 use quick_cache::sync::Cache;
 use smallvec::SmallVec;
 
+use super::delegate::pass_on;
 use crate::audit_log::{Class, Event, KeyName, Log};
 use crate::error::{Error, Result};
+use crate::lifecycle;
 use crate::mechanism::table;
 use crate::token::*;
 
@@ -78,19 +80,20 @@ impl Audited {
         {
             return Some(known);
         }
-        let types = [CKA_UNIQUE_ID, CKA_LABEL, CKA_CLASS, CKA_TOKEN];
+        let types = [CKA_UNIQUE_ID, CKA_LABEL, CKA_CLASS, CKA_TOKEN, CKA_KEYWARD_VERSION];
         let answers = self.inner.get(caller, object, &types).ok()?;
         let bytes = |at: usize| match answers.get(at) {
             Some(Answer::Value(Value::Bytes(bytes))) => bytes.as_slice(),
             _ => &[],
         };
-        let class = bytes(2).try_into().map(CK_OBJECT_CLASS::from_ne_bytes).unwrap_or(CK_UNAVAILABLE_INFORMATION);
+        let number = |at: usize| bytes(at).try_into().map(CK_ULONG::from_ne_bytes).ok();
+        let class = number(2);
         let text = |at| String::from_utf8_lossy(bytes(at));
         let named = Arc::new(Named {
-            name: self.log.key_name(&text(0), &text(1), None),
+            name: self.log.key_name(&text(0), &text(1), number(4)),
             state,
-            public: class == CKO_PUBLIC_KEY,
-            secret: matches!(class, CKO_PRIVATE_KEY | CKO_SECRET_KEY),
+            public: class == Some(CKO_PUBLIC_KEY),
+            secret: matches!(class, Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)),
             on_token: bytes(3) == [CK_TRUE],
         });
         self.names.insert(object, Arc::clone(&named));
@@ -178,6 +181,44 @@ impl Audited {
     }
 }
 
+impl Audited {
+    /// What an administrator makes of a key's life, with the reason that was given.
+    fn governing<T>(
+        &self,
+        caller: Caller,
+        operation: &str,
+        key: ObjectId,
+        by: &Authority,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let named = self.named(caller, key, None);
+        self.log.ready(Class::Admin)?;
+        let done = work();
+        let (result, refused) = match &done {
+            Ok(_) => ("CKR_OK", ""),
+            Err(error) => (error.code().name(), reason(error)),
+        };
+        let key = named.as_ref().map(|key| &key.name);
+        let rule = if refused.is_empty() { &by.reason } else { refused };
+        let event = Event { key, result, rule, ..self.event(Class::Admin, operation) };
+        self.log.record(&event).and(done)
+    }
+}
+
+const fn life_name(event: lifecycle::Event) -> &'static str {
+    match event {
+        lifecycle::Event::Activate => "activate",
+        lifecycle::Event::Suspend => "suspend",
+        lifecycle::Event::Resume => "resume",
+        lifecycle::Event::Deactivate => "deactivate",
+        lifecycle::Event::Compromise => "revoke",
+        lifecycle::Event::Destroy => "destroy",
+        lifecycle::Event::Recover => "recover",
+        lifecycle::Event::Purge => "purge",
+        lifecycle::Event::Schedule => "schedule",
+    }
+}
+
 /// What [`Audited::making`] is told.
 struct Making<'a> {
     operation: &'a str,
@@ -252,28 +293,28 @@ const VALUES: [CK_ATTRIBUTE_TYPE; 8] = [
 ];
 
 impl Token for Audited {
-    fn info(&self) -> Result<TokenInfo> {
-        self.inner.info()
-    }
-
-    fn mechanisms(&self) -> Vec<CK_MECHANISM_TYPE> {
-        self.inner.mechanisms()
-    }
-
-    fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo> {
-        self.inner.mechanism_info(ty)
+    pass_on! {
+        info() -> Result<TokenInfo>;
+        mechanisms() -> Vec<CK_MECHANISM_TYPE>;
+        mechanism_info(ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+        open_session(caller: Caller) -> Result<()>;
+        close_session(session: SessionId);
+        logged_in() -> Option<User>;
+        size(caller: Caller, object: ObjectId) -> Result<u64>;
+        find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
+        restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
+        wrapped_len(
+            caller: Caller,
+            mechanism: &Mechanism,
+            wrapping: ObjectId,
+            key: ObjectId
+        ) -> Result<Option<usize>>;
+        encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
+        keeps_life() -> bool;
     }
 
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
         self.administering("init_token", || self.inner.initialize(so_pin, label))
-    }
-
-    fn open_session(&self, caller: Caller) -> Result<()> {
-        self.inner.open_session(caller)
-    }
-
-    fn close_session(&self, session: SessionId) {
-        self.inner.close_session(session);
     }
 
     fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
@@ -299,10 +340,6 @@ impl Token for Audited {
         done
     }
 
-    fn logged_in(&self) -> Option<User> {
-        self.inner.logged_in()
-    }
-
     fn init_pin(&self, caller: Caller, pin: &[u8]) -> Result<()> {
         self.administering("init_pin", || self.inner.init_pin(caller, pin))
     }
@@ -326,10 +363,6 @@ impl Token for Audited {
         self.changing(caller, "destroy", object, || self.inner.destroy(caller, object))
     }
 
-    fn size(&self, caller: Caller, object: ObjectId) -> Result<u64> {
-        self.inner.size(caller, object)
-    }
-
     fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
         let answers = self.inner.get(caller, object, types)?;
         let told =
@@ -344,10 +377,6 @@ impl Token for Audited {
 
     fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()> {
         self.changing(caller, "set", object, || self.inner.set(caller, object, template))
-    }
-
-    fn find(&self, caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
-        self.inner.find(caller, template)
     }
 
     fn begin(
@@ -383,10 +412,6 @@ impl Token for Audited {
         self.tell(event, self.inner.digest_key(caller, digest, key), drop)
     }
 
-    fn restore(&self, caller: Caller, what: Use, state: &[u8]) -> Result<Begun> {
-        self.inner.restore(caller, what, state)
-    }
-
     fn generate_key(&self, caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId> {
         let what = Making::new("generate", on_token(&template)).by(mechanism);
         let work = || self.inner.generate_key(caller, mechanism, template);
@@ -408,16 +433,6 @@ impl Token for Audited {
     fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
         let work = || self.inner.wrap(caller, mechanism, wrapping, key);
         self.using(caller, "wrap", mechanism, (key, Some(wrapping)), true, work)
-    }
-
-    fn wrapped_len(
-        &self,
-        caller: Caller,
-        mechanism: &Mechanism,
-        wrapping: ObjectId,
-        key: ObjectId,
-    ) -> Result<Option<usize>> {
-        self.inner.wrapped_len(caller, mechanism, wrapping, key)
     }
 
     fn wrap_authenticated(
@@ -456,10 +471,6 @@ impl Token for Audited {
         self.making(caller, what, work, |made| made.key.iter().chain(&made.further).copied().collect())
     }
 
-    fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
-        self.inner.encapsulated_len(caller, mechanism, public)
-    }
-
     fn encapsulate(
         &self,
         caller: Caller,
@@ -483,5 +494,21 @@ impl Token for Audited {
         let what = Making::new("decapsulate", on_token(&template)).by(mechanism).from(private);
         let work = || self.inner.decapsulate(caller, mechanism, private, ciphertext, template);
         self.making(caller, what, work, |made| SmallVec::from_slice(&[*made]))
+    }
+
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        let work = || self.inner.change_life(caller, order);
+        self.governing(caller, life_name(order.event), order.key, &order.by, work)
+    }
+
+    fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
+        let operation = if rotation.stage { "stage" } else { "rotate" };
+        let work = || self.inner.rotate(caller, rotation);
+        self.governing(caller, operation, rotation.key, &rotation.by, work)
+    }
+
+    fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
+        let work = || self.inner.take_over(caller, order);
+        self.governing(caller, "take_over", order.key, &order.by, work)
     }
 }

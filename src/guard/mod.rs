@@ -1,5 +1,9 @@
-//! Decorators of [`crate::token::Token`]: what stands between the C boundary and a token. `module` stacks them.
+//! What stands around a token: is this use allowed now, and is it on record? Decorators of `Token`; `module` puts them there.
 
 mod audit;
+mod delegate;
+mod gate;
+mod policy;
 
 pub use audit::Audited;
+pub use policy::Governed;

@@ -10,7 +10,7 @@ use cryptoki_sys::*;
 use crate::audit_log::Log;
 use crate::config::Config;
 use crate::error::{Code, Result};
-use crate::guard::Audited;
+use crate::guard::{Audited, Governed};
 use crate::session::{Slot, hold};
 use crate::soft::{Shelf, Shelved};
 use crate::store::DeviceSecret;
@@ -67,9 +67,10 @@ pub(super) fn opener() -> Opener {
 
 /// What stands between the C boundary and a token: the guards. What policy refuses is on record too.
 pub fn compose(token: Arc<dyn Token>, slot: CK_SLOT_ID, record: Option<Arc<Log>>) -> Arc<dyn Token> {
+    let governed = Governed::around(token);
     match record {
-        Some(log) => Arc::new(Audited::new(token, log, slot)),
-        None => token,
+        Some(log) => Arc::new(Audited::new(governed, log, slot)),
+        None => governed,
     }
 }
 

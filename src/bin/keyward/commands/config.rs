@@ -70,6 +70,7 @@ mod tests {
             redact: vec![keyward::config::AuditField::Label],
             ..keyward::config::AuditRules::within(PathBuf::from("/srv/audit"))
         });
+        config.pin.require = vec![keyward::config::PinKind::Symbol];
         let context = Context::for_test(config.clone(), false, Box::new(|_| Ok(Vec::new())));
         std::fs::write(&path, show(&context).unwrap().text).unwrap();
         let read = Config::load_file(&path);
