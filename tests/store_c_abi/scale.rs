@@ -2,7 +2,6 @@
 //! promised where the build is one that is shipped.
 
 use std::io::Write;
-use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::world::*;
 
 const FEW: u64 = 10;
 
-/// One in ten has no class of its own kind: a search by class alone must not be what finds it.
+/// All of one class and type: what finds one of them is its label or its ID.
 fn template(n: u64) -> Vec<Attribute> {
     vec![
         Attribute::ulong(CKA_CLASS, CKO_SECRET_KEY),
@@ -48,10 +47,10 @@ fn fill(slot: CK_SLOT_ID, objects: u64) -> f64 {
 
 fn scale(name: &str, objects: u64) {
     if let Some(setting) = setting() {
-        return measure(setting[0].parse().unwrap(), setting[1].parse().unwrap(), objects, Path::new(&setting[2]));
+        return measure(setting[0].parse().unwrap(), setting[1].parse().unwrap(), objects);
     }
     let world = World::new();
-    let conf = world.configuration("keyward.toml", "always");
+    world.configuration("keyward.toml", "always");
     ok!(C_Initialize, null_mut());
     let mut made = Vec::new();
     for count in [FEW, objects] {
@@ -66,7 +65,7 @@ fn scale(name: &str, objects: u64) {
         }
     }
     ok!(C_Finalize, null_mut());
-    let mut child = again(name, &format!("{}|{}|{}", made[0], made[1], conf.display()));
+    let mut child = again(name, &format!("{}|{}", made[0], made[1]));
     let out = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     std::io::stdout().write_all(out.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success(), "{out}");
@@ -86,7 +85,7 @@ fn mean(rounds: u64, mut work: impl FnMut(u64)) -> Duration {
     began.elapsed() / rounds as u32
 }
 
-fn measure(few: CK_SLOT_ID, many: CK_SLOT_ID, objects: u64, _conf: &Path) {
+fn measure(few: CK_SLOT_ID, many: CK_SLOT_ID, objects: u64) {
     let opened = || {
         let began = Instant::now();
         ok!(C_Initialize, null_mut());

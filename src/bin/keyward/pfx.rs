@@ -200,11 +200,14 @@ fn decrypt(algorithm: &[u8], passphrase: &[u8], data: &[u8]) -> Result<Zeroizing
     (scheme.decrypt)(&key, &iv, data).ok_or(Wrong::Passphrase)
 }
 
+/// Key, IV, and what to decrypt.
+type Decrypt = fn(&[u8], &[u8; 8], &[u8]) -> Option<Zeroizing<Vec<u8>>>;
+
 /// A scheme of RFC 7292, appendix C: the last arc of its OID, and the length of its key in bytes.
 struct Scheme {
     arc: u8,
     key: usize,
-    decrypt: fn(&[u8], &[u8; 8], &[u8]) -> Option<Zeroizing<Vec<u8>>>,
+    decrypt: Decrypt,
 }
 
 const SCHEMES: [Scheme; 4] = [
