@@ -457,6 +457,22 @@ pub trait Token: Send + Sync {
     fn set_pin(&self, caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId>;
+
+    /// All of them or none; a token that can makes them in one durable transaction.
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let mut made = Vec::with_capacity(templates.len());
+        for template in templates {
+            match self.create(caller, template) {
+                Ok(object) => made.push(object),
+                Err(error) => {
+                    made.into_iter().for_each(|object| drop(self.destroy(caller, object)));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId>;
     fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()>;
 

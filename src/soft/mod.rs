@@ -95,6 +95,10 @@ impl Token for Soft {
         self.create_object(caller, template)
     }
 
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        self.create_objects(caller, templates)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.copy_object(caller, object, template)
     }
