@@ -126,7 +126,7 @@ impl Audited {
         self.tell(event, work(), drop)
     }
 
-    /// What makes objects: `objects` gives them, the one that the event names first.
+    /// What makes objects: `objects` gives them. One event for each.
     fn making<T>(
         &self,
         caller: Caller,
@@ -141,19 +141,29 @@ impl Audited {
         self.log.ready(class)?;
         let with = what.from.and_then(|from| self.named(caller, from, None));
         let done = work();
-        let made = done.as_ref().ok().and_then(|done| objects(done).first().copied());
-        let key = made.and_then(|made| self.named(caller, made, None));
         let event = Event {
-            key: key.as_ref().map(|key| &key.name),
             with: with.as_ref().map(|with| &with.name),
             mechanism: what.mechanism.map_or("", |mechanism| mechanism_name(mechanism.ty)),
             ..self.event(class, what.operation)
         };
-        self.tell(event, done, |done| {
+        let undo = |done| {
             for object in objects(&done) {
                 let _ = self.inner.destroy(caller, object);
             }
-        })
+        };
+        let made = done.as_ref().map(&objects).unwrap_or_default();
+        let (last, others) = made.split_last().map_or((None, [].as_slice()), |(last, others)| (Some(*last), others));
+        let name = |object| self.named(caller, object, None);
+        for other in others {
+            let key = name(*other);
+            let event = Event { key: key.as_ref().map(|key| &key.name), result: "CKR_OK", ..event };
+            if let Err(refused) = self.log.record(&event) {
+                done.map(undo)?;
+                return Err(refused);
+            }
+        }
+        let key = last.and_then(name);
+        self.tell(Event { key: key.as_ref().map(|key| &key.name), ..event }, done, undo)
     }
 
     /// What an administrator does to the token.
@@ -353,6 +363,12 @@ impl Token for Audited {
         self.making(caller, what, || self.inner.create(caller, template), |made| SmallVec::from_slice(&[*made]))
     }
 
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let what = Making::new("create", templates.iter().any(|template| on_token(template)));
+        let work = || self.inner.create_all(caller, templates);
+        self.making(caller, what, work, |made| made.iter().copied().collect())
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         let kept = || self.named(caller, object, None).is_some_and(|original| original.on_token);
         let what = Making::new("copy", token_object(&template).unwrap_or_else(kept)).from(object);
@@ -505,6 +521,11 @@ impl Token for Audited {
         let operation = if rotation.stage { "stage" } else { "rotate" };
         let work = || self.inner.rotate(caller, rotation);
         self.governing(caller, operation, rotation.key, &rotation.by, work)
+    }
+
+    fn prove(&self, caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        let work = || self.inner.prove(caller, key, mechanism, request);
+        self.using(caller, "sign_request", mechanism, (key, None), false, work)
     }
 
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {

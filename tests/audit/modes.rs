@@ -17,6 +17,7 @@ fn each_event_is_a_line_that_says_who_did_what_with_which_key() {
         "logout",
         "login",
         "generate",
+        "generate",
         "login",
         "sign",
         "sign",
