@@ -1,14 +1,11 @@
 //! Making, reading, changing and destroying objects.
 
-use std::sync::Arc;
-
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 
 use super::Soft;
 use super::access::View;
 use super::handle::{Number, Place};
-use super::object::Object;
 use crate::error::{Code, Result};
 use crate::mechanism::key;
 use crate::object::build::{self, Draft, Given, Maker, Origin};
@@ -89,7 +86,7 @@ impl Soft {
                 }
             }
             Place::Token => {
-                let change = update(&object, &attributes);
+                let change = update(object.at.number, object.version(), &attributes);
                 view.file.commit(&view.keys, vec![change])?;
                 self.objects.remove(object.at);
             }
@@ -158,11 +155,12 @@ fn insert(attributes: &Attributes) -> Change {
     }
 }
 
-fn update(object: &Arc<Object>, attributes: &Attributes) -> Change {
+/// The change of a token object, from the version that it was read at.
+pub(super) fn update(id: u64, version: u64, attributes: &Attributes) -> Change {
     let (clear, secret) = build::split(attributes);
     Change::Update {
-        id: object.at.number,
-        version: object.version(),
+        id,
+        version,
         private: attributes.is_true(CKA_PRIVATE),
         attrs: codec::encode(&clear).expose().clone(),
         secret: SecretChange::Set(sealed(&secret)),
