@@ -15,6 +15,8 @@ mod messages;
 mod signed;
 #[path = "abi_soft/stateful.rs"]
 mod stateful;
+#[path = "abi_soft/small_stacks.rs"]
+mod small_stacks;
 #[path = "abi_soft/states.rs"]
 mod states;
 #[path = "abi_soft/steady.rs"]

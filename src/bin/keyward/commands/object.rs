@@ -55,9 +55,9 @@ pub struct Filter {
 
 /// A type of its own, since clap takes a plain vector for a list of arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HexBytes(Vec<u8>);
+pub struct HexBytes(pub Vec<u8>);
 
-fn hex_bytes(text: &str) -> std::result::Result<HexBytes, String> {
+pub fn hex_bytes(text: &str) -> std::result::Result<HexBytes, String> {
     names::parse_hex(text).map(HexBytes)
 }
 
@@ -161,7 +161,7 @@ impl Chosen {
     }
 }
 
-fn find(session: &Session, template: Vec<Attribute>) -> Result<Vec<ObjectId>> {
+pub fn find(session: &Session, template: Vec<Attribute>) -> Result<Vec<ObjectId>> {
     const BATCH: usize = 256;
     let failed = Failure::of("cannot search");
     let mut search = session.token.find(session.caller, template).map_err(&failed)?;
