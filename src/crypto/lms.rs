@@ -319,7 +319,8 @@ impl Tree {
         out.extend(kind.tree.to_be_bytes());
         let mut layers = self.subtree(leaf >> SUBTREE);
         layers.truncate(SUBTREE as usize);
-        let within = layers.iter().zip(0u32..).map(|(layer, up)| layer.get((leaf % (1 << SUBTREE) >> up ^ 1) as usize));
+        let within =
+            layers.iter().zip(0u32..).map(|(layer, up)| layer.get(((leaf % (1 << SUBTREE)) >> up ^ 1) as usize));
         let crown = self.crown();
         let over = crown.iter().zip(SUBTREE..kind.height).map(|(layer, up)| layer.get((leaf >> up ^ 1) as usize));
         for node in within.chain(over) {

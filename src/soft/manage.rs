@@ -1,11 +1,14 @@
 //! Making, reading, changing and destroying objects.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 
 use super::Soft;
 use super::access::View;
 use super::handle::{Number, Place};
+use super::object::Object;
 use crate::error::{Code, Result};
 use crate::lifecycle::{Dates, State};
 use crate::mechanism::key;

@@ -28,8 +28,8 @@ fn otp(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, params: &[CK_OTP_PARAM
         CKR_OK => {}
         rv => return Err(rv),
     }
-    // SAFETY: what the function says that it writes: a structure, and all it points to inside the same buffer.
     let (mut value, mut counter) = (None, None);
+    // SAFETY: what the function says that it writes: a structure, and all it points to inside the same buffer.
     let info = unsafe { &*out.as_ptr().cast::<CK_OTP_SIGNATURE_INFO>() };
     let within = out.as_ptr() as usize..out.as_ptr() as usize + needed as usize;
     // SAFETY: as above.
