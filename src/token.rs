@@ -476,6 +476,22 @@ pub trait Token: Send + Sync {
     fn set_pin(&self, caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId>;
+
+    /// All of them or none; a token that can makes them in one durable transaction.
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let mut made = Vec::with_capacity(templates.len());
+        for template in templates {
+            match self.create(caller, template) {
+                Ok(object) => made.push(object),
+                Err(error) => {
+                    made.into_iter().for_each(|object| drop(self.destroy(caller, object)));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId>;
     fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()>;
 
@@ -612,6 +628,14 @@ pub trait Token: Send + Sync {
     /// active, and for a pair that is not to be staged; the codes of generating a key.
     fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
         let _ = (caller, rotation);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Signs a certificate request (DER of a `CertificationRequestInfo`, RFC 2986) by the private key that it is for, which
+    /// may be pre-active: so a certificate can be there before the key is in force. `CKR_DATA_INVALID` for anything else,
+    /// `CKR_KEY_FUNCTION_NOT_PERMITTED` where the key neither is nor will be active, and the codes of `C_Sign`.
+    fn prove(&self, caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        let _ = (caller, key, mechanism, request);
         Err(Code::FunctionNotSupported.into())
     }
 

@@ -32,10 +32,13 @@ impl View {
 impl Soft {
     pub(super) fn create_object(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         let view = self.view()?;
-        let draft = build::draft(Origin::Create, &view.maker(), None, None, template)?;
-        may_keep(&view, caller, &draft)?;
-        let given = Given { attributes: standard_form(draft.attributes())?, ..Given::default() };
-        self.keep_one(&view, caller, draft.finish(given)?)
+        self.keep_one(&view, caller, created(&view, caller, template)?)
+    }
+
+    pub(super) fn create_objects(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let view = self.view()?;
+        let all = templates.into_iter().map(|template| created(&view, caller, template)).collect::<Result<Vec<_>>>()?;
+        self.keep(&view, caller, &all)
     }
 
     pub(super) fn copy_object(&self, caller: Caller, id: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
@@ -142,6 +145,14 @@ impl Soft {
         self.changed();
         Ok(ids)
     }
+}
+
+/// What `C_CreateObject` makes of a template.
+fn created(view: &View, caller: Caller, template: Vec<Attribute>) -> Result<Attributes> {
+    let draft = build::draft(Origin::Create, &view.maker(), None, None, template)?;
+    may_keep(view, caller, &draft)?;
+    let given = Given { attributes: standard_form(draft.attributes())?, ..Given::default() };
+    draft.finish(given)
 }
 
 /// The session states forbid it before any work is done, and before a key is made in vain.

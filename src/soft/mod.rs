@@ -96,6 +96,10 @@ impl Token for Soft {
         self.create_object(caller, template)
     }
 
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        self.create_objects(caller, templates)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.copy_object(caller, object, template)
     }
@@ -233,6 +237,10 @@ impl Token for Soft {
 
     fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
         self.rotate_key(caller, rotation)
+    }
+
+    fn prove(&self, _caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        self.prove_possession(key, mechanism, request)
     }
 
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {

@@ -1,7 +1,8 @@
 //! `keyward object`: list, show and delete the objects of a token.
 
+mod load;
 mod softhsm;
-mod transfer;
+pub mod transfer;
 
 use clap::{Args, Subcommand};
 use cryptoki_sys::*;
@@ -25,7 +26,7 @@ pub enum Command {
     Show(Chosen),
     /// Delete objects
     Delete(Delete),
-    /// Import private keys and certificates from PEM and DER files
+    /// Import private keys and certificates from PEM, DER and PKCS#12 files
     Import(transfer::Import),
     /// Import all objects of a SoftHSM token directory
     ImportSofthsm(softhsm::Import),
