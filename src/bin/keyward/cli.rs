@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, compat, completion, key, manual, mechanisms, object, pin, token};
+use crate::commands::{audit, backup, compat, completion, key, manual, mechanisms, object, pin, report, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -61,6 +61,12 @@ pub enum Command {
     /// Read, check, export and rotate the audit record
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Back tokens up under the shares of custodians, and restore them
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Compliance facts, an HTML page, figures for Prometheus
+    #[command(subcommand)]
+    Report(report::Command),
     /// List the mechanisms of this build, or those that a token offers
     Mechanisms(mechanisms::Arguments),
     /// Show the configuration in effect

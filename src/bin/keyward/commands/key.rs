@@ -7,12 +7,15 @@ mod target;
 
 use clap::Subcommand;
 
+use crate::commands::inventory;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::report::Report;
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// List keys with state, age, end, last use and findings
+    List(inventory::List),
     /// Put a pre-active key into force; of a staged version also take the label over
     Activate(change::Activate),
     /// Stop a key from protecting anything new, for a time
@@ -43,6 +46,7 @@ pub enum Command {
 
 pub fn run(context: &Context, command: &Command) -> Result<Report> {
     match command {
+        Command::List(arguments) => inventory::list(context, arguments),
         Command::Activate(arguments) => change::activate(context, arguments),
         Command::Suspend(arguments) => change::suspend(context, arguments),
         Command::Resume(arguments) => change::resume(context, arguments),

@@ -1,15 +1,18 @@
 //! The commands, one file per group.
 
 pub mod audit;
+pub mod backup;
 pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod inventory;
 pub mod key;
 pub mod manual;
 pub mod mechanisms;
 pub mod object;
 pub mod pin;
+pub mod report;
 pub mod token;
 pub mod upkeep;
 
@@ -25,6 +28,8 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
+        Some(Command::Backup(command)) => backup::run(context, &command),
+        Some(Command::Report(command)) => report::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),
