@@ -51,7 +51,7 @@ impl Recipient {
         text.push_str(&format!(" {}\n", base64(&mac)));
         let mut nonce = [0u8; 16];
         random::fill(&mut nonce)?;
-        let payload = seal(&payload_key(&file_key, &nonce)?, &ONLY_CHUNK, plain)?;
+        let payload = seal(&*payload_key(&file_key, &nonce)?, &ONLY_CHUNK, plain)?;
         Ok([text.as_bytes(), &nonce, &payload].concat())
     }
 }
@@ -79,7 +79,7 @@ impl Identity {
                 return Err(malformed());
             }
             let (nonce, payload) = header.rest.split_first_chunk::<16>().ok_or_else(malformed)?;
-            return open(&payload_key(&file_key, nonce)?, &ONLY_CHUNK, payload);
+            return open(&*payload_key(&file_key, nonce)?, &ONLY_CHUNK, payload);
         }
         Err(Code::EncryptedDataInvalid.because("the age file is for another recipient"))
     }

@@ -168,6 +168,9 @@ fn read_full(source: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
+/// What is done with each chunk: its number, whether it is the last, itself and its tag.
+type Each<'a> = &'a mut dyn FnMut(u64, bool, &[u8], &[u8]) -> Result<()>;
+
 /// A backup that is there.
 pub struct Archive {
     pub header: Header,
@@ -218,7 +221,7 @@ impl Archive {
     }
 
     /// Every chunk: its number, whether it is the last, itself and its tag. The checksum is compared at the end.
-    fn walk(&self, each: &mut dyn FnMut(u64, bool, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn walk(&self, each: Each<'_>) -> Result<()> {
         let wrong = |why: &str| damaged(&self.path, why);
         let short = |_: io::Error| wrong("it ends too early");
         let file = File::open(&self.path).map_err(failed("open", &self.path))?;

@@ -8,8 +8,8 @@ use pkcs8::spki::SubjectPublicKeyInfoRef;
 use super::age::Recipient;
 use super::share::Share;
 use crate::crypto::digest::Digest;
-use crate::crypto::rsa::PublicKey;
-use crate::crypto::rsa_padding::Oaep;
+use crate::crypto::rsa::{Oaep, PublicKey};
+
 use crate::error::{Code, Result};
 
 /// `rsaEncryption` (RFC 8017).
