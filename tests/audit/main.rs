@@ -10,4 +10,5 @@ mod modes;
 mod place;
 mod processes;
 mod reports;
+mod transfer;
 mod worker;

@@ -4,6 +4,7 @@ mod change;
 mod request;
 mod rotate;
 mod target;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -40,6 +41,10 @@ pub enum Command {
     Certify(rotate::Certify),
     /// Wrap keys anew under the newest version of their wrapping key
     Rewrap(rotate::Rewrap),
+    /// Write an extractable key to a file: PKCS#8 under a passphrase, JWK
+    Export(transfer::Export),
+    /// Move a copy of an extractable key into another token, never in clear
+    Transfer(transfer::Transfer),
     /// Show the state, the dates and the versions of a key
     Show(change::Show),
 }
@@ -59,6 +64,8 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Rotate(arguments) => rotate::rotate(context, arguments),
         Command::Certify(arguments) => rotate::certify(context, arguments),
         Command::Rewrap(arguments) => rotate::rewrap(context, arguments),
+        Command::Export(arguments) => transfer::export(context, arguments),
+        Command::Transfer(arguments) => transfer::transfer(context, arguments),
         Command::Show(arguments) => change::show(context, arguments),
     }
 }
