@@ -20,7 +20,7 @@ fn the_inventory_knows_state_use_and_findings() {
     );
     assert!(tls["last_use"].is_string() && tls["created"].is_string());
     let rules: Vec<_> = data["findings"].as_array().unwrap().iter().map(|one| one["rule"].as_str().unwrap()).collect();
-    assert_eq!(rules, ["readable", "unbounded"]);
+    assert_eq!(rules, ["readable", "wrap_and_decrypt", "unbounded"], "it wraps, and may decrypt by default");
     let (active, _) = place.json("key list --pin-file pin --state active");
     assert_eq!(active.as_array().unwrap().len(), 1);
 }

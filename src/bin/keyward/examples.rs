@@ -89,7 +89,8 @@ mod tests {
         leaves(&command, "", &mut found);
         assert!(found.len() > 30);
         for (words, help) in &found {
-            let lines = help.replace("\\\n", " ");
+            // A line that goes on in the next one.
+            let lines = help.split("\\\n").map(str::trim_start).collect::<Vec<_>>().join("");
             let examples: Vec<&str> =
                 lines.lines().map(str::trim).filter(|line| line.starts_with("keyward ")).collect();
             assert!(
