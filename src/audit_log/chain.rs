@@ -39,6 +39,8 @@ pub struct Chain {
     looked: u64,
     clock: Clock,
     host: String,
+    /// Asked once: a child of a fork has a chain of its own.
+    pid: u32,
     exe: String,
     line: String,
 }
@@ -74,6 +76,7 @@ impl Chain {
             looked: 0,
             clock: Clock::new(),
             host: origin(AuditField::Host, host.trim_end().to_owned()),
+            pid: std::process::id(),
             exe: origin(AuditField::Exe, exe),
             line: String::new(),
             keys,
@@ -324,7 +327,7 @@ impl Chain {
         self.clock.write(line, now);
         line.push_str("\",\"host\":\"");
         escape(line, &self.host);
-        let _ = write!(line, "\",\"pid\":{},\"uid\":{}", std::process::id(), os::effective_user());
+        let _ = write!(line, "\",\"pid\":{},\"uid\":{}", self.pid, os::effective_user());
         field(line, "exe", &self.exe);
         content(line);
         line.push_str(",\"prev\":\"");

@@ -54,6 +54,11 @@ pub struct List {
     findings: bool,
 }
 
+/// `2026-11-28`, UTC.
+pub fn day(time: u64) -> String {
+    clock::text(time).chars().take(10).collect()
+}
+
 /// How a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
@@ -297,10 +302,10 @@ fn findings(key: &Key, now: u64, warn: u64) -> Vec<Finding> {
     }
     match key.ends {
         Some(end) if end <= now && key.state == State::Active => {
-            tell("expired", Weight::Error, format!("past its end, {}", clock::day(end)));
+            tell("expired", Weight::Error, format!("past its end, {}", day(end)));
         }
         Some(end) if protects && end > now && end - now <= warn * clock::DAY => {
-            tell("expires", Weight::Warning, format!("ends in {} days, {}", (end - now) / clock::DAY, clock::day(end)));
+            tell("expires", Weight::Warning, format!("ends in {} days, {}", (end - now) / clock::DAY, day(end)));
         }
         None if protects => tell("unbounded", Weight::Note, "no end date is set".to_owned()),
         _ => {}
@@ -386,7 +391,7 @@ pub fn list(context: &Context, arguments: &List) -> Result<Report> {
             && (!arguments.findings || !key.findings.is_empty())
     };
     let keys: Vec<&Key> = inventory.keys.iter().filter(wanted).collect();
-    let date = |date: Option<u64>| date.map_or_else(|| "-".to_owned(), clock::day);
+    let date = |date: Option<u64>| date.map_or_else(|| "-".to_owned(), day);
     let rows: Vec<Vec<String>> = keys
         .iter()
         .map(|key| {

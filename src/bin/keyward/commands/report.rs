@@ -7,7 +7,7 @@ use cryptoki_sys::*;
 use keyward::lifecycle::{State, clock};
 use serde_json::json;
 
-use crate::commands::inventory::{Inventory, Key, Reach, Weight};
+use crate::commands::inventory::{Inventory, Key, Reach, Weight, day};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::report::{Report, shown, table};
@@ -138,8 +138,7 @@ impl Facts {
         };
         let compromised: Vec<&Key> = inventory.keys.iter().filter(|key| key.state == State::Compromised).collect();
         let record = inventory.record.as_ref();
-        let ago =
-            |time: u64| format!("{}, {} days ago", clock::day(time), inventory.now.saturating_sub(time) / clock::DAY);
+        let ago = |time: u64| format!("{}, {} days ago", day(time), inventory.now.saturating_sub(time) / clock::DAY);
         let event = |time: Option<Option<u64>>, what: &str| match time {
             None => (Verdict::Unknown, "no audit record is kept, so none is known of".to_owned()),
             Some(None) => (Verdict::Against, format!("the record knows of no {what}")),

@@ -3,7 +3,7 @@
 use keyward::lifecycle::{State, clock};
 
 use super::{Row, Verdict, framework};
-use crate::commands::inventory::{Inventory, Key, Weight};
+use crate::commands::inventory::{Inventory, Key, Weight, day};
 
 const STYLE: &str = "
 :root { --ink: #1c2430; --soft: #5b6675; --line: #dde3ea; --paper: #fff; --ground: #f4f6f9; --good: #1b7f4d; --warn: #a86200;
@@ -71,7 +71,7 @@ fn card(number: usize, what: &str, class: &str) -> String {
 }
 
 fn key_row(key: &Key) -> String {
-    let date = |date: Option<u64>| date.map_or_else(|| "–".to_owned(), clock::day);
+    let date = |date: Option<u64>| date.map_or_else(|| "–".to_owned(), day);
     let findings: String = key
         .findings
         .iter()
@@ -149,7 +149,7 @@ pub fn page(inventory: &Inventory, rows: &[Row]) -> String {
         section("Keys", &heads, keys),
         section("Requirements", &["Framework", "Item", "Asks for", "Facts", "What was found"], facts),
         env!("CARGO_PKG_VERSION"),
-        label = escape(&inventory.label),
+        label = escape(if inventory.label.is_empty() { &inventory.serial } else { &inventory.label }),
         serial = escape(&inventory.serial),
         now = clock::text(inventory.now),
         record = escape(&record),
