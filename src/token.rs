@@ -4,6 +4,7 @@
 //! callback. `soft` and `forward` implement [`Token`]; `guard` decorates it; `module` and `session` are its only callers.
 
 mod derivation;
+mod life;
 mod message;
 
 use cryptoki_sys::*;
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
 pub use derivation::*;
+pub use life::*;
 pub use message::*;
 
 /// Short bytes (IVs, labels, points) that usually need no allocation.
@@ -455,6 +457,22 @@ pub trait Token: Send + Sync {
     fn set_pin(&self, caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId>;
+
+    /// All of them or none; a token that can makes them in one durable transaction.
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let mut made = Vec::with_capacity(templates.len());
+        for template in templates {
+            match self.create(caller, template) {
+                Ok(object) => made.push(object),
+                Err(error) => {
+                    made.into_iter().for_each(|object| drop(self.destroy(caller, object)));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId>;
     fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()>;
 
@@ -572,6 +590,31 @@ pub trait Token: Send + Sync {
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
         let _ = (caller, mechanism, private, ciphertext, template);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Whether the token keeps the life of its keys (`CKA_KEYWARD_STATE` and its kin). Others are not governed.
+    fn keeps_life(&self) -> bool {
+        false
+    }
+
+    /// Changes the state of a key, durably, all or nothing. `CKR_ACTION_PROHIBITED` where the table of transitions has no
+    /// such way, `CKR_OBJECT_HANDLE_INVALID`, and those of writing.
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        let _ = (caller, order);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Makes the next version of a logical key, in one durable transaction. `CKR_ACTION_PROHIBITED` for a key that is not
+    /// active, and for a pair that is not to be staged; the codes of generating a key.
+    fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
+        let _ = (caller, rotation);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Puts a staged version into force, in one durable transaction. `CKR_ACTION_PROHIBITED` where it is not staged.
+    fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
+        let _ = (caller, order);
         Err(Code::FunctionNotSupported.into())
     }
 }

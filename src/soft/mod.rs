@@ -7,8 +7,10 @@ mod derive;
 mod handle;
 mod kem;
 mod keys;
+mod life;
 mod manage;
 mod object;
+mod rotate;
 mod search;
 mod shelf;
 mod wrap;
@@ -91,6 +93,10 @@ impl Token for Soft {
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         self.create_object(caller, template)
+    }
+
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        self.create_objects(caller, templates)
     }
 
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
@@ -218,5 +224,21 @@ impl Token for Soft {
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
         self.decapsulate_key(caller, mechanism, private, ciphertext, template)
+    }
+
+    fn keeps_life(&self) -> bool {
+        true
+    }
+
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        self.change_key_life(caller, order)
+    }
+
+    fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
+        self.rotate_key(caller, rotation)
+    }
+
+    fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
+        self.take_over_label(caller, order)
     }
 }

@@ -10,10 +10,10 @@ use quick_cache::sync::Cache;
 
 use super::Soft;
 use super::access::View;
-use super::handle::{self, Number, Place};
+use super::handle::{Number, Place};
 use crate::error::{Code, Result};
 use crate::mechanism::key::Key;
-use crate::object::{Attributes, build, codec};
+use crate::object::{Attributes, build, codec, life};
 use crate::store::Record;
 use crate::token::{ObjectId, SessionId};
 
@@ -160,9 +160,8 @@ pub(super) fn session_object(at: Number, attributes: &Attributes) -> Object {
 impl Soft {
     /// The object that `id` names, if this application may see it now; `CKR_OBJECT_HANDLE_INVALID`.
     pub(super) fn object(&self, view: &View, id: ObjectId) -> Result<Arc<Object>> {
-        let (at, count) = handle::decode(id);
-        let object = self.object_at(view, at)?.ok_or(Code::ObjectHandleInvalid)?;
-        if view.honours(&object, count) { Ok(object) } else { Err(Code::ObjectHandleInvalid.into()) }
+        let object = self.object_in_any_state(view, id)?;
+        if life::state(&object.attributes).hidden() { Err(Code::ObjectHandleInvalid.into()) } else { Ok(object) }
     }
 
     /// The object with this number; `None`: there is none, or it is private and the user is not logged in.

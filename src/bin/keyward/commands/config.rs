@@ -60,6 +60,7 @@ mod tests {
         config.mechanisms = Mechanisms::Without(vec!["SHA_1".into()]);
         config.log.file = Some(PathBuf::from("/var/log/k\"eyward"));
         config.pin.max_failures = 3;
+        config.pin.require = vec![keyward::config::PinKind::Symbol];
         let context = Context::for_test(config.clone(), false, Box::new(|_| Ok(Vec::new())));
         std::fs::write(&path, show(&context).unwrap().text).unwrap();
         let read = Config::load_file(&path);
