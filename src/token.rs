@@ -612,6 +612,14 @@ pub trait Token: Send + Sync {
         Err(Code::FunctionNotSupported.into())
     }
 
+    /// Signs a certificate request (DER of a `CertificationRequestInfo`, RFC 2986) by the private key that it is for, which
+    /// may be pre-active: so a certificate can be there before the key is in force. `CKR_DATA_INVALID` for anything else,
+    /// `CKR_KEY_FUNCTION_NOT_PERMITTED` where the key neither is nor will be active, and the codes of `C_Sign`.
+    fn prove(&self, caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        let _ = (caller, key, mechanism, request);
+        Err(Code::FunctionNotSupported.into())
+    }
+
     /// Puts a staged version into force, in one durable transaction. `CKR_ACTION_PROHIBITED` where it is not staged.
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
         let _ = (caller, order);

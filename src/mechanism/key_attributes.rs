@@ -91,11 +91,17 @@ pub fn rsa_numbers(attributes: &Attributes) -> Numbers<Option<&[u8]>> {
     RSA_NUMBERS.map(|ty| attributes.bytes(ty).filter(|value| !value.is_empty()))
 }
 
+/// What `pkcs11-tool` 0.23 writes for curve25519: the length is one too many.
+const OPENSC_CURVE25519: &[u8] = b"\x13\x0bcurve25519";
+
 /// The curve that `CKA_EC_PARAMS` names, by OID or `curveName`; of the `form` that the key type or mechanism asks for.
 /// `CKR_CURVE_NOT_SUPPORTED` for another curve, `CKR_DOMAIN_PARAMS_INVALID` for what names none.
 pub fn curve_of(parameters: &[u8], form: Form) -> Result<Curve> {
     let unnamed =
         |_| Code::DomainParamsInvalid.because("CKA_EC_PARAMS holds neither an object identifier nor a curve's name");
+    if parameters == OPENSC_CURVE25519 && form == Form::Montgomery {
+        return Ok(Curve::X25519);
+    }
     let any = AnyRef::from_der(parameters).map_err(unnamed)?;
     let curve = match any.tag() {
         Tag::ObjectIdentifier => {
@@ -425,7 +431,7 @@ mod tests {
 
     #[test]
     fn curves_are_known_by_any_of_their_names() {
-        let names: [(&[u8], Form, Curve, &[u8]); 7] = [
+        let names: [(&[u8], Form, Curve, &[u8]); 8] = [
             (P256, Form::Weierstrass, Curve::P256, P256),
             (b"\x13\x0aprime256v1", Form::Weierstrass, Curve::P256, P256),
             (b"\x0c\x09secp256r1", Form::Weierstrass, Curve::P256, P256),
@@ -433,6 +439,7 @@ mod tests {
             (ED25519_NAME, Form::Edwards, Curve::Ed25519, ED25519_NAME),
             (b"\x13\x07Ed25519", Form::Edwards, Curve::Ed25519, ED25519),
             (b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01", Form::Edwards, Curve::Ed25519, ED25519),
+            (OPENSC_CURVE25519, Form::Montgomery, Curve::X25519, b"\x06\x03\x2b\x65\x6e"),
         ];
         for (given, form, curve, standard) in names {
             assert_eq!(curve_of(given, form).unwrap(), curve);

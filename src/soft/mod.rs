@@ -238,6 +238,10 @@ impl Token for Soft {
         self.rotate_key(caller, rotation)
     }
 
+    fn prove(&self, _caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        self.prove_possession(key, mechanism, request)
+    }
+
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
         self.take_over_label(caller, order)
     }
