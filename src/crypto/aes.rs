@@ -60,12 +60,12 @@ impl Crate {
         Ok(done.map_err(|_| Code::GeneralError)?)
     }
 
-    #[cfg_attr(all(feature = "aws-lc", not(test)), allow(dead_code))]
+    #[cfg_attr(feature = "aws-lc", allow(dead_code))]
     pub(super) fn encrypt_block(&self, block: &mut Block) {
         each!(self, encrypt_block(block.into()))
     }
 
-    #[cfg_attr(all(feature = "aws-lc", not(test)), allow(dead_code))]
+    #[cfg_attr(feature = "aws-lc", allow(dead_code))]
     pub(super) fn decrypt_block(&self, block: &mut Block) {
         each!(self, decrypt_block(block.into()))
     }

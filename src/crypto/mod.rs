@@ -52,5 +52,7 @@ pub mod x25519;
 pub mod x448;
 pub mod xdh;
 
+#[cfg(all(test, feature = "aws-lc", feature = "pure-rust"))]
+mod differential;
 #[cfg(test)]
 mod pqc_tests;
