@@ -137,6 +137,7 @@ impl Token for Governed {
         keeps_life() -> bool;
         change_life(caller: Caller, order: &Order) -> Result<()>;
         rotate(caller: Caller, rotation: &Rotation) -> Result<Rotated>;
+        prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;
     }
 

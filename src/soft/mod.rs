@@ -13,6 +13,7 @@ mod object;
 mod rotate;
 mod search;
 mod shelf;
+mod stateful;
 mod wrap;
 
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ pub struct Soft {
     state: RwLock<access::State>,
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
-    objects: object::Objects,
+    objects: Arc<object::Objects>,
     /// One change of login or PIN at a time; held across the key derivation, which nobody else waits for.
     authenticating: Mutex<()>,
 }
@@ -236,6 +237,10 @@ impl Token for Soft {
 
     fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
         self.rotate_key(caller, rotation)
+    }
+
+    fn prove(&self, _caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        self.prove_possession(key, mechanism, request)
     }
 
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {

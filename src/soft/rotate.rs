@@ -20,6 +20,8 @@ use crate::object::schema::Schema;
 use crate::object::{Attributes, life};
 use crate::os;
 use crate::token::*;
+use x509_cert::der::{Decode, Encode};
+use x509_cert::request::CertReqInfo;
 
 /// What a new version does not take over from the one before.
 const OWN: &[CK_ATTRIBUTE_TYPE] = &[
@@ -154,6 +156,27 @@ impl Soft {
             |number, of: &Attributes| view.handle_of(Number { place: Place::Token, number }, of.is_true(CKA_PRIVATE));
         let (key, public) = (handle(key_row, &private)?, handle(public_row, &public)?);
         Ok(Rotated { key, public: Some(public), version: line.version })
+    }
+
+    /// Signs a certificate request by the key that it is for, and nothing else.
+    pub(super) fn prove_possession(&self, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        let view = self.view()?;
+        let object = self.key_in_any_state(&view, key)?;
+        let state = life::life(&object.attributes).state_at(crate::lifecycle::clock::now());
+        if !matches!(state, State::PreActive | State::Active) {
+            return Err(
+                Code::KeyFunctionNotPermitted.because(format!("a key that is {} asks for nothing", state.name()))
+            );
+        }
+        let of = CertReqInfo::from_der(request).and_then(|info| info.public_key.to_der());
+        if of.ok().as_deref() != object.attributes.bytes(CKA_PUBLIC_KEY_INFO) {
+            return Err(Code::DataInvalid.because("this is no certificate request for the public key of this pair"));
+        }
+        let mut operation = self.begin_operation(Use::Sign, mechanism, Some(key), None)?.operation;
+        let mut signature = vec![0; operation.size(Step::Whole, request.len())?.bound()];
+        let len = operation.whole(request, &mut signature)?;
+        signature.truncate(len);
+        Ok(signature)
     }
 
     /// The mechanism that makes such keys: the one that made the old version, else the first without parameters.

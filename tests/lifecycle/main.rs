@@ -8,5 +8,6 @@
 mod harness;
 
 mod program;
+mod rotation;
 mod states;
 mod vendor;

@@ -1,6 +1,8 @@
 //! `keyward key`: the life of keys (docs/lifecycle.md).
 
 mod change;
+mod request;
+mod rotate;
 mod target;
 
 use clap::Subcommand;
@@ -29,6 +31,12 @@ pub enum Command {
     Recover(change::Plain),
     /// Destroy a key now and for good: it cannot be brought back from the slot file
     Purge(change::Purge),
+    /// Make the next version of a key
+    Rotate(rotate::Rotate),
+    /// Import the certificate of a staged or present version
+    Certify(rotate::Certify),
+    /// Wrap keys anew under the newest version of their wrapping key
+    Rewrap(rotate::Rewrap),
     /// Show the state, the dates and the versions of a key
     Show(change::Show),
 }
@@ -44,6 +52,9 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Destroy(arguments) => change::destroy(context, arguments),
         Command::Recover(arguments) => change::recover(context, arguments),
         Command::Purge(arguments) => change::purge(context, arguments),
+        Command::Rotate(arguments) => rotate::rotate(context, arguments),
+        Command::Certify(arguments) => rotate::certify(context, arguments),
+        Command::Rewrap(arguments) => rotate::rewrap(context, arguments),
         Command::Show(arguments) => change::show(context, arguments),
     }
 }

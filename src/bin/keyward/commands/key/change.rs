@@ -30,7 +30,7 @@ pub struct Activate {
     #[command(flatten)]
     plain: Plain,
     /// Activate by itself at this time instead of now: 2027-03-01, 2027-03-01T12:00:00Z, +90d
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = time, allow_hyphen_values = true)]
     at: Option<u64>,
     /// For how long the version that is replaced still signs, since servers hold its handle
     #[arg(long, default_value = "7d", value_parser = clock::parse_span)]
@@ -54,7 +54,7 @@ pub struct Deactivate {
     #[command(flatten)]
     plain: Plain,
     /// At this time instead of now: 2027-03-01, 2027-03-01T12:00:00Z, +90d
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = time, allow_hyphen_values = true)]
     at: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ pub struct Revoke {
     #[arg(long)]
     compromised: bool,
     /// Since when it must be thought of as known to others
-    #[arg(long, value_parser = time, requires = "compromised")]
+    #[arg(long, value_parser = time, allow_hyphen_values = true, requires = "compromised")]
     since: Option<u64>,
     /// Say what would be done, and do nothing
     #[arg(long)]
@@ -85,16 +85,16 @@ pub struct Schedule {
     #[command(flatten)]
     plain: Plain,
     /// When a pre-active key becomes active
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = time, allow_hyphen_values = true)]
     activation: Option<u64>,
     /// The end of signing, encrypting and wrapping
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = time, allow_hyphen_values = true)]
     protect_stop: Option<u64>,
     /// The end of verifying, decrypting and unwrapping
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = time, allow_hyphen_values = true)]
     process_stop: Option<u64>,
     /// When the key is deactivated
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = time, allow_hyphen_values = true)]
     deactivation: Option<u64>,
 }
 
@@ -175,7 +175,9 @@ pub fn activate(context: &Context, arguments: &Activate) -> Result<Report> {
         return change.make(&session, &key);
     }
     if !staged {
-        return Change::new("key activate", "active", Event::Activate, reason, *dry_run).make(&session, &key);
+        let mut change = Change::new("key activate", "active", Event::Activate, reason, *dry_run);
+        change.dates.activation = Some(clock::now());
+        return change.make(&session, &key);
     }
     if !dry_run {
         let order = TakeOver { key: key.object, overlap: arguments.overlap, by: authority("key activate", reason) };

@@ -43,13 +43,14 @@ pub struct Found {
 }
 
 /// What is read of a key to tell of it.
-const TOLD: [CK_ATTRIBUTE_TYPE; 20] = [
+const TOLD: [CK_ATTRIBUTE_TYPE; 21] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
     CKA_ID,
     CKA_UNIQUE_ID,
     CKA_PUBLIC_KEY_INFO,
+    CKA_SIGN,
     CKA_KEYWARD_STATE,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_LOGICAL_KEY,
