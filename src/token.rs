@@ -7,6 +7,8 @@ mod derivation;
 mod life;
 mod message;
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
@@ -602,6 +604,18 @@ pub trait Token: Send + Sync {
     /// such way, `CKR_OBJECT_HANDLE_INVALID`, and those of writing.
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
         let _ = (caller, order);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// The policy in force; `None`: there is none. `CKR_DEVICE_ERROR` where it was altered.
+    fn policy(&self) -> Result<Option<Arc<SignedPolicy>>> {
+        Ok(None)
+    }
+
+    /// Signs a policy and puts it into force, `at` seconds since 1970. `CKR_USER_NOT_LOGGED_IN` but for the security
+    /// officer, `CKR_ARGUMENTS_BAD` for a policy that is broken.
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64) -> Result<()> {
+        let _ = (caller, text, at);
         Err(Code::FunctionNotSupported.into())
     }
 

@@ -8,10 +8,12 @@ use crate::token::{ObjectId, Stamp};
 /// How many verdicts are kept.
 const KEPT: usize = 4096;
 
+/// `kind` below tells uses and mechanisms apart.
+///
 /// The verdicts of one token in this process. One holds while the token's state is the one that it was given in (no
 /// object, login or rule has changed, here or in another process) and its time is not over.
 pub struct Gate {
-    verdicts: Cache<(ObjectId, u8), Held>,
+    verdicts: Cache<(ObjectId, u64), Held>,
 }
 
 #[derive(Clone, Copy)]
@@ -26,7 +28,7 @@ impl Gate {
     }
 
     /// What was said of this key and kind of use. Nanoseconds; nothing is allocated.
-    pub fn held(&self, key: ObjectId, kind: u8, stamp: &Stamp, now: impl FnOnce() -> u64) -> Option<bool> {
+    pub fn held(&self, key: ObjectId, kind: u64, stamp: &Stamp, now: impl FnOnce() -> u64) -> Option<bool> {
         let held = self.verdicts.get(&(key, kind))?;
         // The clock is asked only where a date lies ahead.
         let holds = held.state == stamp.state && (held.verdict.until == u64::MAX || now() < held.verdict.until);
@@ -34,7 +36,7 @@ impl Gate {
     }
 
     /// Keeps a verdict. A stamp of no state keeps nothing.
-    pub fn keep(&self, key: ObjectId, kind: u8, stamp: &Stamp, verdict: Verdict) {
+    pub fn keep(&self, key: ObjectId, kind: u64, stamp: &Stamp, verdict: Verdict) {
         if stamp.state != (0, 0) {
             self.verdicts.insert((key, kind), Held { state: stamp.state, verdict });
         }

@@ -3,5 +3,8 @@
 mod delegate;
 mod gate;
 mod policy;
+mod process;
+mod rules;
 
 pub use policy::Governed;
+pub use rules::{Rules, facts};

@@ -2,7 +2,9 @@
 //! types, no files, no clock but the one that is handed in.
 
 pub mod clock;
+pub mod policy;
 pub mod state;
 pub mod version;
 
+pub use policy::Policy;
 pub use state::{Dates, Event, Life, Purpose, State, Verdict};

@@ -7,6 +7,8 @@
 #[allow(dead_code)]
 mod harness;
 
+mod maintain;
+mod policy;
 mod program;
 mod rotation;
 mod states;

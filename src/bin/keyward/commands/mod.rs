@@ -5,10 +5,12 @@ pub mod completion;
 pub mod config;
 pub mod doctor;
 pub mod key;
+pub mod maintain;
 pub mod manual;
 pub mod mechanisms;
 pub mod object;
 pub mod pin;
+pub mod policy;
 pub mod token;
 pub mod upkeep;
 
@@ -22,6 +24,8 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Token(command)) => token::run(context, &command),
         Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
+        Some(Command::Policy(command)) => policy::run(context, &command),
+        Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
