@@ -259,7 +259,7 @@ fn a_policy_that_was_altered_in_the_slot_file_stops_every_use() {
     let slot = files().into_iter().find(|path| path.extension().is_some_and(|ext| ext == "slot")).unwrap();
     let connection = rusqlite::Connection::open(slot).unwrap();
     let found = find(session, Template::new().number(CKA_CLASS, CKO_KEYWARD_POLICY))[0];
-    let row = (found >> 1) & ((1 << 40) - 1);
+    let row = ((found >> 1) & ((1 << 40) - 1)) as i64;
     let sealed: Vec<u8> = connection.query_row("SELECT attrs FROM obj WHERE id = ?1", [row], |row| row.get(0)).unwrap();
     let mut altered = sealed.clone();
     *altered.last_mut().unwrap() ^= 1;
