@@ -612,10 +612,10 @@ pub trait Token: Send + Sync {
         Ok(None)
     }
 
-    /// Signs a policy and puts it into force, `at` seconds since 1970. `CKR_USER_NOT_LOGGED_IN` but for the security
-    /// officer, `CKR_ARGUMENTS_BAD` for a policy that is broken.
-    fn apply_policy(&self, caller: Caller, text: &str, at: u64) -> Result<()> {
-        let _ = (caller, text, at);
+    /// Signs a policy and puts it into force, `at` seconds since 1970. `CKR_ACTION_PROHIBITED` where the present one asks for
+    /// more `approvals`, `CKR_USER_NOT_LOGGED_IN` but for the security officer, `CKR_ARGUMENTS_BAD` for a policy that is broken.
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
+        let _ = (caller, text, at, approvals);
         Err(Code::FunctionNotSupported.into())
     }
 

@@ -13,6 +13,7 @@ use super::delegate::pass_on;
 use super::gate::Gate;
 use super::rules::{GOVERNING, Rules};
 use crate::error::{Code, Error, Result};
+use crate::lifecycle::approval::{self, Act, Asked};
 use crate::lifecycle::policy::Rotation as Rotating;
 use crate::lifecycle::state::Lenience;
 use crate::lifecycle::{Dates, Event, Purpose, State, Verdict, clock};
@@ -68,6 +69,18 @@ const MADE: [CK_ATTRIBUTE_TYPE; 23] = [
     CKA_DECAPSULATE,
     CKA_SIGN_RECOVER,
     CKA_VERIFY_RECOVER,
+];
+
+/// What decides about the end of a key.
+const ENDING: [CK_ATTRIBUTE_TYPE; 8] = [
+    CKA_CLASS,
+    CKA_KEY_TYPE,
+    CKA_LABEL,
+    CKA_UNIQUE_ID,
+    CKA_KEYWARD_VERSION,
+    CKA_KEYWARD_CLASS,
+    CKA_KEYWARD_STATE,
+    CKA_KEYWARD_DESTRUCTION_DATE,
 ];
 
 impl Governed {
@@ -233,6 +246,16 @@ impl Governed {
         }
     }
 
+    /// `CKR_ACTION_PROHIBITED` where approvals are missing.
+    fn approved(&self, rules: &Rules, approvals: &[String], needed: u32, act: Act, subject: &str) -> Result<()> {
+        if needed == 0 {
+            return Ok(());
+        }
+        let serial = self.inner.info()?.serial;
+        let asked = Asked { act, subject, token: serial.trim_end(), now: (self.clock)() };
+        approval::check(approvals, needed, &asked, |name| rules.policy().approvers.get(name).map(String::as_str))
+    }
+
     fn class_said(template: &[Attribute], default: CK_OBJECT_CLASS) -> CK_OBJECT_CLASS {
         template.iter().cloned().collect::<Attributes>().ulong(CKA_CLASS).unwrap_or(default)
     }
@@ -257,16 +280,37 @@ impl Token for Governed {
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
         keeps_life() -> bool;
-        change_life(caller: Caller, order: &Order) -> Result<()>;
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
     }
 
     /// A policy that names what this build does not have is refused before it is signed.
-    fn apply_policy(&self, caller: Caller, text: &str, at: u64) -> Result<()> {
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
         Rules::of(Arc::new(SignedPolicy { text: text.to_owned(), ..SignedPolicy::default() }))?;
-        self.inner.apply_policy(caller, text, at)
+        // One that was altered asks for nothing any more: the security officer must be able to mend it.
+        if let Ok(Some(rules)) = self.rules() {
+            let needed = rules.policy().approve_policy;
+            self.approved(&rules, approvals, needed, Act::Policy, &approval::digest(text))?;
+        }
+        self.inner.apply_policy(caller, text, at, approvals)
+    }
+
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        if matches!(order.event, Event::Destroy | Event::Purge)
+            && let Some(rules) = self.rules()?
+            && let Some(key) = self.read(caller, order.key, &ENDING)
+        {
+            let needed = rules.class_of(&key).map_or(0, |class| class.approve_destroy);
+            let known = life::life(&key);
+            // What was approved once, and has only waited for the end of its window, needs no second approval.
+            let over = known.dates.destruction.is_some_and(|date| date <= (self.clock)());
+            if !(known.state == State::PendingDestroy && over) {
+                let subject = String::from_utf8_lossy(key.bytes(CKA_UNIQUE_ID).unwrap_or_default());
+                self.approved(&rules, &order.approvals, needed, Act::Destroy, &subject)?;
+            }
+        }
+        self.inner.change_life(caller, order)
     }
 
     fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
@@ -307,8 +351,16 @@ impl Token for Governed {
         };
         let by = Authority { actor: super::process::actor(), reason: "C_DestroyObject".into(), at: (self.clock)() };
         let dates = Dates { destruction, ..Dates::default() };
-        let order = Order { key: object, event, dates, by, alone: true, leave_nothing: class.no_tombstone };
-        self.inner.change_life(caller, &order)
+        let order = Order {
+            key: object,
+            event,
+            dates,
+            by,
+            alone: true,
+            approvals: Vec::new(),
+            leave_nothing: class.no_tombstone,
+        };
+        self.change_life(caller, &order)
     }
 
     fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use super::approval::unhex;
 use super::clock;
 use super::state::Lenience;
 use crate::error::{Code, Result};
@@ -28,6 +29,12 @@ pub struct Policy {
     pub name: String,
     #[serde(default)]
     pub protection: Protection,
+    /// Those who approve, by name: their Ed25519 public keys in hexadecimal.
+    #[serde(default)]
+    pub approvers: BTreeMap<String, String>,
+    /// Approvals that the next policy needs.
+    #[serde(default)]
+    pub approve_policy: u32,
     /// The first that matches a key governs it; what none matches is not governed.
     #[serde(default, rename = "class")]
     pub classes: Vec<Class>,
@@ -81,6 +88,9 @@ pub struct Class {
     /// `C_DestroyObject` hides a key for so long before it is destroyed.
     #[serde(default, deserialize_with = "span")]
     pub recovery_window: Option<u64>,
+    /// Approvals that hiding or destroying a key needs.
+    #[serde(default)]
+    pub approve_destroy: u32,
     /// A destroyed key leaves no tombstone.
     #[serde(default)]
     pub no_tombstone: bool,
@@ -217,6 +227,13 @@ impl Policy {
         if self.version != 1 {
             return wrong(format!("version {} is not known; this program reads version 1", self.version));
         }
+        if let Some((name, _)) = self.approvers.iter().find(|(_, key)| unhex(key).is_none_or(|key| key.len() != 32)) {
+            return wrong(format!("the key of approver {name} is not 64 hexadecimal digits: see `approval new-key`"));
+        }
+        let most = self.classes.iter().map(|class| class.approve_destroy).max().unwrap_or(0).max(self.approve_policy);
+        if usize::try_from(most).is_ok_and(|most| most > self.approvers.len()) {
+            return wrong(format!("{most} approvals are asked for, and there are {} approvers", self.approvers.len()));
+        }
         for (at, class) in self.classes.iter().enumerate() {
             let name = &class.name;
             if name.is_empty() || self.classes.iter().take(at).any(|earlier| earlier.name == *name) {
@@ -319,6 +336,8 @@ mod tests {
             ("[[class]]\nname = 'a'\nnonsense = 1\n", "nonsense"),
             ("[[class]]\nname = 'a'\n[[class]]\nname = 'a'\n", "no name of its own"),
             ("[[class]]\nname = 'a'\nuses = ['shred']\n", "shred"),
+            ("approve_policy = 2\n", "0 approvers"),
+            ("[approvers]\nalice = 'abc'\n", "alice"),
             ("[[class]]\nname = 'a'\nrotation = 'automatic'\n", "cryptoperiod"),
             ("[[class]]\nname = 'a'\ncryptoperiod = '2y'\nprocess_period = '1y'\n", "process_period"),
             ("[[class]]\nname = 'a'\ncryptoperiod = 'long'\n", "90d"),

@@ -248,7 +248,7 @@ impl Token for Soft {
         self.policy_in_force()
     }
 
-    fn apply_policy(&self, _caller: Caller, text: &str, at: u64) -> Result<()> {
+    fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {
         self.sign_policy(text, at)
     }
 

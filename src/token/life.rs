@@ -84,6 +84,8 @@ pub struct Order {
     pub by: Authority,
     /// Of the one object alone, whatever half of a pair it is: `C_DestroyObject`.
     pub alone: bool,
+    /// The texts of the approvals that go with it.
+    pub approvals: Vec<String>,
     /// After a purge nothing is kept, not even the metadata.
     pub leave_nothing: bool,
 }

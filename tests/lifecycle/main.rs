@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod harness;
 
+mod approval;
 mod maintain;
 mod policy;
 mod program;

@@ -12,7 +12,7 @@ use crate::{c, ok};
 /// Puts a policy into force while it lives; afterwards one that asks nothing, as other tests use the token too.
 pub struct InForce(PathBuf);
 
-const NEUTRAL: &str = "version = 1\nname = 'neutral'\n[protection]\nallow_wrap_and_decrypt = true\n\
+pub const NEUTRAL: &str = "version = 1\nname = 'neutral'\n[protection]\nallow_wrap_and_decrypt = true\n\
                        allow_unwrap_and_encrypt = true\nallow_any_wrapping = true\n";
 
 fn apply(path: &PathBuf, text: &str) -> serde_json::Value {

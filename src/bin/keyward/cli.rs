@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token};
+use crate::commands::{approval, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -59,6 +59,9 @@ pub enum Command {
     /// Check, sign and show the token's policy
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Approve, as one of several, what the policy asks approvals for
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Do what time has brought: activate, rotate, deactivate, destroy, and warn ahead
     Maintain(maintain::Maintain),
     /// Change or reset a PIN

@@ -202,7 +202,7 @@ impl Work<'_> {
             return Ok(());
         }
         let by = authority("maintain", why);
-        let order = Order { key: key.object, event, dates, by, alone: false, leave_nothing };
+        let order = Order { key: key.object, event, dates, by, alone: false, approvals: Vec::new(), leave_nothing };
         self.session.token.change_life(self.session.caller, &order).map_err(Failure::of("cannot change it"))
     }
 

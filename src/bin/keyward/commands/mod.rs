@@ -1,5 +1,6 @@
 //! The commands, one file per group.
 
+pub mod approval;
 pub mod compat;
 pub mod completion;
 pub mod config;
@@ -24,6 +25,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Token(command)) => token::run(context, &command),
         Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
+        Some(Command::Approval(command)) => approval::run(&command),
         Some(Command::Policy(command)) => policy::run(context, &command),
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::Pin(command)) => pin::run(context, &command),

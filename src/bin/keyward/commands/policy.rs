@@ -12,6 +12,7 @@ use keyward::token::*;
 use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
+use crate::commands::approval::read_all;
 use crate::commands::key::hex;
 use crate::commands::object::find;
 use crate::context::Context;
@@ -71,6 +72,9 @@ pub struct Apply {
     choice: TokenChoice,
     #[command(flatten)]
     so_pin: SoPin,
+    /// An approval, where the present policy asks for some; may be repeated
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Check the policy, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -202,11 +206,12 @@ fn apply(context: &Context, arguments: &Apply) -> Result<Report> {
     if arguments.dry_run {
         return Ok(Report::new(format!("Policy {name:?} would be signed."), json!({ "policy": name, "done": false })));
     }
+    let approvals = read_all(&arguments.approval)?;
     let (slot, _) = arguments.choice.of(context.slots()?)?;
     let pin = Reader::default().read(&arguments.so_pin.source(), "SO PIN")?;
     let mut session = Session::open(&slot.token, true)?;
     session.login(User::SecurityOfficer, &pin)?;
-    let applied = session.token.apply_policy(session.caller, &text, clock::now());
+    let applied = session.token.apply_policy(session.caller, &text, clock::now(), &approvals);
     applied.map_err(Failure::of("cannot apply the policy"))?;
     let signed = session.token.policy().map_err(Failure::of("cannot read the policy back"))?;
     let number = signed.map_or(0, |signed| signed.number);
