@@ -42,6 +42,9 @@ extern "C" {
 #define CKA_KEYWARD_POLICY_KEY (CK_KEYWARD_BASE | 0x11UL)        /* Ed25519 public key */
 #define CKA_KEYWARD_POLICY_SIGNATURE (CK_KEYWARD_BASE | 0x12UL)
 
+/* CK_ULONG: how many uses of a key have been taken out of the limit that its class in the policy sets. */
+#define CKA_KEYWARD_USES (CK_KEYWARD_BASE | 0x13UL)
+
 #define CK_KEYWARD_STATE_PRE_ACTIVE 1UL
 #define CK_KEYWARD_STATE_ACTIVE 2UL
 #define CK_KEYWARD_STATE_DEACTIVATED 3UL

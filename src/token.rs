@@ -619,6 +619,12 @@ pub trait Token: Send + Sync {
         Err(Code::FunctionNotSupported.into())
     }
 
+    /// Takes up to `uses` further uses out of a key's `limit`, durably; how many it got. 0: the limit is reached.
+    fn reserve_uses(&self, caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        let _ = (caller, key, uses, limit);
+        Err(Code::FunctionNotSupported.into())
+    }
+
     /// Makes the next version of a logical key, in one durable transaction. `CKR_ACTION_PROHIBITED` for a key that is not
     /// active, and for a pair that is not to be staged; the codes of generating a key.
     fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {

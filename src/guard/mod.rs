@@ -2,6 +2,7 @@
 
 mod delegate;
 mod gate;
+mod limits;
 mod policy;
 mod process;
 mod rules;

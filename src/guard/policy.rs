@@ -11,10 +11,11 @@ use smallvec::SmallVec;
 
 use super::delegate::pass_on;
 use super::gate::Gate;
+use super::limits::Counts;
 use super::rules::{GOVERNING, Rules};
 use crate::error::{Code, Error, Result};
 use crate::lifecycle::approval::{self, Act, Asked};
-use crate::lifecycle::policy::Rotation as Rotating;
+use crate::lifecycle::policy::{Limits, Rotation as Rotating};
 use crate::lifecycle::state::Lenience;
 use crate::lifecycle::{Dates, Event, Purpose, State, Verdict, clock};
 use crate::mechanism::table;
@@ -25,6 +26,7 @@ use crate::token::*;
 pub struct Governed {
     inner: Arc<dyn Token>,
     gate: Gate,
+    counts: Counts,
     /// The policy as it was looked through last.
     rules: RwLock<Option<Arc<Rules>>>,
     clock: fn() -> u64,
@@ -88,8 +90,8 @@ impl Governed {
     pub fn around(token: Arc<dyn Token>) -> Arc<dyn Token> {
         match token.keeps_life() {
             true => {
-                let (gate, rules) = (Gate::new(), RwLock::new(None));
-                Arc::new(Governed { inner: token, gate, rules, clock: clock::now })
+                let (gate, counts, rules) = (Gate::new(), Counts::default(), RwLock::new(None));
+                Arc::new(Governed { inner: token, gate, counts, rules, clock: clock::now })
             }
             false => token,
         }
@@ -131,17 +133,17 @@ impl Governed {
         }
     }
 
-    /// The verdict, and why it is a refusal.
+    /// The verdict, why it is a refusal, and what else limits the use.
     fn judge(
         &self,
         caller: Caller,
         key: ObjectId,
         purpose: Purpose,
         mechanism: CK_MECHANISM_TYPE,
-    ) -> Result<(Verdict, Option<String>)> {
+    ) -> Result<(Verdict, Option<String>, Limits)> {
         let rules = self.rules()?;
         let Some(object) = self.look(caller, key, rules.as_ref()) else {
-            return Ok((Verdict { allowed: true, until: 0 }, None));
+            return Ok((Verdict { allowed: true, until: 0 }, None, Limits::default()));
         };
         let now = (self.clock)();
         let (mut known, mut lenience) = (life::life(&object), Lenience::default());
@@ -158,11 +160,15 @@ impl Governed {
             };
             let why =
                 format!("the key is {state}, or past its dates: it {side}; `keyward key show` tells when and why");
-            return Ok((verdict, Some(why)));
+            return Ok((verdict, Some(why), Limits::default()));
         }
-        let Some(rules) = rules else { return Ok((verdict, None)) };
+        let Some(rules) = rules else { return Ok((verdict, None, Limits::default())) };
         let (why, until) = rules.refuses(&object, mechanism, now);
-        Ok((Verdict { allowed: why.is_none(), until: verdict.until.min(until) }, why))
+        let limits = match purpose {
+            Purpose::Protect => rules.class_of(&object).map(|class| class.limits()).unwrap_or_default(),
+            Purpose::Process => Limits::default(),
+        };
+        Ok((Verdict { allowed: why.is_none(), until: verdict.until.min(until) }, why, limits))
     }
 
     /// `code` where the key may not be used so now.
@@ -174,15 +180,24 @@ impl Governed {
         mechanism: CK_MECHANISM_TYPE,
         code: Code,
     ) -> Result<()> {
-        match self.judge(caller, key, purpose, mechanism)?.1 {
-            None => Ok(()),
-            Some(why) => Err(code.because(why)),
+        match self.judge(caller, key, purpose, mechanism)? {
+            (_, None, limits) => self.spend(caller, key, limits).map_err(|error| error.recode(code)),
+            (_, Some(why), _) => Err(code.because(why)),
         }
+    }
+
+    /// Counts a use where the key's class limits them.
+    fn spend(&self, caller: Caller, key: ObjectId, limits: Limits) -> Result<()> {
+        if limits == Limits::default() {
+            return Ok(());
+        }
+        let reserve = |uses, limit| self.inner.reserve_uses(caller, key, uses, limit);
+        self.counts.spend(key, limits, (self.clock)(), reserve)
     }
 
     #[cold]
     fn refusal(&self, caller: Caller, key: ObjectId, purpose: Purpose, mechanism: CK_MECHANISM_TYPE) -> Error {
-        let why = self.judge(caller, key, purpose, mechanism).ok().and_then(|(_, why)| why);
+        let why = self.judge(caller, key, purpose, mechanism).ok().and_then(|(_, why, _)| why);
         Code::KeyFunctionNotPermitted.because(why.unwrap_or_else(|| "the key may not be used so".to_owned()))
     }
 
@@ -283,6 +298,7 @@ impl Token for Governed {
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
+        reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
     }
 
     /// A policy that names what this build does not have is refused before it is signed.
@@ -414,16 +430,16 @@ impl Token for Governed {
         let begun = self.inner.begin(caller, what, mechanism, key, spare)?;
         let (Some(key), Some(purpose)) = (key, purpose(what)) else { return Ok(begun) };
         let kind = (what as u64) << 48 ^ mechanism.ty;
-        let allowed = match self.gate.held(key, kind, &begun.stamp, self.clock) {
-            Some(allowed) => allowed,
+        let (allowed, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
+            Some(held) => held,
             None => {
-                let (verdict, _) = self.judge(caller, key, purpose, mechanism.ty)?;
-                self.gate.keep(key, kind, &begun.stamp, verdict);
-                verdict.allowed
+                let (verdict, _, limits) = self.judge(caller, key, purpose, mechanism.ty)?;
+                self.gate.keep(key, kind, &begun.stamp, (verdict, limits));
+                (verdict.allowed, limits)
             }
         };
         match allowed {
-            true => Ok(begun),
+            true => self.spend(caller, key, limits).map(|()| begun),
             false => Err(self.refusal(caller, key, purpose, mechanism.ty)),
         }
     }

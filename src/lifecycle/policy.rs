@@ -100,6 +100,11 @@ pub struct Class {
     /// A compromised key still decrypts and verifies.
     #[serde(default)]
     pub compromised_may_process: bool,
+    /// How often a key may protect in its life, in all processes together.
+    pub usage_limit: Option<u64>,
+    /// How often within a time in one process: `100/m`, `10000/1h`.
+    #[serde(default, deserialize_with = "rate")]
+    pub rate_limit: Option<Rate>,
     /// Who may use the keys; without it, whoever logs in.
     pub who: Option<Who>,
     /// When they may be used: `Mo-Fr 08:00-18:00`, UTC.
@@ -144,6 +149,20 @@ pub struct Who {
     pub executables: Vec<String>,
 }
 
+/// So many uses within so many seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub uses: u64,
+    pub span: u64,
+}
+
+/// What limits how often a key is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub rate: Option<Rate>,
+    pub uses: Option<u64>,
+}
+
 /// Hours of days of the week, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours {
@@ -162,6 +181,24 @@ fn span<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
 fn hours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Hours>, D::Error> {
     let text = String::deserialize(from)?;
     Hours::parse(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Rate>, D::Error> {
+    let text = String::deserialize(from)?;
+    Rate::parse(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+impl Rate {
+    fn parse(text: &str) -> Result<Rate, String> {
+        let wrong = || format!("{text:?} is no rate: expected such as 100/m or 10000/1h");
+        let (uses, span) = text.split_once('/').ok_or_else(wrong)?;
+        let uses: u64 = uses.parse().map_err(|_| wrong())?;
+        let whole = if span.starts_with(|c: char| c.is_ascii_digit()) { span.to_owned() } else { format!("1{span}") };
+        match clock::parse_span(&whole) {
+            Ok(span) if span > 0 && uses > 0 => Ok(Rate { uses, span }),
+            _ => Err(wrong()),
+        }
+    }
 }
 
 impl Hours {
@@ -205,6 +242,10 @@ impl Hours {
 }
 
 impl Class {
+    pub fn limits(&self) -> Limits {
+        Limits { rate: self.rate_limit, uses: self.usage_limit }
+    }
+
     pub fn lenience(&self) -> Lenience {
         Lenience { compromised_may_process: self.compromised_may_process }
     }
@@ -336,6 +377,7 @@ mod tests {
             ("[[class]]\nname = 'a'\nnonsense = 1\n", "nonsense"),
             ("[[class]]\nname = 'a'\n[[class]]\nname = 'a'\n", "no name of its own"),
             ("[[class]]\nname = 'a'\nuses = ['shred']\n", "shred"),
+            ("[[class]]\nname = 'a'\nrate_limit = 'often'\n", "100/m"),
             ("approve_policy = 2\n", "0 approvers"),
             ("[approvers]\nalice = 'abc'\n", "alice"),
             ("[[class]]\nname = 'a'\nrotation = 'automatic'\n", "cryptoperiod"),

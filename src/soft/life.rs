@@ -14,7 +14,9 @@ use crate::lifecycle::{Event, Life, State, state, version};
 use crate::object::build::{self};
 use crate::object::{Attributes, life};
 use crate::store::Change;
-use crate::token::{Attribute, Authority, CKA_KEYWARD_LOGICAL_KEY, Caller, ObjectId, Order, TakeOver};
+use crate::token::{
+    Attribute, Authority, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_USES, Caller, ObjectId, Order, TakeOver,
+};
 
 /// Index entries read at a time.
 const BATCH: usize = 64;
@@ -60,6 +62,27 @@ impl Soft {
         }
         self.write_life(&view, changed)?;
         if order.event == Event::Purge { view.file.forget_removed() } else { Ok(()) }
+    }
+
+    /// Takes uses out of a key's limit. Another process may be at the same: then once more, with what it has left.
+    pub(super) fn reserve_key_uses(&self, id: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        const TRIES: usize = 8;
+        let view = self.view()?;
+        for last in (0..TRIES).rev() {
+            let object = self.object(&view, id)?;
+            let used = object.attributes.ulong(CKA_KEYWARD_USES).unwrap_or(0);
+            let granted = uses.min(limit.saturating_sub(used));
+            if granted == 0 {
+                return Ok(0);
+            }
+            let mut next = object.attributes.clone();
+            next.put(Attribute::ulong(CKA_KEYWARD_USES, used.saturating_add(granted)));
+            match self.write_life(&view, vec![(object, Some(next))]) {
+                Err(error) if error.code() == Code::FunctionFailed && last > 0 => continue,
+                done => return done.map(|()| granted),
+            }
+        }
+        Ok(0)
     }
 
     /// The keys of the same pair, whatever number of copies.

@@ -248,6 +248,10 @@ impl Token for Soft {
         self.policy_in_force()
     }
 
+    fn reserve_uses(&self, _caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        self.reserve_key_uses(key, uses, limit)
+    }
+
     fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {
         self.sign_policy(text, at)
     }

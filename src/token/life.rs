@@ -48,6 +48,8 @@ vendor! {
     /// Of the policy: the Ed25519 key that the security officer's login gives, and the signature under it.
     CKA_KEYWARD_POLICY_KEY = 17;
     CKA_KEYWARD_POLICY_SIGNATURE = 18;
+    /// `CK_ULONG`: how many uses have been taken out of the limit that the key's class sets.
+    CKA_KEYWARD_USES = 19;
 }
 
 /// The class of the object that holds the token's policy.

@@ -239,6 +239,34 @@ fn the_examples_are_right() {
 }
 
 #[test]
+fn a_key_is_used_no_more_often_than_its_class_says() {
+    let running = start();
+    let session = running.session;
+    let _policy = in_force(
+        "[[class]]\nname = 'few'\nmatch = { label = ['few'] }\nusage_limit = 3\n\
+                            [[class]]\nname = 'slow'\nmatch = { label = ['slow'] }\nrate_limit = '2/1h'\n",
+    );
+    let encrypts = |key: CK_OBJECT_HANDLE| {
+        let by = [mechanism(CKM_AES_ECB)];
+        let rv = c!(C_EncryptInit, session, ptr(&by), key);
+        if rv == CKR_OK {
+            ok!(C_SessionCancel, session, CKF_ENCRYPT);
+        }
+        rv
+    };
+    let no = CKR_KEY_FUNCTION_NOT_PERMITTED;
+    let few = generate(session, aes("few").yes(CKA_TOKEN), 16).unwrap();
+    assert_eq!([(); 5].map(|()| encrypts(few)), [CKR_OK, CKR_OK, CKR_OK, no, no]);
+    let used = value(session, few, CKA_KEYWARD_USES).unwrap();
+    assert_eq!(used, 3u64.to_ne_bytes(), "counted in the slot file, for other processes too");
+    let by = [mechanism(CKM_AES_ECB)];
+    assert_eq!(c!(C_DecryptInit, session, ptr(&by), few), CKR_OK, "what was encrypted is still decrypted");
+    ok!(C_SessionCancel, session, CKF_DECRYPT);
+    let slow = generate(session, aes("slow"), 16).unwrap();
+    assert_eq!([(); 3].map(|()| encrypts(slow)), [CKR_OK, CKR_OK, no]);
+}
+
+#[test]
 fn an_external_signer_keeps_its_rotation() {
     let running = start();
     let session = running.session;

@@ -51,5 +51,6 @@ pub const LIFE: &[Row] = &[
     row!(CKA_KEYWARD_STATE_DATE, Kind::Ulong, TOKENS, Source::Nobody),
     row!(CKA_KEYWARD_STATE_REASON, Kind::Text, TOKENS, Source::Nobody),
     row!(CKA_KEYWARD_STATE_ACTOR, Kind::Text, TOKENS, Source::Nobody),
+    row!(CKA_KEYWARD_USES, Kind::Ulong, TOKENS, Source::Nobody),
     row!(CKA_KEYWARD_STATE_BEFORE, Kind::OneOf(STATES), TOKENS, Source::Nobody),
 ];
