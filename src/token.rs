@@ -177,6 +177,7 @@ pub enum Params {
     Ike1Prf(Box<Ike1PrfParams>),
     /// `CK_IKE1_EXTENDED_DERIVE_PARAMS`, `CK_IKE2_PRF_PLUS_DERIVE_PARAMS`.
     IkeExpand(Box<IkeExpandParams>),
+    Otp(Box<OtpParams>),
     /// A vendor mechanism that only a forwarded module understands.
     Opaque(Bytes),
 }
@@ -218,6 +219,19 @@ pub struct OaepParams {
     pub hash: CK_MECHANISM_TYPE,
     pub mgf: CK_RSA_PKCS_MGF_TYPE,
     pub label: Bytes,
+}
+
+/// `CK_OTP_PARAMS`, as far as HOTP goes: of a PIN, a challenge and a time only that they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtpParams {
+    pub counter: Option<u64>,
+    pub pin: bool,
+    pub challenge: bool,
+    pub time: bool,
+    /// `CK_OTP_FLAGS`
+    pub flags: CK_FLAGS,
+    pub length: Option<CK_ULONG>,
+    pub format: Option<CK_ULONG>,
 }
 
 /// One attribute of a template. The value may be a key's: it is wiped on drop.
@@ -375,6 +389,11 @@ pub trait Operation: Send {
     /// `false`: it cannot, build a new one.
     fn restart(&mut self, params: &Params) -> bool {
         let _ = params;
+        false
+    }
+
+    /// Whether its output has places, as distances from its beginning, where the C ABI has pointers.
+    fn has_distances(&self) -> bool {
         false
     }
 

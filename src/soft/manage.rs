@@ -103,7 +103,7 @@ impl Soft {
                 }
             }
             Place::Token => {
-                let change = update(&object, &attributes);
+                let change = update(object.at.number, object.version(), &attributes);
                 view.file.commit(&view.keys, vec![change])?;
                 self.objects.remove(object.at);
             }
@@ -198,11 +198,12 @@ pub(super) fn insert(attributes: &Attributes) -> Change {
     }
 }
 
-fn update(object: &Arc<Object>, attributes: &Attributes) -> Change {
+/// The change of a token object, from the version that it was read at.
+pub(super) fn update(id: u64, version: u64, attributes: &Attributes) -> Change {
     let (clear, secret) = build::split(attributes);
     Change::Update {
-        id: object.at.number,
-        version: object.version(),
+        id,
+        version,
         private: attributes.is_true(CKA_PRIVATE),
         attrs: codec::encode(&clear).expose().clone(),
         secret: SecretChange::Set(sealed(&secret)),

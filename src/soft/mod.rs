@@ -14,6 +14,7 @@ mod policy;
 mod rotate;
 mod search;
 mod shelf;
+mod stateful;
 mod wrap;
 
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ pub struct Soft {
     state: RwLock<access::State>,
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
-    objects: object::Objects,
+    objects: Arc<object::Objects>,
     policy: RwLock<policy::Held>,
     /// One change of login or PIN at a time; held across the key derivation, which nobody else waits for.
     authenticating: Mutex<()>,

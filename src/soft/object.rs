@@ -72,6 +72,14 @@ impl Object {
         }
     }
 
+    /// The secret attributes of a session object.
+    pub fn secret_here(&self) -> Option<&Attributes> {
+        match &self.secret {
+            Secret::Here(attributes) => Some(attributes),
+            Secret::Stored { .. } => None,
+        }
+    }
+
     /// Every attribute, secret ones too.
     pub fn whole(&self, view: &View) -> Result<Attributes> {
         Ok(build::join(self.attributes.clone(), self.secret(view)?))
@@ -108,6 +116,21 @@ impl Objects {
             }
             None => false,
         }
+    }
+
+    pub fn session_object(&self, number: u64) -> Option<Arc<Object>> {
+        self.session.read().get(&number).map(|(_, object)| object.clone())
+    }
+
+    /// As [`Objects::replace_session_object`], if it still is `old`: `Some(false)` where it is another by now; `None`: it is gone.
+    pub fn exchange_session_object(&self, old: &Arc<Object>, attributes: &Attributes) -> Option<bool> {
+        let mut objects = self.session.write();
+        let (_, object) = objects.get_mut(&old.at.number)?;
+        let same = Arc::ptr_eq(object, old);
+        if same {
+            *object = Arc::new(session_object(old.at, attributes));
+        }
+        Some(same)
     }
 
     /// `false`: it was gone.
@@ -167,7 +190,7 @@ impl Soft {
     /// The object with this number; `None`: there is none, or it is private and the user is not logged in.
     pub(super) fn object_at(&self, view: &View, at: Number) -> Result<Option<Arc<Object>>> {
         if at.place == Place::Session {
-            let found = self.objects.session.read().get(&at.number).map(|(_, object)| object.clone());
+            let found = self.objects.session_object(at.number);
             let found = if found.is_none() { self.environment.built_in_at(at.number)? } else { found };
             return Ok(found.filter(|object| !object.private || view.sees_private()));
         }
