@@ -429,7 +429,7 @@ impl Token for Governed {
         // The token first: its stamp is older than the verdict, so a change that comes between is seen at the next use.
         let begun = self.inner.begin(caller, what, mechanism, key, spare)?;
         let (Some(key), Some(purpose)) = (key, purpose(what)) else { return Ok(begun) };
-        let kind = (what as u64) << 48 ^ mechanism.ty;
+        let kind = ((what as u64) << 48) ^ mechanism.ty;
         let (allowed, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
             Some(held) => held,
             None => {

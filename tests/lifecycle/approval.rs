@@ -1,6 +1,6 @@
 //! M-of-N approvals: what the policy marks waits for the signatures of several people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cryptoki_sys::*;
 use keyward::token::*;
@@ -29,7 +29,7 @@ fn serial(running: &Running) -> String {
     String::from_utf8(info.serialNumber.to_vec()).unwrap().trim_end().to_owned()
 }
 
-fn sign(key: &PathBuf, name: &str, serial: &str, what: [&str; 2]) -> PathBuf {
+fn sign(key: &Path, name: &str, serial: &str, what: [&str; 2]) -> PathBuf {
     let output = scratch(&format!("{name}.approval"));
     let key = key.to_str().unwrap();
     let out = output.to_str().unwrap();

@@ -1,6 +1,6 @@
 //! The policy: signed by the security officer, enforced when keys are made and used, also by processes that run already.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cryptoki_sys::*;
 use keyward::token::*;
@@ -15,7 +15,7 @@ pub struct InForce(PathBuf);
 pub const NEUTRAL: &str = "version = 1\nname = 'neutral'\n[protection]\nallow_wrap_and_decrypt = true\n\
                        allow_unwrap_and_encrypt = true\nallow_any_wrapping = true\n";
 
-fn apply(path: &PathBuf, text: &str) -> serde_json::Value {
+fn apply(path: &Path, text: &str) -> serde_json::Value {
     std::fs::write(path, text).unwrap();
     keyward(&["policy", "apply", path.to_str().unwrap(), "--so-pin-env", "KEYWARD_TEST_PIN"])
 }

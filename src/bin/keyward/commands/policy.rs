@@ -1,6 +1,6 @@
 //! `keyward policy`: what the token's keys may be, and who may do what with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -101,7 +101,7 @@ fn init(arguments: &Init) -> Result<Report> {
 }
 
 /// The file's text, and the policy that it is.
-fn read(path: &PathBuf) -> Result<(String, Rules)> {
+fn read(path: &Path) -> Result<(String, Rules)> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", path.display())))?;
     let signed = SignedPolicy { text: text.clone(), ..SignedPolicy::default() };
