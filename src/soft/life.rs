@@ -250,7 +250,14 @@ fn changed_by(attributes: &Attributes, order: &Order) -> Result<Option<Attribute
     let before = attributes.ulong(crate::token::CKA_KEYWARD_STATE_BEFORE).and_then(State::of).unwrap_or_default();
     let to = match (now.state, order.event) {
         (State::Destroyed, Event::Purge) => State::Destroyed,
-        _ => state::next(now.state_at(order.by.at), order.event, before)?,
+        _ => {
+            let by_date = now.state_at(order.by.at);
+            // What a date has brought already may be written down as the event that it was.
+            match state::next(now.state, order.event, before) {
+                Ok(to) if to == by_date => to,
+                _ => state::next(by_date, order.event, before)?,
+            }
+        }
     };
     if order.leave_nothing && to == State::Destroyed {
         return Ok(None);

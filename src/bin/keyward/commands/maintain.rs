@@ -131,10 +131,8 @@ impl Work<'_> {
     fn follow_dates(&mut self, key: &Found) -> Result<()> {
         let kept = life::state(&key.attributes);
         let (event, what, date) = match (kept, key.state()) {
-            (State::PreActive, State::Active | State::Deactivated) => {
-                (Event::Activate, "activated", CKA_KEYWARD_ACTIVATION_DATE)
-            }
-            (State::Active | State::Suspended, State::Deactivated) => {
+            (State::PreActive, State::Active) => (Event::Activate, "activated", CKA_KEYWARD_ACTIVATION_DATE),
+            (State::PreActive | State::Active | State::Suspended, State::Deactivated) => {
                 (Event::Deactivate, "deactivated", CKA_KEYWARD_DEACTIVATION_DATE)
             }
             _ => return Ok(()),
