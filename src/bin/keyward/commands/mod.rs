@@ -1,6 +1,7 @@
 //! The commands, one file per group.
 
 pub mod approval;
+pub mod audit;
 pub mod compat;
 pub mod completion;
 pub mod config;
@@ -29,6 +30,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Policy(command)) => policy::run(context, &command),
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::Pin(command)) => pin::run(context, &command),
+        Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),
