@@ -57,8 +57,15 @@ pub const GOVERNING: [CK_ATTRIBUTE_TYPE; 9] = [
 pub struct Rules {
     pub signed: Arc<SignedPolicy>,
     policy: Policy,
-    /// Of each class: the mechanisms by number, and whether this process is one of those who may.
-    classes: Vec<(Option<Vec<CK_MECHANISM_TYPE>>, bool)>,
+    /// What was looked up for each class.
+    classes: Vec<Found>,
+}
+
+struct Found {
+    /// By number.
+    mechanisms: Option<Vec<CK_MECHANISM_TYPE>>,
+    /// This process is one of those who may use the keys.
+    one_of_them: bool,
 }
 
 impl Rules {
@@ -83,7 +90,7 @@ impl Rules {
                     None => return wrong(class, name, "mechanism of this build"),
                 }
             }
-            classes.push((mechanisms, class.who.as_ref().is_none_or(process::is_one_of)));
+            classes.push(Found { mechanisms, one_of_them: class.who.as_ref().is_none_or(process::is_one_of) });
         }
         Ok(Rules { signed, policy, classes })
     }
@@ -93,7 +100,7 @@ impl Rules {
     }
 
     /// The class that governs an object, with what was looked up for it.
-    fn class(&self, facts: &Facts) -> Option<(&Class, &(Option<Vec<CK_MECHANISM_TYPE>>, bool))> {
+    fn class(&self, facts: &Facts) -> Option<(&Class, &Found)> {
         let class = self.policy.class_of(facts)?;
         let at = self.policy.classes.iter().position(|one| one.name == class.name)?;
         Some((class, self.classes.get(at)?))
@@ -105,12 +112,12 @@ impl Rules {
 
     /// Why a use is refused although the key's state allows it, and until when the answer holds.
     pub fn refuses(&self, object: &Attributes, mechanism: CK_MECHANISM_TYPE, now: u64) -> (Option<String>, u64) {
-        let Some((class, (mechanisms, one_of_them))) = self.class(&facts(object)) else { return (None, u64::MAX) };
+        let Some((class, found)) = self.class(&facts(object)) else { return (None, u64::MAX) };
         let name = &class.name;
-        if !one_of_them {
+        if !found.one_of_them {
             return (Some(format!("class {name} is not for this account or program")), u64::MAX);
         }
-        if mechanisms.as_ref().is_some_and(|list| !list.contains(&mechanism)) {
+        if found.mechanisms.as_ref().is_some_and(|list| !list.contains(&mechanism)) {
             return (Some(format!("class {name} does not allow this mechanism")), u64::MAX);
         }
         match class.hours.map(|hours| hours.at(now)) {
@@ -204,7 +211,7 @@ pub fn facts(object: &Attributes) -> Facts {
         let by_default = || schema.is_some_and(|schema| schema.row(ty).is_some() && schema.made_for(ty));
         object.bool(ty).unwrap_or_else(by_default)
     };
-    let bits = object.ulong(CKA_MODULUS_BITS).map(u64::from);
+    let bits = object.ulong(CKA_MODULUS_BITS);
     let bits = bits.or_else(|| object.ulong(CKA_VALUE_LEN)?.checked_mul(8)).or_else(|| key::bits(object));
     let mut uses: Vec<&'static str> = GRANTS.iter().filter(|(ty, _)| granted(*ty)).map(|(_, name)| *name).collect();
     uses.dedup();
