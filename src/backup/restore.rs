@@ -16,7 +16,6 @@ const BATCH: usize = 512;
 /// A backup that its shares have opened, as a slot file in a directory of its own that goes when this is dropped.
 pub struct Opened {
     file: SlotFile,
-    rules: Rules,
     // Dropped after the file.
     scratch: Scratch,
 }
@@ -46,7 +45,7 @@ impl Opened {
         let path = scratch.0.join("snapshot.slot");
         let device = archive.extract(&key, &path)?;
         let file = SlotFile::open(&path, Arc::new(DeviceSecret::from_bytes(*device.expose())), rules)?;
-        Ok(Opened { file, rules, scratch })
+        Ok(Opened { file, scratch })
     }
 
     /// Checks every record that can be opened: with the user's PIN all, without it the public ones.
@@ -86,7 +85,7 @@ impl Opened {
                 self.file.unlock(Role::SecurityOfficer, so_pin)?;
                 let made = self.scratch.0.join(format!("{}.slot", header.serial));
                 let detached = Arc::new(device.detached());
-                let new = SlotFile::create(&made, detached, self.rules, &header.serial, &header.label, so_pin)?;
+                let new = self.file.successor(&made, detached, so_pin)?;
                 let new_keys = match user_pin.filter(|_| header.user_pin_set) {
                     Some(pin) => {
                         let so = new.unlock(Role::SecurityOfficer, so_pin)?;
@@ -95,7 +94,7 @@ impl Opened {
                     }
                     None => new.public_keys()?,
                 };
-                let objects = self.copy(&keys, &new, &new_keys)?;
+                let objects = self.copy(&keys, &new, &new_keys, true)?;
                 os::create_private_dirs(tokens)?;
                 new.settle(&path, device)?;
                 objects
@@ -105,15 +104,17 @@ impl Opened {
                     let why = "the token holds objects: a backup restores into a new or an empty one";
                     return Err(Code::ActionProhibited.because(why));
                 }
-                self.copy(&keys, file, &*file.unlock(Role::User, user_pin)?)?
+                self.copy(&keys, file, &*file.unlock(Role::User, user_pin)?, false)?
             }
         };
         Ok(Restored { label: header.label, serial: header.serial, objects })
     }
 
-    /// All objects, in one transaction.
-    fn copy(&self, keys: &Keys, to: &SlotFile, to_keys: &Keys) -> Result<u64> {
+    /// All objects, in one transaction; returns how many. The policy goes along only where the token stays the same one: its
+    /// signature is for that token.
+    fn copy(&self, keys: &Keys, to: &SlotFile, to_keys: &Keys, same_token: bool) -> Result<u64> {
         let mut changes = Vec::new();
+        let mut left = 0u64;
         let mut after = 0;
         loop {
             let found = self.file.find(keys, &[], after, BATCH)?;
@@ -121,6 +122,10 @@ impl Opened {
             after = last.id;
             for entry in found {
                 let Some(record) = self.file.read(keys, entry.id)? else { continue };
+                if !same_token && soft::is_policy(&record.attrs)? {
+                    left = left.saturating_add(1);
+                    continue;
+                }
                 changes.push(Change::Insert {
                     private: record.private,
                     secret: self.file.secret(keys, &record)?,
@@ -131,7 +136,7 @@ impl Opened {
         }
         let objects = changes.len() as u64;
         let total = self.file.count()?;
-        if objects != total {
+        if objects.saturating_add(left) != total {
             let why = format!("{objects} of {total} objects can be read: nothing was restored");
             return Err(Code::DeviceError.because(why));
         }

@@ -16,7 +16,9 @@ use crate::object::build::{self, Draft, Given, Maker, Origin};
 use crate::object::{Attributes, codec, life};
 use crate::secret::SecretBytes;
 use crate::store::{Change, SecretChange};
-use crate::token::{Answer, Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_STATE, Caller, ObjectId};
+use crate::token::{
+    Answer, Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_STATE, CKO_KEYWARD_POLICY, Caller, ObjectId,
+};
 
 /// The attributes by which the slot file finds objects without reading them; the selective ones first.
 pub(super) const SELECTIVE: [CK_ATTRIBUTE_TYPE; 7] =
@@ -231,6 +233,11 @@ fn sealed(secret: &Attributes) -> Option<SecretBytes> {
 /// What the slot file finds an object by, from its attributes as they are kept there.
 pub fn index_of(attrs: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
     Ok(index(&codec::decode(attrs)?))
+}
+
+/// Whether an object, by its attributes as they are kept, is the token's policy.
+pub fn is_policy(attrs: &[u8]) -> Result<bool> {
+    Ok(codec::decode(attrs)?.ulong(CKA_CLASS) == Some(CKO_KEYWARD_POLICY))
 }
 
 /// What the slot file finds an object by.

@@ -113,7 +113,7 @@ impl SlotFile {
             Ok(number) if serial.len() == 16 && !serial.starts_with('+') => number,
             _ => return Err(Code::ArgumentsBad.because(format!("the serial {serial:?} is not 16 hexadecimal digits"))),
         };
-        let fresh = Fresh::make(&device, rules, serial, label, so_pin)?;
+        let fresh = Fresh::make(&device, rules, os::random_array()?, serial, label, so_pin)?;
         if let Some(anchor) = Anchor::new(&device, path).filter(|_| !path.exists()) {
             anchor.forget()?;
         }
@@ -148,7 +148,7 @@ impl SlotFile {
     pub fn reinitialise(&self, so_pin: &[u8], label: &str) -> Result<()> {
         let good = self.recorded(Role::SecurityOfficer, so_pin)?;
         let (header, ..) = self.open_public()?;
-        let fresh = Fresh::make(&self.device, self.rules, header.serial, label, so_pin)?;
+        let fresh = Fresh::make(&self.device, self.rules, os::random_array()?, header.serial, label, so_pin)?;
         self.write(Flush::Before, &mut |batch, mark| {
             let rows = self.same_token(batch, &good.uuid)?;
             let public = Keys::public(&self.device, good.uuid)?;
@@ -285,6 +285,17 @@ impl SlotFile {
         self.store.backup(to)
     }
 
+    /// Makes the file of a token that is to take the place of this one, under another device secret and a new master key: with
+    /// its serial, label and UUID, which the policy's signature covers, and no objects. Errors as for [`SlotFile::create`].
+    pub fn successor(&self, path: &Path, device: Arc<DeviceSecret>, so_pin: &[u8]) -> Result<SlotFile> {
+        let (header, ..) = self.open_public()?;
+        let label = self.header()?.label;
+        let fresh = Fresh::make(&device, self.rules, header.uuid, header.serial, &label, so_pin)?;
+        let meta = fresh.meta(Ledger::default())?;
+        Sqlite::create(path, &meta, &[(Role::SecurityOfficer as u8, fresh.so)])?;
+        SlotFile::open(path, device, self.rules)
+    }
+
     /// Puts a token that was made elsewhere into its place, whole and durable. What this machine remembered of a former
     /// token of that name is forgotten. The codes of [`SlotFile::backup`].
     pub fn settle(&self, to: &Path, device: &DeviceSecret) -> Result<()> {
@@ -350,11 +361,17 @@ impl SlotFile {
 }
 
 impl Fresh {
-    fn make(device: &DeviceSecret, rules: Rules, serial: u64, label: &str, so_pin: &[u8]) -> Result<Fresh> {
+    fn make(
+        device: &DeviceSecret,
+        rules: Rules,
+        uuid: [u8; 16],
+        serial: u64,
+        label: &str,
+        so_pin: &[u8],
+    ) -> Result<Fresh> {
         if label.len() > LABEL {
             return Err(Code::ArgumentsBad.because(format!("the label has {} bytes, at most {LABEL}", label.len())));
         }
-        let uuid = os::random_array::<16>()?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let header = HeaderBytes { uuid, serial, created, key_version: 1, device_check: device.check(&uuid)? }.encode();
         let master = Master::random(1)?;

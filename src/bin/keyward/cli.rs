@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, backup, compat, completion, key, manual, mechanisms, object, pin, report, token};
 use crate::commands::{
-    approval, audit, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token,
+    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, report, token,
 };
 
 const EXIT_CODES: &str = "\
