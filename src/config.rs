@@ -6,6 +6,7 @@
 
 mod file;
 mod places;
+mod slots;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Result};
 use places::Places;
+pub use slots::{Chosen, FilterRules, MemberRules, PinSource, SlotRules};
 
 /// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
 pub fn version() -> (u8, u8) {
@@ -112,6 +114,8 @@ pub struct Config {
     pub kdf: KdfPreset,
     pub pin: PinRules,
     pub log: LogRules,
+    /// Slots that lead to the modules of HSMs.
+    pub slots: Vec<SlotRules>,
 }
 
 /// Precedes the version inside the built library and the built program, so that `keyward doctor` can compare the two
@@ -151,6 +155,7 @@ impl Config {
             kdf: KdfPreset::Standard,
             pin: PinRules::default(),
             log: LogRules::default(),
+            slots: Vec::new(),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod abi;
 pub mod module;
 pub mod session;
 pub mod soft;
+pub mod forward;
 pub mod mechanism;
 pub mod object;
 pub mod token;

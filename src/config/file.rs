@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::places::Places;
+use super::slots::WrittenSlot;
 use super::{Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinRules};
 use crate::error::{Code, Error, Result};
 
@@ -20,6 +21,7 @@ struct Written {
     kdf: Option<KdfPreset>,
     pin: Option<WrittenPin>,
     log: Option<WrittenLog>,
+    slot: Option<Vec<Spanned<WrittenSlot>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -38,7 +40,7 @@ struct WrittenLog {
 }
 
 /// A file's text with its name: turns a place in it into a sentence.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
     home: Option<&'a Path>,
@@ -86,6 +88,7 @@ impl Source<'_> {
             kdf: written.kdf.unwrap_or(default.kdf),
             pin: self.pin(written.pin.unwrap_or_default())?,
             log: self.log(written.log.unwrap_or_default())?,
+            slots: written.slot.unwrap_or_default().into_iter().map(|slot| self.slot(slot)).collect::<Result<_>>()?,
         })
     }
 
@@ -106,7 +109,7 @@ impl Source<'_> {
         Ok(LogRules { level: written.level.unwrap_or(default.level), file: self.path_of(written.file)? })
     }
 
-    fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    pub(super) fn within<T: PartialOrd + std::fmt::Display + Copy>(
         &self,
         value: Option<Spanned<T>>,
         key: &str,
@@ -123,7 +126,7 @@ impl Source<'_> {
     }
 
     /// Absolute, under `~/`, or relative to the file's own directory.
-    fn path_of(&self, written: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>> {
+    pub(super) fn path_of(&self, written: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>> {
         let Some(written) = written else { return Ok(None) };
         let at = written.span().start;
         let path = written.into_inner();
@@ -146,7 +149,7 @@ impl Source<'_> {
         }
     }
 
-    fn mechanisms(&self, written: Spanned<toml::Value>) -> Result<Mechanisms> {
+    pub(super) fn mechanisms(&self, written: Spanned<toml::Value>) -> Result<Mechanisms> {
         let at = written.span().start;
         let wrong = |found: &str| {
             self.wrong(
@@ -172,7 +175,7 @@ impl Source<'_> {
         self.wrong(error.span().map_or(0, |span| span.start), error.message())
     }
 
-    fn wrong(&self, at: usize, what: &str) -> Error {
+    pub(super) fn wrong(&self, at: usize, what: &str) -> Error {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count().saturating_add(1);
         // The parser's own messages may have several lines; a log line may not.

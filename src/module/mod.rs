@@ -4,6 +4,7 @@
 //! epoch and starts its own with `C_Initialize`; what it inherited stays as it was, neither dropped nor locked, since a
 //! lock may be held by a thread that did not come along. Nothing here has a destructor at exit or at unload.
 
+mod elsewhere;
 mod slots;
 
 use std::collections::HashMap;

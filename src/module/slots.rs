@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use super::elsewhere::{Elsewhere, shows_free_slot};
 use crate::config::Config;
 use crate::error::{Code, Result};
 use crate::session::{Slot, hold};
 use crate::soft::{Shelf, Shelved};
+
 use crate::token::Token;
 
 /// How often a blocked `C_WaitForSlotEvent` looks.
@@ -34,7 +36,33 @@ static OPENER: RwLock<Opener> = RwLock::new(open_source);
 
 /// Every token that the configuration names.
 fn open_source(config: Arc<Config>) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Shelf::open(config)?))
+    let shelf = Shelf::open(Arc::clone(&config))?;
+    if config.slots.is_empty() {
+        return Ok(Box::new(shelf));
+    }
+    let elsewhere = Elsewhere::open(&config)?;
+    Ok(Box::new(Both { shelf, elsewhere, free_slot: shows_free_slot(&config) }))
+}
+
+/// The software tokens, and those that the configuration's slots lead to.
+struct Both {
+    shelf: Shelf,
+    elsewhere: Elsewhere,
+    /// A free slot is shown though there are tokens elsewhere.
+    free_slot: bool,
+}
+
+impl Source for Both {
+    fn list(&self) -> Result<Vec<Shelved>> {
+        let mut listed = self.shelf.list()?;
+        let elsewhere = self.elsewhere.list();
+        // A place for a first software token is not wanted where there are tokens already.
+        if !elsewhere.is_empty() {
+            listed.retain(|entry| !entry.blank || self.free_slot);
+        }
+        listed.extend(elsewhere);
+        Ok(listed)
+    }
 }
 
 /// What `C_Initialize` opens in place of the configured tokens. For tests that go through the C functions.
