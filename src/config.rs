@@ -63,16 +63,86 @@ pub struct PinRules {
     pub max_len: usize,
     /// Wrong PINs until the role is locked; at least 1.
     pub max_failures: u32,
+    /// A new PIN has at least one character of each of these kinds.
+    pub require: Vec<PinKind>,
+    /// Refuses new PINs that are one character again and again, or a run such as 1234 or dcba.
+    pub refuse_simple: bool,
+}
+
+/// A kind of character, by Unicode where the PIN is UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinKind {
+    Letter,
+    Lower,
+    Upper,
+    Digit,
+    /// Neither letter nor digit.
+    Symbol,
+}
+
+impl PinKind {
+    fn holds(self, character: char) -> bool {
+        match self {
+            PinKind::Letter => character.is_alphabetic(),
+            PinKind::Lower => character.is_lowercase(),
+            PinKind::Upper => character.is_uppercase(),
+            PinKind::Digit => character.is_numeric(),
+            PinKind::Symbol => !character.is_alphanumeric(),
+        }
+    }
+
+    fn article(self) -> &'static str {
+        match self {
+            PinKind::Letter => "a letter",
+            PinKind::Lower => "a lower-case letter",
+            PinKind::Upper => "an upper-case letter",
+            PinKind::Digit => "a digit",
+            PinKind::Symbol => "a character that is neither letter nor digit",
+        }
+    }
 }
 
 impl PinRules {
     pub const LONGEST: usize = 255;
     pub const MOST_FAILURES: u32 = 1_000_000;
+
+    /// Whether a PIN may be set: `CKR_PIN_LEN_RANGE`, `CKR_PIN_TOO_WEAK`.
+    pub fn check(&self, pin: &[u8]) -> Result<()> {
+        if !(self.min_len..=self.max_len).contains(&pin.len()) {
+            let why = format!("a PIN must be {} to {} bytes long", self.min_len, self.max_len);
+            return Err(Code::PinLenRange.because(why));
+        }
+        let missing = self.require.iter().find(|kind| !characters(pin).any(|character| kind.holds(character)));
+        if let Some(kind) = missing {
+            return Err(Code::PinTooWeak.because(format!("a PIN must have {}", kind.article())));
+        }
+        if self.refuse_simple && is_simple(pin) {
+            let why = "a PIN must not be one character repeated, nor a run such as 1234 or dcba";
+            return Err(Code::PinTooWeak.because(why));
+        }
+        Ok(())
+    }
+}
+
+/// Of a PIN that is no UTF-8, its bytes.
+fn characters(pin: &[u8]) -> impl Iterator<Item = char> {
+    let text = std::str::from_utf8(pin).ok();
+    let bytes = if text.is_some() { &[] } else { pin };
+    text.into_iter().flat_map(str::chars).chain(bytes.iter().map(|byte| char::from(*byte)))
+}
+
+/// Whether all steps from one character to the next are the same, and at most one.
+fn is_simple(pin: &[u8]) -> bool {
+    let mut steps =
+        characters(pin).zip(characters(pin).skip(1)).map(|(a, b)| i64::from(u32::from(b)) - i64::from(u32::from(a)));
+    let first = steps.next().unwrap_or(0);
+    (-1..=1).contains(&first) && steps.all(|step| step == first)
 }
 
 impl Default for PinRules {
     fn default() -> PinRules {
-        PinRules { min_len: 4, max_len: PinRules::LONGEST, max_failures: 10 }
+        PinRules { min_len: 4, max_len: PinRules::LONGEST, max_failures: 10, require: Vec::new(), refuse_simple: false }
     }
 }
 

@@ -4,6 +4,7 @@ mod store_common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keyward::error::Code;
 use keyward::secret::SecretBytes;
@@ -179,6 +180,31 @@ fn good_logins_at_once_do_not_lock_each_other_out() {
         all.into_iter().for_each(|t| t.join().unwrap().unwrap());
     });
     assert_eq!(file.header().unwrap().user.failures, 0);
+}
+
+/// More good logins without end than there are tries: those that must wait for all others have their turn too.
+#[test]
+fn a_stream_of_good_logins_starves_nobody() {
+    let place = Place::new();
+    let (file, _) = place.ready();
+    let end = Instant::now() + Duration::from_secs(4);
+    let log_in_again_and_again = || {
+        let (mut count, mut longest) = (0u32, Duration::ZERO);
+        while Instant::now() < end {
+            let began = Instant::now();
+            file.unlock(Role::User, PIN).unwrap();
+            longest = longest.max(began.elapsed());
+            count += 1;
+        }
+        (count, longest)
+    };
+    let done: Vec<(u32, Duration)> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3 * RULES.max_failures).map(|_| scope.spawn(log_in_again_and_again)).collect();
+        all.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    println!("logins and the longest wait: {done:?}");
+    let (least, most) = (done.iter().map(|d| d.0).min().unwrap(), done.iter().map(|d| d.0).max().unwrap());
+    assert!(least >= 1 && least * 4 >= most, "{done:?}");
 }
 
 #[test]

@@ -238,7 +238,8 @@ fn run_profiles(args: &ProfilesArgs) -> Result<ExitCode, String> {
     let env = args.target.env();
     let about = runner::probe(&env)?;
     let files = profiles::files(&args.cases)?;
-    let records = files.iter().map(|f| profiles::replay(&env, f, args.strict)).collect();
+    let mut records: Vec<_> = files.iter().map(|f| profiles::replay(&env, f, args.strict)).collect();
+    records.push(profiles::claims(&env, &records));
     tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, true)
 }
 

@@ -98,6 +98,33 @@ fn softhsm_vectors_as_expected() {
     ]);
 }
 
+/// The mandatory cases of the OASIS profiles, from the folder that `KEYWARD_VECTORS` names, by default
+/// `../shared/vectors` beside the workspace.
+#[test]
+fn softhsm_profiles_as_expected() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let folder = std::env::var_os("KEYWARD_VECTORS").map_or(beside, PathBuf::from).join("oasis-profiles-3.2");
+    if !installed(SOFTHSM) || !folder.is_dir() {
+        eprintln!("left out: no SoftHSM or no {} (set KEYWARD_VECTORS to the directory of vectors)", folder.display());
+        return;
+    }
+    let (file, home) = (expected("softhsm-2.6.1-profiles.txt"), Home::new("oasis"));
+    let (json, junit) = (home.0.join("p.json"), home.0.join("p.xml"));
+    let (folder, file) = (folder.to_str().unwrap(), file.to_str().unwrap());
+    let outputs = ["--json", json.to_str().unwrap(), "--junit", junit.to_str().unwrap()];
+    let args = ["profiles", "--module", SOFTHSM, "--init-token", folder, "--expected", file];
+    home.passes(&[&args[..], &outputs].concat());
+    // The same results in both files.
+    let told: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let records = told["records"].as_array().unwrap();
+    assert_eq!(records.len(), 5, "four cases, and the claims");
+    assert_eq!(records[0]["id"], "profiles/AUTH-M-1-32");
+    let text = std::fs::read_to_string(junit).unwrap();
+    assert_eq!(text.matches("<testcase ").count(), 5, "{text}");
+    let failed = records.iter().filter(|r| r["verdict"] == "fail").count();
+    assert_eq!(text.matches("<failure").count(), failed, "{text}");
+}
+
 /// A case that the module answers as told, and the same with one return value changed.
 #[test]
 fn profiles_tell_right_from_wrong() {

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::places::Places;
 use super::slots::WrittenSlot;
-use super::{Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinRules};
+use super::{Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules};
 use crate::error::{Code, Error, Result};
 
 #[derive(Deserialize)]
@@ -30,6 +30,8 @@ struct WrittenPin {
     min_len: Option<Spanned<usize>>,
     max_len: Option<Spanned<usize>>,
     max_failures: Option<Spanned<u32>>,
+    require: Option<Vec<PinKind>>,
+    refuse_simple: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -101,7 +103,9 @@ impl Source<'_> {
         let max_failures = self
             .within(written.max_failures, "pin.max_failures", 1..=PinRules::MOST_FAILURES)?
             .unwrap_or(default.max_failures);
-        Ok(PinRules { min_len, max_len, max_failures })
+        let require = written.require.unwrap_or(default.require);
+        let refuse_simple = written.refuse_simple.unwrap_or(default.refuse_simple);
+        Ok(PinRules { min_len, max_len, max_failures, require, refuse_simple })
     }
 
     fn log(&self, written: WrittenLog) -> Result<LogRules> {

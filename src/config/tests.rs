@@ -110,7 +110,8 @@ fn every_key_takes_effect() {
     let config = scratch
         .read(
             "tokens = '/t'\ndevice_secret = '/d'\nfree_slot = 'always'\nmechanisms = 'all'\nkdf = 'strong'\n\
-             [pin]\nmin_len = 6\nmax_len = 32\nmax_failures = 3\n[log]\nlevel = 'debug'\nfile = '/l'\n",
+             [pin]\nmin_len = 6\nmax_len = 32\nmax_failures = 3\n\
+             require = ['letter', 'digit']\nrefuse_simple = true\n[log]\nlevel = 'debug'\nfile = '/l'\n",
         )
         .unwrap();
     let expected = Config {
@@ -120,7 +121,13 @@ fn every_key_takes_effect() {
         free_slot: FreeSlot::Always,
         mechanisms: Mechanisms::All,
         kdf: KdfPreset::Strong,
-        pin: PinRules { min_len: 6, max_len: 32, max_failures: 3 },
+        pin: PinRules {
+            min_len: 6,
+            max_len: 32,
+            max_failures: 3,
+            require: vec![PinKind::Letter, PinKind::Digit],
+            refuse_simple: true,
+        },
         log: LogRules { level: LogLevel::Debug, file: Some("/l".into()) },
         slots: Vec::new(),
     };
@@ -164,6 +171,8 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[pin]\nmin_len = 0", 2, "1 to 255"),
         ("[pin]\nmax_len = 256", 2, "1 to 255"),
         ("[pin]\nmin_len = 9\nmax_len = 8", 2, "1 to 8"),
+        ("[pin]\nrequire = ['digits']", 2, "symbol"),
+        ("[pin]\nrefuse_simple = 'yes'", 2, "boolean"),
         ("[pin]\nmax_failures = 0", 2, "1000000"),
         ("[pin]\nmax_failures = -1", 2, "u32"),
         ("[log]\nlevel = 'loud'", 2, "debug"),
@@ -181,6 +190,34 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");
         assert!(!said.contains('\n'), "one log line: {said}");
+    }
+}
+
+#[test]
+fn new_pins_are_held_against_the_rules() {
+    let rules = |require: &[PinKind], refuse_simple| PinRules {
+        require: require.to_vec(),
+        refuse_simple,
+        ..PinRules::default()
+    };
+    let code = |rules: &PinRules, pin: &str| rules.check(pin.as_bytes()).err().map(|error| error.code());
+    let plain = rules(&[], false);
+    assert_eq!((code(&plain, "1111"), code(&plain, "111")), (None, Some(Code::PinLenRange)));
+    let all = [PinKind::Lower, PinKind::Upper, PinKind::Digit, PinKind::Symbol];
+    let strict = rules(&all, false);
+    assert_eq!(code(&strict, "aB3$"), None);
+    for lacking in ["AB3$", "ab3$", "aBc$", "aB34"] {
+        assert_eq!(code(&strict, lacking), Some(Code::PinTooWeak), "{lacking}");
+    }
+    let letters = rules(&[PinKind::Letter], false);
+    assert_eq!((code(&letters, "12é4"), code(&letters, "1234")), (None, Some(Code::PinTooWeak)));
+    assert_eq!(letters.check(&[b'1', b'2', b'3', 0xe9]).err(), None, "Latin-1");
+    let subtle = rules(&[], true);
+    for simple in ["1111", "1234", "dcba", "éééé"] {
+        assert_eq!(code(&subtle, simple), Some(Code::PinTooWeak), "{simple}");
+    }
+    for fine in ["1224", "1357", "123a", "9012"] {
+        assert_eq!(code(&subtle, fine), None, "{fine}");
     }
 }
 

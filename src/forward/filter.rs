@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 
 use crate::config::{FilterRules, Mechanisms};
 use crate::error::{Code, Result};
-use crate::mechanism::table;
+use crate::mechanism::table::{self, ParamKind};
 use crate::token::{Answer, Attribute, Caller, Value};
 
 /// The attributes that a URI speaks of.
@@ -154,11 +154,12 @@ impl Filter {
         self.opaque.contains(&ty)
     }
 
-    /// A mechanism that is allowed, and whose parameters can be carried over.
+    /// A mechanism that is allowed, and whose parameters can be carried over. Of one-time passwords the result cannot: it is a
+    /// structure with the module's own pointers.
     pub fn offers(&self, ty: CK_MECHANISM_TYPE) -> bool {
         self.mechanisms.as_ref().is_none_or(|allowed| allowed.contains(&ty) || self.opaque(ty))
             && !self.without.contains(&ty)
-            && (self.opaque(ty) || table::row(ty).is_ok())
+            && (self.opaque(ty) || table::row(ty).is_ok_and(|row| row.params != ParamKind::Otp))
     }
 
     /// Whether every object is visible.

@@ -10,6 +10,7 @@ use cryptoki_sys::*;
 use super::elsewhere::{Elsewhere, shows_free_slot};
 use crate::config::Config;
 use crate::error::{Code, Result};
+use crate::guard::Governed;
 use crate::session::{Slot, hold};
 use crate::soft::{Shelf, Shelved};
 
@@ -74,9 +75,9 @@ pub(super) fn opener() -> Opener {
     *OPENER.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What stands between the C boundary and a token: here the guards (policy, audit) will be put around it.
+/// What stands between the C boundary and a token: the guards.
 pub fn compose(token: Arc<dyn Token>) -> Arc<dyn Token> {
-    token
+    Governed::around(token)
 }
 
 /// The slots of a configuration, as the C functions see them, for a program that needs no C functions.

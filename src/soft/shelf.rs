@@ -60,13 +60,9 @@ impl Environment {
         Rules { kdf: self.config.kdf, max_failures: self.config.pin.max_failures }
     }
 
-    /// `CKR_PIN_LEN_RANGE`.
+    /// `CKR_PIN_LEN_RANGE`, `CKR_PIN_TOO_WEAK`.
     pub fn check_pin(&self, pin: &[u8]) -> Result<()> {
-        let rules = &self.config.pin;
-        if (rules.min_len..=rules.max_len).contains(&pin.len()) {
-            return Ok(());
-        }
-        Err(Code::PinLenRange.because(format!("a PIN must be {} to {} bytes long", rules.min_len, rules.max_len)))
+        self.config.pin.check(pin)
     }
 }
 
@@ -134,7 +130,7 @@ impl Shelf {
             environment: self.environment.clone(),
             state: RwLock::new(State::default()),
             changes: AtomicU64::new(1),
-            objects: Objects::new(),
+            objects: Arc::new(Objects::new()),
             authenticating: Mutex::new(()),
         };
         if exists {

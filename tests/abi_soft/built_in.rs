@@ -54,7 +54,25 @@ fn who_does_not_ask_for_them_does_not_meet_them() {
         let class = value(session, object, CKA_CLASS).unwrap();
         assert_ne!(class, CKO_MECHANISM.to_ne_bytes());
     }
-    assert_eq!(find(session, class(CKO_PROFILE)), [], "no profile is proven");
+}
+
+/// That these and no others hold is shown by `pkcs11-conformance profiles`, which compares them with the cases it replays.
+#[test]
+fn the_profiles_have_their_objects() {
+    let running = start();
+    let session = open(running.slot);
+    let objects = find(session, class(CKO_PROFILE));
+    let number =
+        |object| CK_PROFILE_ID::from_ne_bytes(value(session, object, CKA_PROFILE_ID).unwrap().try_into().unwrap());
+    let claimed: Vec<CK_PROFILE_ID> = objects.iter().map(|object| number(*object)).collect();
+    let expected =
+        [CKP_BASELINE_PROVIDER, CKP_EXTENDED_PROVIDER, CKP_AUTHENTICATION_TOKEN, CKP_PUBLIC_CERTIFICATES_TOKEN];
+    assert_eq!(claimed, expected);
+    let one = find(session, class(CKO_PROFILE).number(CKA_PROFILE_ID, CKP_AUTHENTICATION_TOKEN));
+    assert_eq!(one, [objects[2]]);
+    assert_eq!(value(session, one[0], CKA_TOKEN), Ok(vec![1]));
+    assert_eq!(value(session, one[0], CKA_PRIVATE), Ok(vec![0]));
+    assert_eq!(c!(C_DestroyObject, session, one[0]), CKR_ACTION_PROHIBITED);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compat, completion, manual, mechanisms, object, pin, token};
+use crate::commands::{compat, completion, key, manual, mechanisms, object, pin, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -52,6 +52,9 @@ pub enum Command {
     /// List, show and delete the objects of a token
     #[command(subcommand)]
     Object(object::Command),
+    /// Activate, suspend, rotate, revoke and destroy keys
+    #[command(subcommand)]
+    Key(key::Command),
     /// Change or reset a PIN
     #[command(subcommand)]
     Pin(pin::Command),

@@ -26,6 +26,7 @@ use crate::os::{self, Mode, RangeLock};
 
 const WRITERS: u8 = 0;
 const TRIES: u8 = 1;
+const TRIES_DOOR: u8 = 2;
 
 /// How often the path is looked at for a replaced file, in milliseconds.
 const LOOK: u64 = 1000;
@@ -246,6 +247,19 @@ impl Store for Sqlite {
         Transaction::new(&connection, &self.path, tables).compact()
     }
 
+    fn cut_log(&self) -> Result<()> {
+        let _turn = self.turn()?;
+        let inside = gate::enter();
+        self.look(&inside)?;
+        let (connection, tables) = self.connect(&inside, Purpose::Copy)?;
+        match Transaction::new(&connection, &self.path, tables).cut_log()? {
+            true => Ok(()),
+            false => Err(Code::FunctionFailed.because(
+                "what was removed still lies in the slot file's log, since another process reads an older state: repeat it",
+            )),
+        }
+    }
+
     fn check(&self) -> Result<Vec<String>> {
         self.reading(|t| t.faults())
     }
@@ -274,7 +288,11 @@ impl Store for Sqlite {
             Tries::Together => Mode::Shared,
             Tries::Alone => Mode::Exclusive,
         };
-        Ok(Box::new(RangeLock::wait(&open::lock_path(&self.path), TRIES, mode)?))
+        let path = open::lock_path(&self.path);
+        // Whoever wants to be alone stands in the door until the others are through: else a stream of them, each let in
+        // beside the one before, would keep it waiting for ever.
+        let _door = RangeLock::wait(&path, TRIES_DOOR, Mode::Exclusive)?;
+        Ok(Box::new(RangeLock::wait(&path, TRIES, mode)?))
     }
 
     #[inline]

@@ -55,7 +55,7 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Lock file of the slot file: byte 0 for writers, byte 1 for tries of PINs.
+/// Lock file of the slot file: byte 0 for writers, byte 1 for tries of PINs, byte 2 for who waits for byte 1.
 pub fn lock_path(path: &Path) -> PathBuf {
     beside(path, "-lock")
 }

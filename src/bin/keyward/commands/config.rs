@@ -117,6 +117,7 @@ mod tests {
                 quirks: Some("luna".into()),
             },
         }];
+        config.pin.require = vec![keyward::config::PinKind::Symbol];
         let context = Context::for_test(config.clone(), false, Box::new(|_| Ok(Vec::new())));
         std::fs::write(&path, show(&context).unwrap().text).unwrap();
         let read = Config::load_file(&path);

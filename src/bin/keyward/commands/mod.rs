@@ -4,6 +4,7 @@ pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod key;
 pub mod manual;
 pub mod mechanisms;
 pub mod object;
@@ -19,6 +20,7 @@ use crate::report::Report;
 pub fn run(context: &Context, cli: Cli) -> Result<Report> {
     match cli.command {
         Some(Command::Token(command)) => token::run(context, &command),
+        Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
