@@ -341,7 +341,7 @@ impl Operation for Forwarded {
                 let reply = self.signed_message(MessagePart::Last, &[], &[], Some(out))?;
                 reply.wrote().map_err(|rv| self.failed(rv))
             }
-            _ => self.to_the_end(Step::Finish, &[], out),
+            _ => self.conveyed(Step::Finish, &[], out),
         }
     }
 
@@ -350,7 +350,7 @@ impl Operation for Forwarded {
             let reply = self.signed_message(MessagePart::Whole, input, &[], Some(out))?;
             return reply.wrote().map_err(|rv| self.failed(rv));
         }
-        self.to_the_end(Step::Whole, input, out)
+        self.conveyed(Step::Whole, input, out)
     }
 
     fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
@@ -425,7 +425,7 @@ impl Operation for Forwarded {
 }
 
 impl Forwarded {
-    fn to_the_end(&mut self, step: Step, input: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn conveyed(&mut self, step: Step, input: &[u8], out: &mut [u8]) -> Result<usize> {
         match self.convey(step, input, Some(out)) {
             Some(Ok(Conveyed::Wrote(wrote))) => Ok(wrote),
             Some(Ok(Conveyed::Needs(_))) => Err(self.failed(CKR_BUFFER_TOO_SMALL)),

@@ -20,7 +20,8 @@ const MAX_NESTED: usize = 1024;
 /// A template as C reads it; the attributes must outlive it.
 pub(super) struct Template {
     entries: SmallVec<[CK_ATTRIBUTE; 16]>,
-    /// The nested ones: on the heap, where they keep their place.
+    /// The nested ones, each in its own place on the heap: their entries may be inline.
+    #[allow(clippy::vec_box)]
     _nested: Vec<Box<Template>>,
 }
 
