@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::{Config, FreeSlot, SlotRules};
+use crate::config::{Config, SlotRules};
 use crate::error::Result;
 use crate::forward::{self, Forward, Modules};
 use crate::log;
@@ -90,9 +90,4 @@ impl Leading {
     fn shelved(&self) -> Shelved {
         Shelved { slot: self.id, token: Arc::clone(&self.token) as _, blank: self.token.blank() }
     }
-}
-
-/// Whether a free slot for a software token is shown beside tokens of HSMs.
-pub(super) fn shows_free_slot(config: &Config) -> bool {
-    config.free_slot == FreeSlot::Always
 }

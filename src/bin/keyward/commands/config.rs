@@ -39,6 +39,10 @@ fn values(config: &Config) -> serde_json::Value {
         "pin": config.pin,
         "log": log,
     });
+    // Its absence says that nothing is recorded.
+    if let (Some(audit), Some(values)) = (&config.audit, values.as_object_mut()) {
+        values.insert("audit".to_owned(), json!(audit));
+    }
     let slots: Vec<_> = config.slots.iter().map(slot).collect();
     if let (false, Some(values)) = (slots.is_empty(), values.as_object_mut()) {
         values.insert("slot".to_owned(), json!(slots));
@@ -117,6 +121,11 @@ mod tests {
                 quirks: Some("luna".into()),
             },
         }];
+        config.audit = Some(keyward::config::AuditRules {
+            key_use: keyward::config::AuditMode::Durable,
+            redact: vec![keyward::config::AuditField::Label],
+            ..keyward::config::AuditRules::within(PathBuf::from("/srv/audit"))
+        });
         config.pin.require = vec![keyward::config::PinKind::Symbol];
         let context = Context::for_test(config.clone(), false, Box::new(|_| Ok(Vec::new())));
         std::fs::write(&path, show(&context).unwrap().text).unwrap();
