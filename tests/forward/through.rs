@@ -155,7 +155,7 @@ fn the_last_session_logs_out() {
     let mut info = CK_SESSION_INFO::default();
     ok!(C_GetSessionInfo, session, &raw mut info);
     assert_eq!(info.state, CKS_RW_PUBLIC_SESSION);
-    assert_eq!(find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]), []);
+    assert!(find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]).is_empty());
     assert_eq!(find(session, &[number(CKA_CLASS, CKO_PUBLIC_KEY)]).len(), 1);
 }
 
