@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::forward::{self, Forward, Modules};
 use crate::log;
 use crate::soft::Shelved;
+use crate::token::{Token, TokenInfo};
 
 pub(super) struct Elsewhere {
     slots: Vec<Leading>,
@@ -90,4 +91,12 @@ impl Leading {
     fn shelved(&self) -> Shelved {
         Shelved { slot: self.id, token: Arc::clone(&self.token) as _, blank: self.token.blank() }
     }
+}
+
+/// What is at the end of a slot, without opening the others: for `keyward doctor`. The codes of loading a module and of
+/// reaching its token.
+pub fn look(rules: &SlotRules) -> Result<TokenInfo> {
+    let token = Forward::new(&Modules::default(), &rules.member, &rules.filter, rules.label.clone())?;
+    token.connected()?;
+    token.info()
 }

@@ -6,6 +6,8 @@
 mod faults;
 mod loss;
 mod modules;
+mod parity;
+mod program;
 mod rights;
 mod scene;
 mod through;

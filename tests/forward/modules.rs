@@ -1,6 +1,6 @@
 //! Modules that are missing, no modules at all, of a wrong version, or ourselves; and who else has them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::ptr::null_mut;
 
@@ -8,13 +8,6 @@ use cryptoki_sys::*;
 
 use crate::scene::*;
 use crate::{c, ok};
-
-fn library() -> PathBuf {
-    let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    let built = |path: PathBuf| path.metadata().and_then(|m| m.modified()).ok().map(|at| (at, path));
-    let places = [beside.join("libkeyward.so"), beside.parent().unwrap().join("libkeyward.so")];
-    places.into_iter().filter_map(built).max().expect("cargo builds libkeyward.so with the tests").1
-}
 
 /// What the log says of a module that cannot be had; the other tokens stay.
 fn refused(module: &Path) -> String {

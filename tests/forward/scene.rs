@@ -175,6 +175,14 @@ pub fn login(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: &str) -> CK_RV
     c!(C_Login, session, user, ptr(pin.as_bytes()), len(pin.as_bytes()))
 }
 
+/// The library as cargo has built it for the tests.
+pub fn library() -> PathBuf {
+    let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let built = |path: PathBuf| path.metadata().and_then(|m| m.modified()).ok().map(|at| (at, path));
+    let places = [beside.join("libkeyward.so"), beside.parent().unwrap().join("libkeyward.so")];
+    places.into_iter().filter_map(built).max().expect("cargo builds libkeyward.so with the tests").1
+}
+
 pub type Attr = (CK_ATTRIBUTE_TYPE, Vec<u8>);
 
 pub fn bytes(ty: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attr {

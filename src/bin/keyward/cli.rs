@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, compat, completion, key, manual, mechanisms, object, pin, token};
+use crate::commands::{audit, compat, completion, key, manual, mechanisms, migrate, object, pin, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -61,6 +61,8 @@ pub enum Command {
     /// Read, check, export and rotate the audit record
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Move objects between tokens, software ones or an HSM's
+    Migrate(migrate::Arguments),
     /// List the mechanisms of this build, or those that a token offers
     Mechanisms(mechanisms::Arguments),
     /// Show the configuration in effect

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod key;
 pub mod manual;
 pub mod mechanisms;
+pub mod migrate;
 pub mod object;
 pub mod pin;
 pub mod token;
@@ -25,6 +26,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
+        Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),
