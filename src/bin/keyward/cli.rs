@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     approval, audit, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token,
 };
+use crate::commands::{audit, compat, completion, key, manual, mechanisms, migrate, object, pin, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -72,6 +73,8 @@ pub enum Command {
     /// Read, check, export and rotate the audit record
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Move objects between tokens, software ones or an HSM's
+    Migrate(migrate::Arguments),
     /// List the mechanisms of this build, or those that a token offers
     Mechanisms(mechanisms::Arguments),
     /// Show the configuration in effect

@@ -10,6 +10,7 @@ pub mod key;
 pub mod maintain;
 pub mod manual;
 pub mod mechanisms;
+pub mod migrate;
 pub mod object;
 pub mod pin;
 pub mod policy;
@@ -31,6 +32,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
+        Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),
