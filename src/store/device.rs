@@ -79,6 +79,16 @@ impl DeviceSecret {
         DeviceSecret { anchors: Some(directory.to_owned()), ..self }
     }
 
+    /// The 32 bytes themselves: for a backup alone, which another machine must be able to open.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.key.expose()
+    }
+
+    /// The same secret without a place for anchors.
+    pub fn detached(&self) -> DeviceSecret {
+        DeviceSecret { key: self.key.duplicate(), anchors: None }
+    }
+
     /// Where this machine remembers what must not go back; `None`: nowhere.
     pub fn anchors(&self) -> Option<&Path> {
         self.anchors.as_deref()

@@ -8,6 +8,7 @@ use crate::commands::{
     approval, audit, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token,
 };
 use crate::commands::{audit, compat, completion, key, manual, mechanisms, migrate, object, pin, token};
+use crate::commands::{audit, backup, compat, completion, key, manual, mechanisms, object, pin, report, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -75,6 +76,12 @@ pub enum Command {
     Audit(audit::Command),
     /// Move objects between tokens, software ones or an HSM's
     Migrate(migrate::Arguments),
+    /// Back tokens up under the shares of custodians, and restore them
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Compliance facts, an HTML page, figures for Prometheus
+    #[command(subcommand)]
+    Report(report::Command),
     /// List the mechanisms of this build, or those that a token offers
     Mechanisms(mechanisms::Arguments),
     /// Show the configuration in effect
