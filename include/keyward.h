@@ -15,6 +15,35 @@ extern "C" {
 /* CKA_VENDOR_DEFINED, CKM_VENDOR_DEFINED and CKO_VENDOR_DEFINED are all 0x80000000. */
 #define CK_KEYWARD_BASE (0x80000000UL | 0x4B570000UL)
 
+/* The life of a key (docs/lifecycle.md). All are read-only; those marked "maker" may stand in the template that makes the
+ * key. Dates are CK_ULONG: seconds since 1970, UTC. A date that is not set reads as CKR_ATTRIBUTE_TYPE_INVALID.
+ *
+ * A search, and a C_GetAttributeValue, that names CKA_KEYWARD_STATE also sees keys that are to be destroyed and the
+ * tombstones of those that are; to all others these do not exist. */
+#define CKA_KEYWARD_STATE (CK_KEYWARD_BASE | 0x01UL)             /* CK_ULONG: CK_KEYWARD_STATE_... */
+#define CKA_KEYWARD_VERSION (CK_KEYWARD_BASE | 0x02UL)           /* CK_ULONG, from 1 */
+#define CKA_KEYWARD_LOGICAL_KEY (CK_KEYWARD_BASE | 0x03UL)       /* text: unique ID of version 1 */
+#define CKA_KEYWARD_CLASS (CK_KEYWARD_BASE | 0x04UL)             /* maker; text: class of the policy */
+#define CKA_KEYWARD_ACTIVATION_DATE (CK_KEYWARD_BASE | 0x05UL)   /* maker */
+#define CKA_KEYWARD_PROTECT_STOP_DATE (CK_KEYWARD_BASE | 0x06UL) /* maker */
+#define CKA_KEYWARD_PROCESS_STOP_DATE (CK_KEYWARD_BASE | 0x07UL) /* maker */
+#define CKA_KEYWARD_DEACTIVATION_DATE (CK_KEYWARD_BASE | 0x08UL) /* maker */
+#define CKA_KEYWARD_COMPROMISE_DATE (CK_KEYWARD_BASE | 0x09UL)
+#define CKA_KEYWARD_DESTRUCTION_DATE (CK_KEYWARD_BASE | 0x0AUL)
+#define CKA_KEYWARD_CREATION_DATE (CK_KEYWARD_BASE | 0x0BUL)
+#define CKA_KEYWARD_STATE_DATE (CK_KEYWARD_BASE | 0x0CUL)        /* of the last change of state */
+#define CKA_KEYWARD_STATE_REASON (CK_KEYWARD_BASE | 0x0DUL)      /* text */
+#define CKA_KEYWARD_STATE_ACTOR (CK_KEYWARD_BASE | 0x0EUL)       /* text */
+#define CKA_KEYWARD_STATE_BEFORE (CK_KEYWARD_BASE | 0x0FUL)      /* CK_ULONG: before a pending destruction */
+
+#define CK_KEYWARD_STATE_PRE_ACTIVE 1UL
+#define CK_KEYWARD_STATE_ACTIVE 2UL
+#define CK_KEYWARD_STATE_DEACTIVATED 3UL
+#define CK_KEYWARD_STATE_COMPROMISED 4UL
+#define CK_KEYWARD_STATE_DESTROYED 5UL
+#define CK_KEYWARD_STATE_SUSPENDED 6UL
+#define CK_KEYWARD_STATE_PENDING_DESTROY 7UL
+
 /* Object handles: the upper bits name the slot within this process, the lower 52 the object. Both are opaque to
  * callers; a handle is never given to a second object within a process. */
 

@@ -67,6 +67,7 @@ need_clients() {
     need ods-hsmutil libhsm-bin
     need pki strongswan-pki
     need /usr/lib/ipsec/plugins/libstrongswan-pkcs11.so libstrongswan-extra-plugins
+    need /usr/lib/ipsec/plugins/libstrongswan-openssl.so libstrongswan-standard-plugins
     need /usr/sbin/openvpn openvpn
     need gnupg-pkcs11-scd gnupg-pkcs11-scd
     need gpgsm gpgsm

@@ -20,11 +20,14 @@
 pub mod abi;
 pub mod module;
 pub mod session;
+pub mod guard;
 pub mod soft;
 pub mod mechanism;
 pub mod object;
 pub mod token;
+pub mod lifecycle;
 pub mod store;
+pub mod audit_log;
 pub mod crypto;
 pub mod config;
 pub mod secret;

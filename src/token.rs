@@ -4,6 +4,7 @@
 //! callback. `soft` and `forward` implement [`Token`]; `guard` decorates it; `module` and `session` are its only callers.
 
 mod derivation;
+mod life;
 mod message;
 
 use cryptoki_sys::*;
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
 pub use derivation::*;
+pub use life::*;
 pub use message::*;
 
 /// Short bytes (IVs, labels, points) that usually need no allocation.
@@ -173,6 +175,7 @@ pub enum Params {
     Ike1Prf(Box<Ike1PrfParams>),
     /// `CK_IKE1_EXTENDED_DERIVE_PARAMS`, `CK_IKE2_PRF_PLUS_DERIVE_PARAMS`.
     IkeExpand(Box<IkeExpandParams>),
+    Otp(Box<OtpParams>),
     /// A vendor mechanism that only a forwarded module understands.
     Opaque(Bytes),
 }
@@ -214,6 +217,19 @@ pub struct OaepParams {
     pub hash: CK_MECHANISM_TYPE,
     pub mgf: CK_RSA_PKCS_MGF_TYPE,
     pub label: Bytes,
+}
+
+/// `CK_OTP_PARAMS`, as far as HOTP goes: of a PIN, a challenge and a time only that they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtpParams {
+    pub counter: Option<u64>,
+    pub pin: bool,
+    pub challenge: bool,
+    pub time: bool,
+    /// `CK_OTP_FLAGS`
+    pub flags: CK_FLAGS,
+    pub length: Option<CK_ULONG>,
+    pub format: Option<CK_ULONG>,
 }
 
 /// One attribute of a template. The value may be a key's: it is wiped on drop.
@@ -374,6 +390,11 @@ pub trait Operation: Send {
         false
     }
 
+    /// Whether its output has places, as distances from its beginning, where the C ABI has pointers.
+    fn has_distances(&self) -> bool {
+        false
+    }
+
     /// The state for `C_GetOperationState`.
     fn save(&self) -> Result<Vec<u8>> {
         Err(Code::StateUnsaveable.into())
@@ -455,6 +476,22 @@ pub trait Token: Send + Sync {
     fn set_pin(&self, caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId>;
+
+    /// All of them or none; a token that can makes them in one durable transaction.
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let mut made = Vec::with_capacity(templates.len());
+        for template in templates {
+            match self.create(caller, template) {
+                Ok(object) => made.push(object),
+                Err(error) => {
+                    made.into_iter().for_each(|object| drop(self.destroy(caller, object)));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId>;
     fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()>;
 
@@ -572,6 +609,39 @@ pub trait Token: Send + Sync {
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
         let _ = (caller, mechanism, private, ciphertext, template);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Whether the token keeps the life of its keys (`CKA_KEYWARD_STATE` and its kin). Others are not governed.
+    fn keeps_life(&self) -> bool {
+        false
+    }
+
+    /// Changes the state of a key, durably, all or nothing. `CKR_ACTION_PROHIBITED` where the table of transitions has no
+    /// such way, `CKR_OBJECT_HANDLE_INVALID`, and those of writing.
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        let _ = (caller, order);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Makes the next version of a logical key, in one durable transaction. `CKR_ACTION_PROHIBITED` for a key that is not
+    /// active, and for a pair that is not to be staged; the codes of generating a key.
+    fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
+        let _ = (caller, rotation);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Signs a certificate request (DER of a `CertificationRequestInfo`, RFC 2986) by the private key that it is for, which
+    /// may be pre-active: so a certificate can be there before the key is in force. `CKR_DATA_INVALID` for anything else,
+    /// `CKR_KEY_FUNCTION_NOT_PERMITTED` where the key neither is nor will be active, and the codes of `C_Sign`.
+    fn prove(&self, caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        let _ = (caller, key, mechanism, request);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Puts a staged version into force, in one durable transaction. `CKR_ACTION_PROHIBITED` where it is not staged.
+    fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
+        let _ = (caller, order);
         Err(Code::FunctionNotSupported.into())
     }
 }

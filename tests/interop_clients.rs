@@ -53,6 +53,7 @@ macro_rules! clients {
 clients! {
     pkcs11_tool: "pkcs11-tool.sh",
     openssl: "openssl.sh",
+    openssl_provider: "openssl-provider.sh",
     gnutls: "gnutls.sh",
     p11_kit: "p11-kit.sh",
     openssh: "openssh.sh",

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+/// Of the files to be imported; not ASCII alone, since PKCS#12 takes it as UTF-16.
+const PASSPHRASE: &str = "gehe\u{ef}m 7";
+
 struct Home(PathBuf);
 
 impl Home {
@@ -20,7 +23,7 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
         command.env("KEYWARD_CONF", self.0.join("keyward.toml")).env_remove("KEYWARD_LOG");
         command.env("SO", "12345678").env("USER_PIN", "123456").env("WRONG", "000000");
-        command.args(["--json", "--yes"]).args(line.split_whitespace()).output().unwrap()
+        command.env("PASS", PASSPHRASE).args(["--json", "--yes"]).args(line.split_whitespace()).output().unwrap()
     }
 
     fn good(&self, line: &str) -> serde_json::Value {
@@ -136,11 +139,9 @@ fn labels(listed: &serde_json::Value) -> Vec<String> {
     all
 }
 
-#[test]
-fn a_softhsm_token_directory_is_imported_whole() {
-    let home = Home::token("softhsm");
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/softhsm");
-    let line = format!("object import-softhsm {sample} --pin-env USER_PIN");
+fn softhsm_is_imported_whole(name: &str, directory: &str) {
+    let home = Home::token(name);
+    let line = format!("object import-softhsm {directory} --pin-env USER_PIN");
     assert_eq!(home.run(&format!("{line} --source-pin-env WRONG")).status.code(), Some(5));
     let done = home.good(&format!("{line} --source-pin-env USER_PIN"));
     assert_eq!((&done["imported"], done["refused"].as_array().unwrap().len()), (&5.into(), 0), "{done}");
@@ -163,8 +164,30 @@ fn a_softhsm_token_directory_is_imported_whole() {
     }
 }
 
+#[test]
+fn a_softhsm_token_directory_is_imported_whole() {
+    softhsm_is_imported_whole("softhsm", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/softhsm"));
+}
+
+/// The sample was made by SoftHSM of May 2026, built with its database back end.
+#[test]
+fn a_softhsm_database_is_imported_whole() {
+    let directory = std::env::temp_dir().join(format!("keyward-softhsm-db-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let sample = std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/softhsm-db/sqlite3.db.gz"));
+    let mut database = std::fs::File::create(directory.join("sqlite3.db")).unwrap();
+    std::io::copy(&mut flate2::read::GzDecoder::new(sample.unwrap()), &mut database).unwrap();
+    softhsm_is_imported_whole("softhsm-db", directory.to_str().unwrap());
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 fn openssl(home: &Home, line: &str) {
-    let status = Command::new("openssl").args(line.split_whitespace()).current_dir(&home.0).output().unwrap();
+    let status = Command::new("openssl")
+        .args(line.split_whitespace())
+        .env("PASS", PASSPHRASE)
+        .current_dir(&home.0)
+        .output()
+        .unwrap();
     assert!(status.status.success(), "{line}: {}", String::from_utf8_lossy(&status.stderr));
 }
 
@@ -205,7 +228,105 @@ fn keys_and_certificates_come_from_files_and_go_to_files() {
     }
     std::fs::write(path("wrong.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
     assert!(!home.run(&format!("object import {} --pin-env USER_PIN", path("wrong.pem"))).status.success());
-    openssl(&home, "pkcs8 -topk8 -in ec.pem -passout pass:x -out locked.pem");
+    openssl(&home, "rsa -in rsa.pem -traditional -aes256 -passout pass:x -out locked.pem");
     let locked = home.run(&format!("object import {} --pin-env USER_PIN", path("locked.pem")));
-    assert!(String::from_utf8_lossy(&locked.stderr).contains("decrypt it first"));
+    assert!(String::from_utf8_lossy(&locked.stderr).contains("openssl pkcs8 -topk8"));
+}
+
+fn count(home: &Home) -> usize {
+    home.good("object list --pin-env USER_PIN").as_array().unwrap().len()
+}
+
+#[test]
+fn files_under_a_passphrase_are_imported() {
+    let home = Home::token("passphrase");
+    let path = |name: &str| home.0.join(name).display().to_string();
+    openssl(&home, "req -x509 -newkey rsa:2048 -nodes -keyout rsa.pem -out rsa.crt -subj /CN=rsa -days 30");
+    openssl(&home, "ecparam -name prime256v1 -genkey -noout -out ec.pem");
+    openssl(&home, "req -x509 -key ec.pem -out ec.crt -subj /CN=ec -days 30");
+    let public = |key: &str| {
+        openssl(&home, &format!("pkey -in {key} -pubout -out expected.pem"));
+        std::fs::read_to_string(path("expected.pem")).unwrap()
+    };
+    let pass = "-passout env:PASS";
+    let keys = [
+        ("-v2 aes-256-cbc", "PEM", "ec.pem"),
+        ("-v2 aes128", "DER", "rsa.pem"),
+        ("-v2 des3 -v2prf hmacWithSHA1", "PEM", "rsa.pem"),
+        ("-scrypt", "DER", "ec.pem"),
+        ("-v1 PBE-SHA1-3DES", "PEM", "ec.pem"),
+    ];
+    for (at, (options, form, key)) in keys.iter().enumerate() {
+        openssl(&home, &format!("pkcs8 -topk8 -in {key} {options} {pass} -outform {form} -out locked.{at}"));
+        let import = format!("object import {} --label k{at} --pin-env USER_PIN", path(&format!("locked.{at}")));
+        let before = count(&home);
+        assert_eq!(home.run(&format!("{import} --source-pin-env WRONG")).status.code(), Some(5), "{options}");
+        assert_eq!(count(&home), before, "{options}");
+        assert_eq!(home.good(&format!("{import} --source-pin-env PASS"))["imported"], 2, "{options}");
+        let exported = home.good(&format!("object export --class private-key --label k{at} --pin-env USER_PIN"));
+        assert_eq!(exported["pem"].as_str().unwrap(), public(key), "{options}");
+    }
+    let files = [
+        ("-in rsa.crt -inkey rsa.pem -certfile ec.crt", "rsa.pem", 4),
+        ("-in ec.crt -inkey ec.pem -macalg sha512 -iter 5000", "ec.pem", 3),
+        ("-in rsa.crt -inkey rsa.pem -legacy", "rsa.pem", 3),
+        ("-in ec.crt -inkey ec.pem -legacy -certpbe PBE-SHA1-RC2-128 -keypbe PBE-SHA1-2DES", "ec.pem", 3),
+        ("-in ec.crt -inkey ec.pem -certpbe NONE -keypbe NONE", "ec.pem", 3),
+        ("-in ec.crt -nokeys -nomac", "", 1),
+    ];
+    for (at, (options, key, objects)) in files.iter().enumerate() {
+        openssl(&home, &format!("pkcs12 -export {options} {pass} -name friend{at} -caname ca -out {at}.pfx"));
+        let import = format!("object import {} --pin-env USER_PIN", path(&format!("{at}.pfx")));
+        let before = count(&home);
+        // Of a file with neither MAC nor encryption, no passphrase is wrong.
+        if !key.is_empty() {
+            assert_eq!(home.run(&format!("{import} --source-pin-env WRONG")).status.code(), Some(5), "{options}");
+            assert_eq!(count(&home), before, "{options}");
+        }
+        assert_eq!(home.good(&format!("{import} --source-pin-env PASS"))["imported"], *objects, "{options}");
+        if !key.is_empty() {
+            let export = format!("object export --class private-key --label friend{at} --pin-env USER_PIN");
+            assert_eq!(home.good(&export)["pem"].as_str().unwrap(), public(key), "{options}");
+            let certificate = home.good(&format!("object list --class certificate --label friend{at}"));
+            let private = home.good(&format!("object list --class private-key --label friend{at} --pin-env USER_PIN"));
+            assert_eq!(certificate[0]["id"], private[0]["id"], "{options}");
+        }
+    }
+    // Cut off anywhere, or with any byte changed, a file is refused; nothing is made, and nothing panics.
+    let whole = std::fs::read(path("0.pfx")).unwrap();
+    let before = count(&home);
+    for at in (0..whole.len()).step_by(whole.len() / 12) {
+        let mut torn = whole.clone();
+        torn[at] ^= 0x41;
+        for bytes in [&torn[..], &whole[..at]] {
+            std::fs::write(path("torn.pfx"), bytes).unwrap();
+            let torn =
+                home.run(&format!("object import {} --pin-env USER_PIN --source-pin-env PASS", path("torn.pfx")));
+            assert!(matches!(torn.status.code(), Some(1 | 5)), "{at}: {torn:?}");
+        }
+    }
+    assert_eq!(count(&home), before);
+}
+
+/// NSS writes its PKCS#12 files without lengths (BER).
+#[test]
+fn what_pk12util_writes_is_imported() {
+    let home = Home::token("nss");
+    openssl(&home, "req -x509 -newkey rsa:2048 -nodes -keyout rsa.pem -out rsa.crt -subj /CN=rsa -days 30");
+    openssl(&home, "pkcs12 -export -in rsa.crt -inkey rsa.pem -passout env:PASS -name friend -out in.pfx");
+    let run = |program: &str, line: &str| {
+        let done = Command::new(program).args(line.split_whitespace()).current_dir(&home.0).output().unwrap();
+        assert!(done.status.success(), "{program} {line}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    std::fs::create_dir(home.0.join("db")).unwrap();
+    std::fs::write(home.0.join("pass"), PASSPHRASE).unwrap();
+    run("certutil", "-N -d db --empty-password");
+    run("pk12util", "-i in.pfx -d db -w pass");
+    run("pk12util", "-o out.pfx -n friend -d db -w pass");
+    let file = home.0.join("out.pfx").display().to_string();
+    assert_eq!(home.good(&format!("object import {file} --pin-env USER_PIN --source-pin-env PASS"))["imported"], 3);
+    assert_eq!(
+        home.good("object list --class private-key --label friend --pin-env USER_PIN").as_array().unwrap().len(),
+        1
+    );
 }

@@ -10,14 +10,20 @@ needs ECDSA-KEY-PAIR-GEN ECDSA
 follow
 step "a screen" screen
 
-# The list of certificates is a part of the page's window, and takes the keyboard when it is there.
-chosen() {
+# Asked for the certificate, whose list is a part of the page's window and takes the keyboard when it is there, and for the
+# PIN: which comes first differs from version to version.
+answered() {
     local _
-    for _ in $(seq 20); do
+    for _ in $(seq 60); do
         sleep 1
         grep -q "^greeted" "greeted.$1" && return 0
+        if xdotool search --onlyvisible --name "Unlock Security Device" >/dev/null 2>&1; then
+            xdotool type --delay 50 "$PIN"
+        fi
         xdotool key Return
     done
+    import -window root "${PICTURES:-.}/$CLIENT-failed.png"
+    return 1
 }
 
 session() {
@@ -29,11 +35,7 @@ session() {
         --disable-background-networking --user-data-dir="$WORK/chromium-$1" "$ADDRESS" >chromium.log 2>&1 &
     local browser=$!
     echo $browser >chromium.pid
-    window "Unlock Security Device" || return 1
-    sleep 1
-    xdotool type --delay 50 "$PIN"
-    xdotool key Return
-    chosen "$1" || return 1
+    answered "$1" || return 1
     greeted "$1" || return 1
     xdotool key ctrl+shift+w
     leaves $browser

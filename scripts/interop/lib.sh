@@ -159,10 +159,12 @@ refuse() {
     refused "$1" bash -euo pipefail "$WORK/block"
 }
 
+# A line `! COMMAND` is one that must fail; the shell's own errexit does not look at those.
 block() {
     awk -v title="## $1" '
         /^```/ { fenced = !fenced; ours = fenced && here && $0 == "```sh"; next }
         !fenced && /^## / { here = ($0 == title) }
+        fenced && ours && sub(/^ *! /, "") { print "if " $0 "; then echo \"this must fail, and did not: line $LINENO\"; exit 1; fi"; next }
         fenced && ours' "$GUIDES/$CLIENT.md"
 }
 
@@ -174,6 +176,20 @@ wants() {
         shift 2
     done
     [ ${#MISSING[@]} -eq 0 ] || install_missing >"$LOG" 2>&1 || fail "cannot install ${MISSING[*]}"
+}
+
+# backport PACKAGE: unpacked into backport/ of the scratch directory, from the backports of this machine's Debian; what
+# is installed, and where from, stays as it is.
+backport() {
+    local place=$WORK/backport suite package
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME-backports")
+    mkdir -p "$place/lists/partial" "$place/archives/partial"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" >"$place/sources.list"
+    local apt=(-o Dir::Etc::sourcelist="$place/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State="$place" -o Dir::Cache="$place"
+        -o Dir::State::status=/var/lib/dpkg/status -o APT::Sandbox::User=root)
+    apt-get "${apt[@]}" -qq update && (cd "$place" && apt-get "${apt[@]}" -qq download "$1/$suite") || return 1
+    package=$(find "$place" -name "$1_*.deb")
+    dpkg-deb -x "$package" "$place/root"
 }
 
 # A port that nothing listens on now, for a server on loopback.

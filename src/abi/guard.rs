@@ -7,9 +7,13 @@ use cryptoki_sys::*;
 use crate::error::{Code, Error, Result};
 use crate::log;
 
-/// Runs a call. A panic is `CKR_GENERAL_ERROR`.
+/// What a call may need of the stack, in bytes, in a debug build too. The host's thread may have less: stunnel's have
+/// 64 KiB, of which its TLS library takes a part.
+const STACK: usize = 128 * 1024;
+
+/// Runs a call, on a stack of its own where the thread's is too small. A panic is `CKR_GENERAL_ERROR`.
 pub(super) fn guard(name: &'static str, call: impl FnOnce() -> Result<()>) -> CK_RV {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    match catch_unwind(AssertUnwindSafe(|| stacker::maybe_grow(STACK, 2 * STACK, call))) {
         Ok(Ok(())) => CKR_OK,
         Ok(Err(error)) => {
             trace(name, &error);

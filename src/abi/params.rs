@@ -9,7 +9,7 @@ use super::derivation;
 use crate::error::{Code, Error, Result};
 use crate::mechanism::table::{self, ParamKind};
 use crate::session::Slot;
-use crate::token::{Bytes, Mechanism, OaepParams, ObjectId, Params, PssParams};
+use crate::token::{Bytes, Mechanism, OaepParams, ObjectId, OtpParams, Params, PssParams};
 
 /// `CK_GCM_PARAMS` as PKCS#11 2.20 to 2.40's text, and many clients, have it: without `ulIvBits`.
 #[repr(C)]
@@ -100,6 +100,7 @@ fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> 
             let CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash } = structure(parameter)?;
             sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, Some(hash))
         }
+        ParamKind::Otp => otp(parameter),
         ParamKind::Data => {
             let CK_KEY_DERIVATION_STRING_DATA { pData, ulLen } = structure(parameter)?;
             Ok(Params::Data(bytes(pData, ulLen)?))
@@ -222,6 +223,42 @@ fn sign_context(hedge: CK_HEDGE_TYPE, context: Bytes, hash: Option<CK_MECHANISM_
         }
         _ => Err(invalid()),
     }
+}
+
+/// Without a structure everything is as the key has it. `CKR_MECHANISM_PARAM_INVALID` also for a type that stands twice.
+fn otp(parameter: &In) -> Result<Params> {
+    /// One of each type.
+    const MOST: usize = 8;
+    let mut otp = OtpParams::default();
+    if parameter.is_empty() {
+        return Ok(Params::Otp(Box::new(otp)));
+    }
+    let CK_OTP_PARAMS { pParams, ulCount } = structure(parameter)?;
+    // SAFETY: the caller's promise for what a mechanism's parameter points to (see `args`).
+    let given = unsafe { In::new(pParams.cast_const(), ulCount) }.elements::<MOST>(MOST)?;
+    let mut seen = Vec::new();
+    for CK_OTP_PARAM { type_, pValue, ulValueLen } in given {
+        let value = bytes(pValue.cast(), ulValueLen)?;
+        let number = || value.as_slice().try_into().map(CK_ULONG::from_ne_bytes).map_err(|_| invalid());
+        match type_ {
+            _ if seen.contains(&type_) => Err(invalid())?,
+            CK_OTP_PIN => otp.pin = true,
+            CK_OTP_CHALLENGE => otp.challenge = true,
+            CK_OTP_TIME => otp.time = true,
+            CK_OTP_COUNTER => {
+                let counter = value.as_slice().try_into().map_err(|_| {
+                    Code::MechanismParamInvalid.because("CK_OTP_COUNTER has 8 bytes, the most significant first")
+                })?;
+                otp.counter = Some(u64::from_be_bytes(counter));
+            }
+            CK_OTP_FLAGS => otp.flags = number()?,
+            CK_OTP_OUTPUT_LENGTH => otp.length = Some(number()?),
+            CK_OTP_OUTPUT_FORMAT => otp.format = Some(number()?),
+            _ => Err(invalid())?,
+        }
+        seen.push(type_);
+    }
+    Ok(Params::Otp(Box::new(otp)))
 }
 
 fn rsa_aes_wrap(parameter: &In) -> Result<Params> {

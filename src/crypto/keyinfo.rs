@@ -15,6 +15,9 @@ use crate::error::{Code, Error, Result};
 use crate::secret::{Secret, SecretBytes};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const HSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.3.17");
+const XMSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.6.34");
+const XMSS_MT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.6.35");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// A public key; big-endian numbers, or a point in its curve's standard encoding.
@@ -28,6 +31,26 @@ pub enum Public<'a> {
 pub enum Private<T> {
     Rsa(Numbers<T>),
     Curve { curve: Curve, value: T },
+}
+
+/// The stateful hash-based schemes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    Hss,
+    Xmss,
+    XmssMt,
+}
+
+/// SubjectPublicKeyInfo of such a scheme: the key as its own standard encodes it, in no further structure (RFC 9708, RFC 9802).
+pub fn encode_tree(scheme: Tree, key: &[u8]) -> Result<Vec<u8>> {
+    let oid = match scheme {
+        Tree::Hss => HSS,
+        Tree::Xmss => XMSS,
+        Tree::XmssMt => XMSS_MT,
+    };
+    let algorithm = AlgorithmIdentifierRef { oid, parameters: None };
+    let info = |subject_public_key| SubjectPublicKeyInfoRef { algorithm, subject_public_key }.to_der();
+    BitStringRef::from_bytes(key).and_then(info).map_err(unencodable)
 }
 
 /// The values come from ourselves: that they cannot be encoded is our own fault.

@@ -18,11 +18,14 @@ pub mod eddsa;
 pub mod finite;
 pub mod finite_info;
 pub mod gcm;
+mod hash_trees;
 pub mod hmac;
+pub mod hss;
 pub mod kbkdf;
 pub mod kdf;
 pub mod keyinfo;
 pub mod keywrap;
+pub mod lms;
 pub mod ml_dsa;
 pub mod ml_kem;
 pub mod pqc;
@@ -40,6 +43,7 @@ pub mod stealing;
 pub mod x25519;
 pub mod x448;
 pub mod xdh;
+pub mod xmss;
 
 #[cfg(test)]
 mod pqc_tests;

@@ -8,10 +8,12 @@ use super::key_attributes::{Kind, curve_and_point, curve_and_value, kind, needed
 pub use super::key_attributes::{
     bits, normalise, pkcs8_to_attributes, private_to_pkcs8, public_key_info, public_of, validate,
 };
+use super::otp::OtpKey;
 use super::pqc_attributes::{prepare_private, prepare_public};
 use super::secret_key::SecretKey;
+use super::tree_attributes;
 use crate::crypto::curve::{Curve, Form};
-use crate::crypto::{ec, eddsa, finite, ml_dsa, ml_kem, rsa, slh_dsa, xdh};
+use crate::crypto::{ec, eddsa, finite, hss, ml_dsa, ml_kem, rsa, slh_dsa, xdh, xmss};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
 use crate::secret::SecretBytes;
@@ -37,6 +39,10 @@ pub enum Key {
     MlDsaPrivate(ml_dsa::PrivateKey),
     SlhDsaPublic(slh_dsa::PublicKey),
     SlhDsaPrivate(slh_dsa::PrivateKey),
+    HssPublic(hss::PublicKey),
+    /// XMSS^MT too.
+    XmssPublic(xmss::PublicKey),
+    Otp(OtpKey),
     /// Either half.
     Dsa(finite::Dsa),
     DhPublic(finite::DhPublic),
@@ -65,6 +71,7 @@ accessors! {
     ec_private: EcPrivate(ec::PrivateKey),
     edwards_public: EdwardsPublic(eddsa::PublicKey),
     edwards_private: EdwardsPrivate(eddsa::PrivateKey),
+    otp: Otp(OtpKey),
     dsa: Dsa(finite::Dsa),
     dh_public: DhPublic(finite::DhPublic),
     dh_private: DhPrivate(finite::DhPrivate),
@@ -78,6 +85,10 @@ impl Key {
     pub fn prepare(attributes: &Attributes) -> Result<Key> {
         Ok(match kind(attributes)? {
             Kind::Secret => Key::Secret(SecretKey::new(SecretBytes::copy_from(needed(attributes, CKA_VALUE)?))),
+            Kind::Otp => Key::Otp(OtpKey::new(attributes)?),
+            Kind::TreePublic => tree_attributes::prepare_public(attributes)?,
+            // Its state is read anew for each signature.
+            Kind::TreePrivate => Err(Code::KeyTypeInconsistent)?,
             Kind::RsaPublic => Key::RsaPublic(rsa::PublicKey::new(
                 needed(attributes, CKA_MODULUS)?,
                 needed(attributes, CKA_PUBLIC_EXPONENT)?,

@@ -8,7 +8,7 @@ use pkcs8::der::asn1::{AnyRef, OctetStringRef};
 use pkcs8::der::{Decode, Encode, Tag, Tagged};
 use zeroize::Zeroizing;
 
-use super::{finite_attributes, pqc_attributes};
+use super::{finite_attributes, pqc_attributes, tree_attributes};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::keyinfo::{self, Private, Public};
 use crate::crypto::rsa::{self, Numbers};
@@ -26,12 +26,17 @@ pub enum Kind {
     RsaPrivate,
     CurvePublic(Form),
     CurvePrivate(Form),
-    /// ML-KEM, ML-DSA, SLH-DSA: see `pqc_attributes`.
-    /// DSA and Diffie-Hellman.
+    /// HOTP.
+    Otp,
+    /// DSA and Diffie-Hellman: see `finite_attributes`.
     FinitePublic,
     FinitePrivate,
+    /// ML-KEM, ML-DSA, SLH-DSA: see `pqc_attributes`.
     PqcPublic,
     PqcPrivate,
+    /// HSS, XMSS, XMSS^MT: see `tree_attributes`.
+    TreePublic,
+    TreePrivate,
 }
 
 /// `CKR_KEY_TYPE_INCONSISTENT` where the class or key type has no cryptography here.
@@ -40,12 +45,15 @@ pub fn kind(attributes: &Attributes) -> Result<Kind> {
     let key_type = attributes.ulong(CKA_KEY_TYPE).ok_or(Code::KeyTypeInconsistent)?;
     Ok(match (class, key_type) {
         (CKO_SECRET_KEY, _) => Kind::Secret,
+        (CKO_OTP_KEY, CKK_HOTP) => Kind::Otp,
         (CKO_PUBLIC_KEY, CKK_RSA) => Kind::RsaPublic,
         (CKO_PRIVATE_KEY, CKK_RSA) => Kind::RsaPrivate,
         (CKO_PUBLIC_KEY, _) if finite_attributes::scheme_of(key_type).is_some() => Kind::FinitePublic,
         (CKO_PRIVATE_KEY, _) if finite_attributes::scheme_of(key_type).is_some() => Kind::FinitePrivate,
         (CKO_PUBLIC_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPublic,
         (CKO_PRIVATE_KEY, _) if pqc_attributes::is_pqc(key_type) => Kind::PqcPrivate,
+        (CKO_PUBLIC_KEY, _) if tree_attributes::is_tree(key_type) => Kind::TreePublic,
+        (CKO_PRIVATE_KEY, _) if tree_attributes::is_tree(key_type) => Kind::TreePrivate,
         (CKO_PUBLIC_KEY, _) => Kind::CurvePublic(form_of(key_type)?),
         (CKO_PRIVATE_KEY, _) => Kind::CurvePrivate(form_of(key_type)?),
         _ => Err(Code::KeyTypeInconsistent)?,
@@ -91,11 +99,17 @@ pub fn rsa_numbers(attributes: &Attributes) -> Numbers<Option<&[u8]>> {
     RSA_NUMBERS.map(|ty| attributes.bytes(ty).filter(|value| !value.is_empty()))
 }
 
+/// What `pkcs11-tool` 0.23 writes for curve25519: the length is one too many.
+const OPENSC_CURVE25519: &[u8] = b"\x13\x0bcurve25519";
+
 /// The curve that `CKA_EC_PARAMS` names, by OID or `curveName`; of the `form` that the key type or mechanism asks for.
 /// `CKR_CURVE_NOT_SUPPORTED` for another curve, `CKR_DOMAIN_PARAMS_INVALID` for what names none.
 pub fn curve_of(parameters: &[u8], form: Form) -> Result<Curve> {
     let unnamed =
         |_| Code::DomainParamsInvalid.because("CKA_EC_PARAMS holds neither an object identifier nor a curve's name");
+    if parameters == OPENSC_CURVE25519 && form == Form::Montgomery {
+        return Ok(Curve::X25519);
+    }
     let any = AnyRef::from_der(parameters).map_err(unnamed)?;
     let curve = match any.tag() {
         Tag::ObjectIdentifier => {
@@ -182,7 +196,9 @@ pub fn normalise(attributes: &mut Attributes) -> Result<()> {
         Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::normalise(attributes)?,
         Kind::PqcPublic => pqc_attributes::check_public(attributes)?,
         Kind::PqcPrivate => pqc_attributes::normalise_private(attributes)?,
-        Kind::Secret => {}
+        Kind::TreePublic => tree_attributes::normalise_public(attributes)?,
+        Kind::TreePrivate => tree_attributes::refuse_private()?,
+        Kind::Secret | Kind::Otp => {}
         Kind::RsaPublic => normalise_rsa_public(attributes)?,
         Kind::RsaPrivate => normalise_rsa_private(attributes)?,
         Kind::CurvePublic(form) => {
@@ -269,7 +285,8 @@ pub fn bits(attributes: &Attributes) -> Option<u64> {
     match kind(attributes).ok()? {
         Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::bits(attributes),
         Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::bits(attributes),
-        Kind::Secret => u64::try_from(attributes.bytes(CKA_VALUE)?.len()).ok()?.checked_mul(8),
+        Kind::TreePublic | Kind::TreePrivate => None,
+        Kind::Secret | Kind::Otp => u64::try_from(attributes.bytes(CKA_VALUE)?.len()).ok()?.checked_mul(8),
         Kind::RsaPublic | Kind::RsaPrivate => {
             let n = without_leading_zeros(attributes.bytes(CKA_MODULUS)?);
             let first = u64::from(n.first()?.leading_zeros());
@@ -287,7 +304,8 @@ pub fn public_of(attributes: &Attributes) -> Result<Vec<Attribute>> {
     match kind(attributes)? {
         Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::public_of(attributes),
         Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_of(attributes),
-        Kind::Secret => Err(Code::KeyTypeInconsistent)?,
+        Kind::TreePublic | Kind::TreePrivate => tree_attributes::public_of(attributes),
+        Kind::Secret | Kind::Otp => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
             let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
             let key = rsa::PublicKey::new(n, e)?;
@@ -318,7 +336,8 @@ pub fn public_key_info(attributes: &Attributes) -> Result<Vec<u8>> {
     match kind(attributes)? {
         Kind::FinitePublic | Kind::FinitePrivate => finite_attributes::public_key_info(attributes),
         Kind::PqcPublic | Kind::PqcPrivate => pqc_attributes::public_key_info(attributes),
-        Kind::Secret => Err(Code::KeyTypeInconsistent)?,
+        Kind::TreePublic | Kind::TreePrivate => tree_attributes::public_key_info(attributes),
+        Kind::Secret | Kind::Otp => Err(Code::KeyTypeInconsistent)?,
         Kind::RsaPublic | Kind::RsaPrivate => {
             let (n, e) = (needed(attributes, CKA_MODULUS)?, needed(attributes, CKA_PUBLIC_EXPONENT)?);
             keyinfo::encode_public(Public::Rsa { n, e })
@@ -350,6 +369,7 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
             let (value, _) = private_and_public(curve, value)?;
             keyinfo::encode_private(Private::Curve { curve, value: value.expose() })
         }
+        Kind::Otp | Kind::TreePublic | Kind::TreePrivate => Err(Code::KeyNotWrappable)?,
         Kind::Secret | Kind::RsaPublic | Kind::CurvePublic(_) | Kind::FinitePublic | Kind::PqcPublic => {
             Err(Code::KeyNotWrappable)?
         }
@@ -425,7 +445,7 @@ mod tests {
 
     #[test]
     fn curves_are_known_by_any_of_their_names() {
-        let names: [(&[u8], Form, Curve, &[u8]); 7] = [
+        let names: [(&[u8], Form, Curve, &[u8]); 8] = [
             (P256, Form::Weierstrass, Curve::P256, P256),
             (b"\x13\x0aprime256v1", Form::Weierstrass, Curve::P256, P256),
             (b"\x0c\x09secp256r1", Form::Weierstrass, Curve::P256, P256),
@@ -433,6 +453,7 @@ mod tests {
             (ED25519_NAME, Form::Edwards, Curve::Ed25519, ED25519_NAME),
             (b"\x13\x07Ed25519", Form::Edwards, Curve::Ed25519, ED25519),
             (b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01", Form::Edwards, Curve::Ed25519, ED25519),
+            (OPENSC_CURVE25519, Form::Montgomery, Curve::X25519, b"\x06\x03\x2b\x65\x6e"),
         ];
         for (given, form, curve, standard) in names {
             assert_eq!(curve_of(given, form).unwrap(), curve);

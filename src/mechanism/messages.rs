@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::aead::Aead;
 use super::cipher::bad_length;
 use super::ivs::IvMaker;
 use super::key::Key;
-use super::table::Row;
+use super::table::{ParamKind, Row};
 use crate::crypto::aes::Direction;
 use crate::error::{Code, Error, Result};
 use crate::token::{MessageParams, Operation, Params, Size, Step, Use};
@@ -21,13 +21,27 @@ pub(super) const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT 
 /// Room for gathered ciphertext that an operation keeps for its next message, in bytes.
 const KEPT_ROOM: usize = 1 << 16;
 
+/// Key types whose mechanisms read a message twice, or their signature before it.
+const WHOLE: &[CK_KEY_TYPE] = &[CKK_SLH_DSA, CKK_HSS, CKK_XMSS, CKK_XMSSMT];
+
 /// Begins any use of a row. `CKR_MECHANISM_INVALID` where the row begins nothing; else the codes of its own function.
 pub fn begin(row: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let own = row.does.begin.ok_or(Code::MechanismInvalid)?;
     match what {
         Use::MessageSign => SignedMessages::begin(row, Use::Sign, params, key),
         Use::MessageVerify => SignedMessages::begin(row, Use::Verify, params, key),
-        // Only the order of the arguments differs, and that is the session's.
+        // Only the order of the arguments differs, and that is the session's; but who has the signature first may then give the
+        // message of these in parts (PKCS#11 3.2, HSS, XMSS, SLH-DSA: footnotes of the tables of functions).
+        Use::VerifySignature
+            if row.params != ParamKind::HashSignContext && WHOLE.iter().any(|ty| row.keys.contains(ty)) =>
+        {
+            let operation = own(row, Use::Verify, params, key)?;
+            Ok(if operation.multi_part() {
+                operation
+            } else {
+                Box::new(Gathered { operation, message: Zeroizing::default() })
+            })
+        }
         Use::VerifySignature => own(row, Use::Verify, params, key),
         _ => own(row, what, params, key),
     }
@@ -162,6 +176,38 @@ impl<A: Aead> Operation for SealedMessages<A> {
         self.ivs.reset();
         self.gathered.clear();
         matches!(params, Params::None | Params::Message { .. })
+    }
+}
+
+/// The verification of a message that comes in parts, by an operation that takes it whole.
+struct Gathered {
+    operation: Box<dyn Operation>,
+    message: Zeroizing<Vec<u8>>,
+}
+
+impl Operation for Gathered {
+    fn size(&mut self, step: Step, input: usize) -> Result<Size> {
+        self.operation.size(step, input)
+    }
+
+    fn update(&mut self, input: &[u8], _: &mut [u8]) -> Result<usize> {
+        self.message.try_reserve(input.len()).map_err(|_| Code::HostMemory)?;
+        self.message.extend_from_slice(input);
+        Ok(0)
+    }
+
+    fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.operation.finish(out)
+    }
+
+    fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
+        let message = std::mem::take(&mut self.message);
+        self.operation.verify(Some(input.unwrap_or(&message)), signature)
+    }
+
+    fn restart(&mut self, params: &Params) -> bool {
+        self.message.clear();
+        self.operation.restart(params)
     }
 }
 

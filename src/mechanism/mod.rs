@@ -18,6 +18,7 @@ pub mod key_attributes;
 pub mod mac;
 pub mod messages;
 pub mod null;
+pub mod otp;
 pub mod plan;
 pub mod pqc;
 mod pqc_attributes;
@@ -29,3 +30,5 @@ mod signing;
 pub mod table;
 #[cfg(test)]
 mod testing;
+mod tree_attributes;
+pub mod trees;

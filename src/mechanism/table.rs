@@ -70,6 +70,8 @@ pub enum ParamKind {
     Ike1Extended,
     /// `CK_IKE2_PRF_PLUS_DERIVE_PARAMS`.
     Ike2PrfPlus,
+    /// `CK_OTP_PARAMS`.
+    Otp,
 }
 
 /// Whether a mechanism is offered without being asked for.
@@ -84,6 +86,8 @@ pub enum Offer {
 /// `begin(Use::Decrypt)`, whether or not the row also offers encryption to applications.
 pub struct Does {
     pub begin: Option<Begin>,
+    /// Signs so instead, where each signature takes something of the key away for good.
+    pub spend: Option<Spending>,
     /// To a multiple of how many bytes `C_WrapKey` fills up with zeros what it wraps; 1 where the mechanism takes any
     /// length. (As a cipher, such a mechanism refuses other lengths.)
     pub wrap_multiple: usize,
@@ -106,6 +110,24 @@ pub struct Does {
     /// The key that comes of a `kem`'s shared secret, where its length in bytes is said.
     pub shared: Shared,
 }
+
+/// Signing with a key that is used up by it. [`Row::does`]'s `begin` only verifies then.
+pub struct Spending {
+    /// Length of the signature in bytes. `CKR_MECHANISM_PARAM_INVALID`.
+    pub size: fn(&'static Row, &Params, &Attributes) -> Result<usize>,
+    /// Prepares the signature of a message, from the key's attributes as they now are, secret ones too.
+    pub spend: fn(&'static Row, &Params, &Attributes, &[u8]) -> Result<Spent>,
+}
+
+/// A signature to come.
+pub struct Spent {
+    /// What must be durable in the key, and seen by every other process, before `produce` is called. Empty: nothing changes.
+    pub attributes: Vec<Attribute>,
+    /// Signs the message, which is the same again.
+    pub produce: Produce,
+}
+
+pub type Produce = Box<dyn FnOnce(&[u8]) -> Result<Vec<u8>> + Send>;
 
 /// A key encapsulation mechanism.
 pub struct Kem {
@@ -137,6 +159,7 @@ fn leading_bytes(_: &Params, secret: SecretBytes, length: Option<usize>) -> Resu
 
 pub const NOTHING: Does = Does {
     begin: None,
+    spend: None,
     wrap_multiple: 1,
     generate: None,
     generate_pair: None,
@@ -238,10 +261,10 @@ impl Row {
     }
 
     /// `CKF_` of `CK_MECHANISM_INFO`, with those that follow from others: what signs, signs messages too, but where the
-    /// init brings the IV, which would then be the same for all of them.
+    /// init brings the IV, which would then be the same for all of them, or where each signature uses the key up.
     pub fn offers(&self) -> CK_FLAGS {
         let mut flags = self.flags;
-        if self.params != ParamKind::Gcm {
+        if self.does.spend.is_none() && self.params != ParamKind::Gcm {
             for (one, messages) in [(CKF_SIGN, CKF_MESSAGE_SIGN), (CKF_VERIFY, CKF_MESSAGE_VERIFY)] {
                 flags |= if self.flags & one != 0 { messages } else { 0 };
             }
@@ -283,6 +306,7 @@ const FAMILIES: &[&[Row]] = &[
     super::dh::ROWS,
     super::dsa::ROWS,
     super::pqc::ROWS,
+    super::trees::ROWS,
     super::aes::ROWS,
     super::cipher::ROWS,
     super::salsa::ROWS,
@@ -296,6 +320,7 @@ const FAMILIES: &[&[Row]] = &[
     super::kdf::ike::ROWS,
     super::kdf::public_key::ROWS,
     super::generic::ROWS,
+    super::otp::ROWS,
     // Last: clients that take the first mechanism for a use must not meet the one that does nothing.
     super::null::ROWS,
 ];

@@ -7,7 +7,7 @@ use super::row::{Compute, Kind, Row, Source, note, numbers};
 use super::schema::{self, Rule, Schema};
 use super::{Attributes, row};
 use crate::error::{Code, Error, Result};
-use crate::token::{Attribute, Value};
+use crate::token::{Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_VERSION, Value};
 
 pub use super::compute::Heritage;
 pub use super::schema::Origin;
@@ -232,6 +232,8 @@ pub fn copy(maker: &Maker, current: &Attributes, template: Vec<Attribute>) -> Re
     }
     let mut copy = change(maker, schema, current, template, true)?;
     copy.put(Attribute::bytes(CKA_UNIQUE_ID, compute::unique_id()?.as_bytes()));
+    // The copy is a key of its own, no version of another.
+    [CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_VERSION].into_iter().for_each(|ty| drop(copy.remove(ty)));
     Ok(copy)
 }
 

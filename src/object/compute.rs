@@ -7,7 +7,8 @@ use super::row::Compute;
 use super::schema::Origin;
 use crate::crypto::check_value;
 use crate::error::{Code, Result};
-use crate::token::Attribute;
+use crate::lifecycle::{State, clock};
+use crate::token::{Attribute, CKA_KEYWARD_ACTIVATION_DATE};
 
 /// What a derived key takes over from the keys that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,11 @@ pub fn compute(ty: CK_ATTRIBUTE_TYPE, what: Compute, of: &Attributes, by: &Circu
         Compute::Crc64(source) => of.bytes(source).map(|v| bytes(&check_value::crc64(v))),
         Compute::Local => Some(Attribute::bool(ty, by.origin == Origin::Generate)),
         Compute::KeyGenMechanism => Some(Attribute::ulong(ty, generated_by(by))),
+        Compute::Now => Some(Attribute::ulong(ty, clock::now())),
+        Compute::State => {
+            let ahead = of.ulong(CKA_KEYWARD_ACTIVATION_DATE).is_some_and(|date| date > clock::now());
+            ahead.then(|| Attribute::ulong(ty, State::PreActive as CK_ULONG))
+        }
         Compute::AlwaysSensitive => {
             Some(Attribute::bool(ty, of.is_true(CKA_SENSITIVE) && history(by, |heritage| heritage.always_sensitive)))
         }

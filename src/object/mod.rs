@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod codec;
+pub mod life;
 pub mod names;
 pub mod row;
 pub mod schema;

@@ -4,6 +4,7 @@ use cryptoki_sys::*;
 
 use crate::crypto::check_value::Check;
 use crate::error::{Code, Result};
+use crate::lifecycle::State;
 use crate::token::{Attribute, Value};
 
 /// What a value must look like. Lengths are in bytes.
@@ -60,6 +61,8 @@ pub enum Source {
     True,
     Empty,
     Number(CK_ULONG),
+    /// Not kept: what an object that says nothing is read as.
+    Implied(CK_ULONG),
     /// `CK_TRUE` where the key type is made for this use, else `CK_FALSE`.
     Use,
     /// From the object's other attributes and its origin, after all else is in place.
@@ -82,6 +85,10 @@ pub enum Compute {
     KeyGenMechanism,
     AlwaysSensitive,
     NeverExtractable,
+    /// The clock's.
+    Now,
+    /// Pre-active while the date of activation lies ahead; else nothing, which is read as active.
+    State,
 }
 
 /// An attribute of a class.
@@ -127,13 +134,23 @@ impl Row {
     /// The value that stands where nobody gave one, if it depends on nothing but the key type.
     pub fn default(&self, made_for: bool) -> Option<Attribute> {
         match self.source {
-            Source::Nobody | Source::Computed(_) => None,
+            Source::Nobody | Source::Implied(_) | Source::Computed(_) => None,
             Source::False => Some(Attribute::bool(self.ty, false)),
             Source::True => Some(Attribute::bool(self.ty, true)),
             Source::Use => Some(Attribute::bool(self.ty, made_for)),
             Source::Empty => Some(Attribute::bytes(self.ty, &[])),
             Source::Number(number) => Some(Attribute::ulong(self.ty, number)),
         }
+    }
+
+    /// What an object without this attribute is read as.
+    pub fn implied(&self) -> Option<Value> {
+        let number = match self.source {
+            Source::Implied(number) => number,
+            Source::Computed(Compute::State) => State::default() as CK_ULONG,
+            _ => return None,
+        };
+        Some(Attribute::ulong(self.ty, number).value)
     }
 
     /// Sets the parity of a DES key that a derivation or a generator made.

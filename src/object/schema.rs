@@ -8,7 +8,7 @@ use once_cell::sync::Lazy;
 
 use super::Attributes;
 use super::row::Row;
-use super::rows::{certificate, common, key, named, other, pair, pqc, secret};
+use super::rows::{certificate, common, key, lifecycle, named, other, pair, pqc, secret};
 
 /// How an object comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,17 +94,17 @@ pub static CLASSES: &[Class] = classes! {
     CKO_DATA, None, [Create, Derive], [common::OBJECT, common::STORAGE, other::DATA], [];
     CKO_CERTIFICATE, Some(CKA_CERTIFICATE_TYPE), [Create], [common::OBJECT, common::STORAGE, certificate::CERTIFICATE],
         [Rule::Frozen(CKA_TRUSTED)];
-    CKO_PUBLIC_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Derive], [common::OBJECT, common::STORAGE, key::KEY, key::PUBLIC], [];
+    CKO_PUBLIC_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Derive], [common::OBJECT, common::STORAGE, key::KEY, lifecycle::LIFE, key::PUBLIC], [];
     CKO_PRIVATE_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Unwrap, Derive],
-        [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, key::PRIVATE],
+        [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, lifecycle::LIFE, key::PRIVATE],
         [Rule::Implies(CKA_ALWAYS_AUTHENTICATE, CKA_PRIVATE)];
     CKO_SECRET_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Unwrap, Derive],
-        [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, key::SECRET], [];
+        [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, lifecycle::LIFE, key::SECRET], [];
     CKO_HW_FEATURE, Some(CKA_HW_FEATURE_TYPE), [Token], [common::OBJECT, common::BUILT_IN, other::FEATURE], [];
     CKO_DOMAIN_PARAMETERS, Some(CKA_KEY_TYPE), [Create, Generate], [common::OBJECT, common::STORAGE, key::DOMAIN], [];
     CKO_MECHANISM, None, [Token], [common::OBJECT, common::BUILT_IN, other::MECHANISM], [];
     CKO_OTP_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Unwrap, Derive],
-        [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, key::SECRET, secret::OTP], [];
+        [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, lifecycle::LIFE, key::SECRET, secret::OTP], [];
     CKO_PROFILE, None, [Token], [common::OBJECT, common::BUILT_IN, other::PROFILE], [];
     CKO_VALIDATION, None, [Token], [common::OBJECT, common::BUILT_IN, other::VALIDATION], [];
     CKO_TRUST, None, [Create], [common::OBJECT, common::STORAGE, other::TRUST],

@@ -14,8 +14,15 @@ use crate::token::{Answer, Attribute, Value};
 pub fn read(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Answer {
     match hidden(Schema::of(object), object, ty) {
         true => Answer::Sensitive,
-        false => object.get(ty).map_or(Answer::Absent, |value| Answer::Value(value.clone())),
+        false => match object.get(ty) {
+            Some(value) => Answer::Value(value.clone()),
+            None => implied(Schema::of(object), ty).map_or(Answer::Absent, Answer::Value),
+        },
     }
+}
+
+fn implied(schema: Option<&Schema>, ty: CK_ATTRIBUTE_TYPE) -> Option<Value> {
+    schema?.row(ty)?.implied()
 }
 
 /// Whether [`read`] or [`matches`] of this attribute needs the secret part: it is in there, and it may be seen.
@@ -45,7 +52,12 @@ pub fn matches(object: &Attributes, template: &[Attribute]) -> bool {
 }
 
 fn holds(schema: Option<&Schema>, object: &Attributes, asked: &Attribute) -> bool {
-    match (object.get(asked.ty), &asked.value) {
+    let unsaid = || implied(schema, asked.ty);
+    let (kept, meant) = match object.get(asked.ty) {
+        Some(kept) => (Some(kept), None),
+        None => (None, unsaid()),
+    };
+    match (kept.or(meant.as_ref()), &asked.value) {
         (Some(Value::Bytes(has)), Value::Bytes(asks)) => {
             let integer = || schema.and_then(|s| s.row(asked.ty)).is_some_and(|row| matches!(row.kind, Kind::Integer));
             bool::from(has.as_slice().ct_eq(asks)) || integer() && bool::from(significant(has).ct_eq(significant(asks)))

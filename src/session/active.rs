@@ -107,6 +107,11 @@ impl Active {
         if wrote > out.len() {
             Err(Code::GeneralError.because("an operation wrote more than it said"))?;
         }
+        if wrote > 0 && operation.has_distances() {
+            // It is in its place: the length was known, so `out` is the caller's own.
+            let address = out.as_ptr() as usize;
+            crate::mechanism::otp::addressed(out.get_mut(..wrote).unwrap_or_default(), address);
+        }
         Ok(wrote)
     }
 

@@ -45,7 +45,10 @@ impl Soft {
         let view = self.view()?;
         let object = self.key_object(&view, id, Code::KeyHandleInvalid)?;
         permit(&object, row, usage(what), Code::KeyTypeInconsistent)?;
-        let operation = begin(row, what, &mechanism.params, Some(&object.key(&view)?))?;
+        let operation = match &row.does.spend {
+            Some(spending) if what == Use::Sign => self.stateful(&view, &object, row, spending, &mechanism.params)?,
+            _ => begin(row, what, &mechanism.params, Some(&object.key(&view)?))?,
+        };
         Ok(Begun { operation, reauthenticate: reauthenticates(&object), private: object.private, stamp })
     }
 

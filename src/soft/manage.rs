@@ -10,16 +10,17 @@ use super::access::View;
 use super::handle::{Number, Place};
 use super::object::Object;
 use crate::error::{Code, Result};
+use crate::lifecycle::{Dates, State};
 use crate::mechanism::key;
 use crate::object::build::{self, Draft, Given, Maker, Origin};
-use crate::object::{Attributes, codec};
+use crate::object::{Attributes, codec, life};
 use crate::secret::SecretBytes;
 use crate::store::{Change, SecretChange};
-use crate::token::{Answer, Attribute, Caller, ObjectId};
+use crate::token::{Answer, Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_STATE, Caller, ObjectId};
 
 /// The attributes by which the slot file finds objects without reading them; the selective ones first.
-pub(super) const SELECTIVE: [CK_ATTRIBUTE_TYPE; 6] =
-    [CKA_UNIQUE_ID, CKA_ID, CKA_LABEL, CKA_SERIAL_NUMBER, CKA_SUBJECT, CKA_ISSUER];
+pub(super) const SELECTIVE: [CK_ATTRIBUTE_TYPE; 7] =
+    [CKA_UNIQUE_ID, CKA_ID, CKA_LABEL, CKA_KEYWARD_LOGICAL_KEY, CKA_SERIAL_NUMBER, CKA_SUBJECT, CKA_ISSUER];
 pub(super) const COARSE: [CK_ATTRIBUTE_TYPE; 2] = [CKA_KEY_TYPE, CKA_CLASS];
 
 impl View {
@@ -31,10 +32,13 @@ impl View {
 impl Soft {
     pub(super) fn create_object(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         let view = self.view()?;
-        let draft = build::draft(Origin::Create, &view.maker(), None, None, template)?;
-        may_keep(&view, caller, &draft)?;
-        let given = Given { attributes: standard_form(draft.attributes())?, ..Given::default() };
-        self.keep_one(&view, caller, draft.finish(given)?)
+        self.keep_one(&view, caller, created(&view, caller, template)?)
+    }
+
+    pub(super) fn create_objects(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let view = self.view()?;
+        let all = templates.into_iter().map(|template| created(&view, caller, template)).collect::<Result<Vec<_>>>()?;
+        self.keep(&view, caller, &all)
     }
 
     pub(super) fn copy_object(&self, caller: Caller, id: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
@@ -64,7 +68,11 @@ impl Soft {
 
     pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
         let view = self.view()?;
-        let object = self.object(&view, id)?;
+        // Who asks for the state may also look at what is to be destroyed, and at tombstones.
+        let object = match types.contains(&CKA_KEYWARD_STATE) {
+            true => self.object_in_any_state(&view, id)?,
+            false => self.object(&view, id)?,
+        };
         // Opened once, and only when a secret attribute that may leave is asked for.
         let mut whole: Option<Attributes> = None;
         let mut answers = SmallVec::with_capacity(types.len());
@@ -81,6 +89,12 @@ impl Soft {
         let view = self.view()?;
         let object = self.object(&view, id)?;
         view.may_write(caller, object.on_token(), object.private)?;
+        if template.iter().any(|a| a.ty == CKA_LABEL)
+            && life::logical_label(&object.attributes).len() < label_len(&object)
+        {
+            return Err(Code::ActionProhibited
+                .because("the label of an older or staged version follows that of the logical key"));
+        }
         let attributes = build::set(&view.maker(), &object.whole(&view)?, template)?;
         match object.at.place {
             Place::Session => {
@@ -89,7 +103,7 @@ impl Soft {
                 }
             }
             Place::Token => {
-                let change = update(&object, &attributes);
+                let change = update(object.at.number, object.version(), &attributes);
                 view.file.commit(&view.keys, vec![change])?;
                 self.objects.remove(object.at);
             }
@@ -106,7 +120,16 @@ impl Soft {
     pub(super) fn keep(&self, view: &View, caller: Caller, objects: &[Attributes]) -> Result<Vec<ObjectId>> {
         for attributes in objects {
             view.may_write(caller, attributes.is_true(CKA_TOKEN), attributes.is_true(CKA_PRIVATE))?;
+            life::life(attributes).check().map_err(|error| error.recode(Code::TemplateInconsistent))?;
         }
+        let mirrored: Vec<Attributes>;
+        let objects = match objects.iter().any(|a| life::life(a).dates != Dates::default()) {
+            true => {
+                mirrored = objects.iter().cloned().map(mirror).collect();
+                &mirrored
+            }
+            false => objects,
+        };
         let inserts: Vec<Change> = objects.iter().filter(|a| a.is_true(CKA_TOKEN)).map(insert).collect();
         let mut rows = if inserts.is_empty() { Vec::new() } else { view.file.commit(&view.keys, inserts)? }.into_iter();
         let mut ids = Vec::with_capacity(objects.len());
@@ -122,6 +145,14 @@ impl Soft {
         self.changed();
         Ok(ids)
     }
+}
+
+/// What `C_CreateObject` makes of a template.
+fn created(view: &View, caller: Caller, template: Vec<Attribute>) -> Result<Attributes> {
+    let draft = build::draft(Origin::Create, &view.maker(), None, None, template)?;
+    may_keep(view, caller, &draft)?;
+    let given = Given { attributes: standard_form(draft.attributes())?, ..Given::default() };
+    draft.finish(given)
 }
 
 /// The session states forbid it before any work is done, and before a key is made in vain.
@@ -148,7 +179,16 @@ pub(super) fn standard_form(wanted: &Attributes) -> Result<Vec<Attribute>> {
     Ok(own)
 }
 
-fn insert(attributes: &Attributes) -> Change {
+fn mirror(mut attributes: Attributes) -> Attributes {
+    life::mirror(&mut attributes);
+    attributes
+}
+
+fn label_len(object: &Object) -> usize {
+    object.attributes.bytes(CKA_LABEL).map_or(0, <[u8]>::len)
+}
+
+pub(super) fn insert(attributes: &Attributes) -> Change {
     let (clear, secret) = build::split(attributes);
     Change::Insert {
         private: attributes.is_true(CKA_PRIVATE),
@@ -158,15 +198,29 @@ fn insert(attributes: &Attributes) -> Change {
     }
 }
 
-fn update(object: &Arc<Object>, attributes: &Attributes) -> Change {
+/// The change of a token object, from the version that it was read at.
+pub(super) fn update(id: u64, version: u64, attributes: &Attributes) -> Change {
     let (clear, secret) = build::split(attributes);
     Change::Update {
-        id: object.at.number,
-        version: object.version(),
+        id,
+        version,
         private: attributes.is_true(CKA_PRIVATE),
         attrs: codec::encode(&clear).expose().clone(),
         secret: SecretChange::Set(sealed(&secret)),
         index: index(&clear),
+    }
+}
+
+/// A change of the clear attributes alone. A tombstone has no secret any more.
+pub(super) fn update_clear(object: &Arc<Object>, attributes: &Attributes) -> Change {
+    let destroyed = life::state(attributes) == State::Destroyed;
+    Change::Update {
+        id: object.at.number,
+        version: object.version(),
+        private: object.private,
+        attrs: codec::encode(attributes).expose().clone(),
+        secret: if destroyed { SecretChange::Set(None) } else { SecretChange::Keep },
+        index: index(attributes),
     }
 }
 

@@ -7,10 +7,13 @@ mod derive;
 mod handle;
 mod kem;
 mod keys;
+mod life;
 mod manage;
 mod object;
+mod rotate;
 mod search;
 mod shelf;
+mod stateful;
 mod wrap;
 
 use std::path::PathBuf;
@@ -34,7 +37,7 @@ pub struct Soft {
     state: RwLock<access::State>,
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
-    objects: object::Objects,
+    objects: Arc<object::Objects>,
     /// One change of login or PIN at a time; held across the key derivation, which nobody else waits for.
     authenticating: Mutex<()>,
 }
@@ -91,6 +94,10 @@ impl Token for Soft {
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         self.create_object(caller, template)
+    }
+
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        self.create_objects(caller, templates)
     }
 
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
@@ -218,5 +225,25 @@ impl Token for Soft {
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
         self.decapsulate_key(caller, mechanism, private, ciphertext, template)
+    }
+
+    fn keeps_life(&self) -> bool {
+        true
+    }
+
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        self.change_key_life(caller, order)
+    }
+
+    fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
+        self.rotate_key(caller, rotation)
+    }
+
+    fn prove(&self, _caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
+        self.prove_possession(key, mechanism, request)
+    }
+
+    fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {
+        self.take_over_label(caller, order)
     }
 }

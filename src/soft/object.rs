@@ -10,10 +10,10 @@ use quick_cache::sync::Cache;
 
 use super::Soft;
 use super::access::View;
-use super::handle::{self, Number, Place};
+use super::handle::{Number, Place};
 use crate::error::{Code, Result};
 use crate::mechanism::key::Key;
-use crate::object::{Attributes, build, codec};
+use crate::object::{Attributes, build, codec, life};
 use crate::store::Record;
 use crate::token::{ObjectId, SessionId};
 
@@ -72,6 +72,14 @@ impl Object {
         }
     }
 
+    /// The secret attributes of a session object.
+    pub fn secret_here(&self) -> Option<&Attributes> {
+        match &self.secret {
+            Secret::Here(attributes) => Some(attributes),
+            Secret::Stored { .. } => None,
+        }
+    }
+
     /// Every attribute, secret ones too.
     pub fn whole(&self, view: &View) -> Result<Attributes> {
         Ok(build::join(self.attributes.clone(), self.secret(view)?))
@@ -108,6 +116,21 @@ impl Objects {
             }
             None => false,
         }
+    }
+
+    pub fn session_object(&self, number: u64) -> Option<Arc<Object>> {
+        self.session.read().get(&number).map(|(_, object)| object.clone())
+    }
+
+    /// As [`Objects::replace_session_object`], if it still is `old`: `Some(false)` where it is another by now; `None`: it is gone.
+    pub fn exchange_session_object(&self, old: &Arc<Object>, attributes: &Attributes) -> Option<bool> {
+        let mut objects = self.session.write();
+        let (_, object) = objects.get_mut(&old.at.number)?;
+        let same = Arc::ptr_eq(object, old);
+        if same {
+            *object = Arc::new(session_object(old.at, attributes));
+        }
+        Some(same)
     }
 
     /// `false`: it was gone.
@@ -160,15 +183,14 @@ pub(super) fn session_object(at: Number, attributes: &Attributes) -> Object {
 impl Soft {
     /// The object that `id` names, if this application may see it now; `CKR_OBJECT_HANDLE_INVALID`.
     pub(super) fn object(&self, view: &View, id: ObjectId) -> Result<Arc<Object>> {
-        let (at, count) = handle::decode(id);
-        let object = self.object_at(view, at)?.ok_or(Code::ObjectHandleInvalid)?;
-        if view.honours(&object, count) { Ok(object) } else { Err(Code::ObjectHandleInvalid.into()) }
+        let object = self.object_in_any_state(view, id)?;
+        if life::state(&object.attributes).hidden() { Err(Code::ObjectHandleInvalid.into()) } else { Ok(object) }
     }
 
     /// The object with this number; `None`: there is none, or it is private and the user is not logged in.
     pub(super) fn object_at(&self, view: &View, at: Number) -> Result<Option<Arc<Object>>> {
         if at.place == Place::Session {
-            let found = self.objects.session.read().get(&at.number).map(|(_, object)| object.clone());
+            let found = self.objects.session_object(at.number);
             let found = if found.is_none() { self.environment.built_in_at(at.number)? } else { found };
             return Ok(found.filter(|object| !object.private || view.sees_private()));
         }

@@ -10,15 +10,48 @@ use super::handle::{Number, Place};
 use super::manage::{COARSE, SELECTIVE};
 use super::object::Object;
 use crate::error::Result;
-use crate::object::{Attributes, build, codec};
-use crate::token::{Attribute, ObjectId, Search};
+use crate::object::{Attributes, build, codec, life};
+use crate::token::{Attribute, CKA_KEYWARD_STATE, ObjectId, Search};
 
 /// Index entries read from the slot file at a time.
 const BATCH: usize = 64;
 
+/// What of a logical key a search means (docs/lifecycle.md, "The search rule").
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    /// It names the state: also keys that are to be destroyed, and tombstones.
+    hidden: bool,
+    /// It names an ID or a unique ID: that version, by the label of the logical key too.
+    version: bool,
+}
+
+impl Rule {
+    fn of(wanted: &Attributes) -> Rule {
+        let said = |ty| wanted.bytes(ty).is_some_and(|value| !value.is_empty());
+        Rule { hidden: wanted.get(CKA_KEYWARD_STATE).is_some(), version: said(CKA_ID) || said(CKA_UNIQUE_ID) }
+    }
+
+    fn finds(self, object: &Attributes, template: &[Attribute]) -> bool {
+        if life::state(object).hidden() && !self.hidden {
+            return false;
+        }
+        if build::matches(object, template) {
+            return true;
+        }
+        let label = life::logical_label(object);
+        let archived = self.version && Some(label.len()) < object.bytes(CKA_LABEL).map(<[u8]>::len);
+        archived && {
+            let mut as_logical = object.clone();
+            as_logical.put(Attribute::bytes(CKA_LABEL, label));
+            build::matches(&as_logical, template)
+        }
+    }
+}
+
 struct Running {
     view: View,
     template: Vec<Attribute>,
+    rule: Rule,
     /// And those that the token itself shows.
     session_objects: std::vec::IntoIter<Arc<Object>>,
     /// The template's values that the slot file's index holds; the most selective kind only.
@@ -38,6 +71,7 @@ impl Soft {
         Ok(Box::new(Running {
             view,
             index: by_index(&wanted),
+            rule: Rule::of(&wanted),
             template,
             session_objects: session_objects.into_iter(),
             after: (on_token != Some(false)).then_some(0),
@@ -52,7 +86,11 @@ fn by_index(wanted: &Attributes) -> Vec<(u64, Vec<u8>)> {
         let values = types.iter().filter_map(|&ty| Some((ty, wanted.bytes(ty)?.to_vec())));
         values.filter(|(_, value)| !value.is_empty()).collect()
     };
-    let selective = given(&SELECTIVE);
+    let mut selective = given(&SELECTIVE);
+    if Rule::of(wanted).version {
+        // The label may be that of the logical key, and the version's own another.
+        selective.retain(|(ty, _)| *ty != CKA_LABEL);
+    }
     if selective.is_empty() { given(&COARSE) } else { selective }
 }
 
@@ -63,9 +101,9 @@ impl Running {
                 continue;
             }
             let found = if asks_for_secret(&self.template, &object.attributes) {
-                build::matches(&object.whole(&self.view)?, &self.template)
+                self.rule.finds(&object.whole(&self.view)?, &self.template)
             } else {
-                build::matches(&object.attributes, &self.template)
+                self.rule.finds(&object.attributes, &self.template)
             };
             if found {
                 return self.view.handle(&object).map(Some);
@@ -84,7 +122,7 @@ impl Running {
             {
                 attributes = build::join(attributes, codec::decode(secret.expose())?);
             }
-            if build::matches(&attributes, &self.template) {
+            if self.rule.finds(&attributes, &self.template) {
                 return self.view.handle_of(Number { place: Place::Token, number }, record.private).map(Some);
             }
         }

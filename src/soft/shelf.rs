@@ -130,7 +130,7 @@ impl Shelf {
             environment: self.environment.clone(),
             state: RwLock::new(State::default()),
             changes: AtomicU64::new(1),
-            objects: Objects::new(),
+            objects: Arc::new(Objects::new()),
             authenticating: Mutex::new(()),
         };
         if exists {

@@ -104,6 +104,10 @@ pub trait Store: Send + Sync {
     /// Gives the space of removed objects back; returns the bytes used before and after. Writers wait, readers do not.
     fn compact(&self) -> Result<(u64, u64)>;
 
+    /// Brings the log into the file and cuts it to nothing, so that no older state is left in it. `CKR_FUNCTION_FAILED` where
+    /// readers of older states kept it from that.
+    fn cut_log(&self) -> Result<()>;
+
     /// What the engine finds wrong with its own structure; nothing where all is well.
     fn check(&self) -> Result<Vec<String>>;
 

@@ -289,6 +289,12 @@ impl SlotFile {
         self.store.compact()
     }
 
+    /// Sees to it that nothing of what was removed or overwritten is left in the file or its log. `CKR_FUNCTION_FAILED` where
+    /// another process's reading kept it from that: to be repeated.
+    pub fn forget_removed(&self) -> Result<()> {
+        self.store.cut_log()
+    }
+
     pub(super) fn told(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.told.lock().unwrap_or_else(|e| e.into_inner())
     }

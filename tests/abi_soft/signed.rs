@@ -8,17 +8,17 @@ use crate::harness::*;
 use crate::{c, ok};
 
 /// A mechanism with its two keys.
-struct Signer {
-    mechanism: CK_MECHANISM,
-    signs: CK_OBJECT_HANDLE,
-    verifies: CK_OBJECT_HANDLE,
+pub struct Signer {
+    pub mechanism: CK_MECHANISM,
+    pub signs: CK_OBJECT_HANDLE,
+    pub verifies: CK_OBJECT_HANDLE,
     in_parts: bool,
 }
 
 const PSS: CK_RSA_PKCS_PSS_PARAMS = CK_RSA_PKCS_PSS_PARAMS { hashAlg: CKM_SHA256, mgf: CKG_MGF1_SHA256, sLen: 32 };
 static PSS_PARAMS: CK_RSA_PKCS_PSS_PARAMS = PSS;
 
-fn signers(session: CK_SESSION_HANDLE) -> Vec<Signer> {
+pub fn signers(session: CK_SESSION_HANDLE) -> Vec<Signer> {
     let ec = Template::new().bytes(CKA_EC_PARAMS, P256).yes(CKA_VERIFY);
     let (ec_public, ec_private) = pair(session, CKM_EC_KEY_PAIR_GEN, ec, Template::new().yes(CKA_SIGN));
     let ed = Template::new().bytes(CKA_EC_PARAMS, b"\x06\x03\x2b\x65\x70").yes(CKA_VERIFY);

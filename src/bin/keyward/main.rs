@@ -24,6 +24,7 @@ mod context;
 mod failure;
 mod names;
 mod pem;
+mod pfx;
 mod pins;
 mod report;
 mod session;

@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 pub struct Block {
     pub label: String,
     pub der: Zeroizing<Vec<u8>>,
+    /// What the file calls it beside.
+    pub name: Option<String>,
 }
 
 /// The blocks of a text, in order; text between them is passed over. `Err`: what is wrong with one.
@@ -18,13 +20,13 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, String> {
         let (body, next) = body.split_once(&end).ok_or_else(|| format!("there is no \"{end}\""))?;
         if body.contains(':') {
             return Err(format!(
-                "{label} is encrypted in the old way of OpenSSL: decrypt it first with `openssl pkey`"
+                "{label} is encrypted in the old way of OpenSSL: bring it into the present one first, `openssl pkcs8 -topk8`"
             ));
         }
         let mut digits = Zeroizing::new(String::with_capacity(body.len()));
         digits.extend(body.chars().filter(|c| !c.is_ascii_whitespace()));
         let der = Base64::decode_vec(&digits).map_err(|error| format!("{label} is no base64: {error}"))?;
-        found.push(Block { label: label.to_owned(), der: Zeroizing::new(der) });
+        found.push(Block { label: label.to_owned(), der: Zeroizing::new(der), name: None });
         rest = next;
     }
     Ok(found)
@@ -66,7 +68,7 @@ pub fn element(input: &[u8]) -> Option<Element<'_>> {
 }
 
 /// An element of `content`.
-fn wrapped(tag: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
+pub fn wrapped(tag: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
     let len = content.len();
     let mut head = vec![tag];
     match len {

@@ -58,7 +58,7 @@ sources!(UserPin, "the user PIN", pin_file, pin_fd, pin_env, "user-pin");
 sources!(SoPin, "the SO PIN", so_pin_file, so_pin_fd, so_pin_env, "so-pin");
 sources!(
     SourcePin,
-    "the PIN of the token to import from",
+    "the PIN or passphrase of what is to be imported",
     source_pin_file,
     source_pin_fd,
     source_pin_env,

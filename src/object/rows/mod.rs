@@ -3,6 +3,7 @@
 pub mod certificate;
 pub mod common;
 pub mod key;
+pub mod lifecycle;
 pub mod named;
 pub mod other;
 pub mod pair;

@@ -78,8 +78,12 @@ pub const OTP: &[Row] = rows! {
     CKA_OTP_SERVICE_LOGO_TYPE: Text, [] = Empty;
 };
 
-/// An HOTP key counts: `CKA_OTP_COUNTER` is 8 bytes, and the counter may be mandatory (section "OATH HOTP").
+/// An HOTP key counts: `CKA_OTP_COUNTER` is 8 bytes, and the counter may come from the caller (section "OATH HOTP"). Its values
+/// are decimal, of six digits or more (RFC 4226, 5.3).
 pub const HOTP: &[Row] = rows! {
+    CKA_OTP_FORMAT: OneOf(&[(0, "CK_OTP_FORMAT_DECIMAL")]), [] = Number(0);
+    CKA_OTP_LENGTH: OneOf(&[(6, "6"), (7, "7"), (8, "8"), (9, "9")]), [] = Number(6);
+    CKA_OTP_COUNTER_REQUIREMENT: OneOf(REQUIREMENT), [] = Number(1);
     CKA_OTP_COUNTER: Sized(&[0, 8]), [] = Empty;
 };
 

@@ -145,6 +145,18 @@ impl<'a> Transaction<'a> {
         Ok((before, self.size()?))
     }
 
+    /// Whether the log is cut.
+    pub fn cut_log(&self) -> Result<bool> {
+        for _ in 0..20 {
+            let busy: Option<i64> = self.one("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if busy == Some(0) {
+                return Ok(true);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Ok(false)
+    }
+
     pub fn copy_into(&self, to: &str) -> Result<()> {
         self.run("VACUUM INTO ?1", [to])
     }

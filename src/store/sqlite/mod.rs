@@ -247,6 +247,19 @@ impl Store for Sqlite {
         Transaction::new(&connection, &self.path, tables).compact()
     }
 
+    fn cut_log(&self) -> Result<()> {
+        let _turn = self.turn()?;
+        let inside = gate::enter();
+        self.look(&inside)?;
+        let (connection, tables) = self.connect(&inside, Purpose::Copy)?;
+        match Transaction::new(&connection, &self.path, tables).cut_log()? {
+            true => Ok(()),
+            false => Err(Code::FunctionFailed.because(
+                "what was removed still lies in the slot file's log, since another process reads an older state: repeat it",
+            )),
+        }
+    }
+
     fn check(&self) -> Result<Vec<String>> {
         self.reading(|t| t.faults())
     }

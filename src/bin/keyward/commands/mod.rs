@@ -1,9 +1,11 @@
 //! The commands, one file per group.
 
+pub mod audit;
 pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod key;
 pub mod manual;
 pub mod mechanisms;
 pub mod object;
@@ -19,8 +21,10 @@ use crate::report::Report;
 pub fn run(context: &Context, cli: Cli) -> Result<Report> {
     match cli.command {
         Some(Command::Token(command)) => token::run(context, &command),
+        Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
+        Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),

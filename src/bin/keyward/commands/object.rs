@@ -1,7 +1,8 @@
 //! `keyward object`: list, show and delete the objects of a token.
 
+mod load;
 mod softhsm;
-mod transfer;
+pub mod transfer;
 
 use clap::{Args, Subcommand};
 use cryptoki_sys::*;
@@ -25,7 +26,7 @@ pub enum Command {
     Show(Chosen),
     /// Delete objects
     Delete(Delete),
-    /// Import private keys and certificates from PEM and DER files
+    /// Import private keys and certificates from PEM, DER and PKCS#12 files
     Import(transfer::Import),
     /// Import all objects of a SoftHSM token directory
     ImportSofthsm(softhsm::Import),
@@ -55,9 +56,9 @@ pub struct Filter {
 
 /// A type of its own, since clap takes a plain vector for a list of arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HexBytes(Vec<u8>);
+pub struct HexBytes(pub Vec<u8>);
 
-fn hex_bytes(text: &str) -> std::result::Result<HexBytes, String> {
+pub fn hex_bytes(text: &str) -> std::result::Result<HexBytes, String> {
     names::parse_hex(text).map(HexBytes)
 }
 
@@ -161,7 +162,7 @@ impl Chosen {
     }
 }
 
-fn find(session: &Session, template: Vec<Attribute>) -> Result<Vec<ObjectId>> {
+pub fn find(session: &Session, template: Vec<Attribute>) -> Result<Vec<ObjectId>> {
     const BATCH: usize = 256;
     let failed = Failure::of("cannot search");
     let mut search = session.token.find(session.caller, template).map_err(&failed)?;

@@ -16,16 +16,18 @@ use crate::choice::TokenChoice;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::pem::{self, Block};
-use crate::pins::{Reader, UserPin};
+use crate::pfx::{self, Wrong};
+use crate::pins::{Pin, Reader, Source, SourcePin, UserPin};
 use crate::report::Report;
 use crate::session::Session;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Reads PEM (PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY, CERTIFICATE; several in one file) and \
-DER (PKCS#8, certificates). A private key comes with its public key; without --id, keys and certificates that belong \
-together get the same ID. Encrypted keys: decrypt them first, `openssl pkcs8 -in key.pem` or `openssl pkcs12 -in \
-file.pfx -nodes`, into a file that only you can read, or `/dev/stdin`."
+    after_help = "Reads PEM (PRIVATE KEY, ENCRYPTED PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY, CERTIFICATE; several \
+in one file), DER (PKCS#8, certificates) and PKCS#12 (.pfx, .p12), whose friendly names become labels. All objects \
+are made, or none. A private key comes with its public key; without --id, keys and certificates that belong together \
+get the same ID. The passphrase of an encrypted file is asked for, or given as a PIN is; two files under different \
+ones take two commands."
 )]
 pub struct Import {
     /// The files to read
@@ -44,6 +46,8 @@ pub struct Import {
     choice: TokenChoice,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    source_pin: SourcePin,
 }
 
 #[derive(Args, Debug)]
@@ -73,52 +77,98 @@ pub(super) fn writer(context: &Context, choice: &TokenChoice, pin: &UserPin) -> 
 
 pub fn import(context: &Context, arguments: &Import) -> Result<Report> {
     // All files are read before anything is made.
+    let mut passphrase = Passphrase::new(arguments.source_pin.source());
     let mut templates = Vec::new();
     for path in &arguments.files {
         let wrong = |why: String| Failure::new(Exit::Failed, format!("{}: {why}", path.display()));
-        for block in read(path).map_err(wrong)? {
+        for block in passphrase.opened(path, read(path).map_err(wrong)?)? {
             templates.extend(arguments.templates(&block).map_err(wrong)?);
         }
     }
     let session = writer(context, &arguments.choice, &arguments.pin)?;
     let made = templates.len();
-    for (done, template) in templates.into_iter().enumerate() {
-        let doing = format!("{done} of {made} objects made; cannot make the next");
-        session.token.create(session.caller, template).map_err(Failure::of(&doing))?;
-    }
+    session.token.create_all(session.caller, templates).map_err(Failure::of("nothing was imported"))?;
     Ok(Report::new(format!("{made} objects imported"), json!({ "imported": made })))
 }
 
-fn read(path: &Path) -> Result<Vec<Block>, String> {
+/// What stands in a file, as it stands there.
+enum Found {
+    Blocks(Vec<Block>),
+    /// PKCS#12, which opens under a passphrase alone.
+    Pfx(Zeroizing<Vec<u8>>),
+}
+
+fn read(path: &Path) -> Result<Found, String> {
     let bytes = std::fs::read(path).map(Zeroizing::new).map_err(|error| error.to_string())?;
-    let blocks = match std::str::from_utf8(&bytes) {
-        Ok(text) if text.contains("-----BEGIN ") => pem::blocks(text)?,
-        _ if pem::certificate(&bytes).is_some() => vec![Block { label: "CERTIFICATE".into(), der: bytes }],
-        _ => vec![Block { label: "PRIVATE KEY".into(), der: bytes }],
-    };
-    Ok(blocks)
+    let block = |label: &str, der| Found::Blocks(vec![Block { label: label.into(), der, name: None }]);
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains("-----BEGIN ") => Found::Blocks(pem::blocks(text)?),
+        _ if pfx::is_pfx(&bytes) => Found::Pfx(bytes),
+        _ if pem::certificate(&bytes).is_some() => block("CERTIFICATE", bytes),
+        _ if pfx::is_encrypted_key(&bytes) => block(ENCRYPTED, bytes),
+        _ => block("PRIVATE KEY", bytes),
+    })
+}
+
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+
+/// The passphrase of all files of one command, asked for with the first that needs it.
+struct Passphrase {
+    source: Source,
+    known: Option<Pin>,
+}
+
+impl Passphrase {
+    fn new(source: Source) -> Passphrase {
+        Passphrase { source, known: None }
+    }
+
+    fn get(&mut self, path: &Path) -> Result<&Pin> {
+        if self.known.is_none() {
+            let prompt = format!("Passphrase of {}", path.display());
+            self.known = Some(Reader::default().read(&self.source, &prompt)?);
+        }
+        self.known.as_ref().ok_or_else(|| Failure::new(Exit::Pin, "there is no passphrase"))
+    }
+
+    /// What a file holds, decrypted.
+    fn opened(&mut self, path: &Path, found: Found) -> Result<Vec<Block>> {
+        let failed = |wrong: Wrong| match wrong {
+            Wrong::Passphrase => Failure::new(Exit::Pin, format!("{}: the passphrase is wrong", path.display())),
+            Wrong::File(why) => Failure::new(Exit::Failed, format!("{}: {why}", path.display())),
+        };
+        let mut blocks = match found {
+            Found::Pfx(file) => return pfx::open(&file, self.get(path)?).map_err(failed),
+            Found::Blocks(blocks) => blocks,
+        };
+        for block in blocks.iter_mut().filter(|block| block.label == ENCRYPTED) {
+            block.der = pfx::decrypt_key(&block.der, self.get(path)?).map_err(failed)?;
+            block.label = "PRIVATE KEY".into();
+        }
+        Ok(blocks)
+    }
 }
 
 impl Import {
     fn templates(&self, block: &Block) -> Result<Vec<Vec<Attribute>>, String> {
         match block.label.as_str() {
-            "PRIVATE KEY" => self.pair(&block.der),
-            "RSA PRIVATE KEY" => self.pair(&pem::pkcs1_to_pkcs8(&block.der)),
-            "EC PRIVATE KEY" => self.pair(&pem::sec1_to_pkcs8(&block.der).ok_or("the EC key names no curve")?),
-            "CERTIFICATE" | "X509 CERTIFICATE" => Ok(vec![self.certificate(&block.der)?]),
+            "PRIVATE KEY" => self.pair(&block.der, block),
+            "RSA PRIVATE KEY" => self.pair(&pem::pkcs1_to_pkcs8(&block.der), block),
+            "EC PRIVATE KEY" => self.pair(&pem::sec1_to_pkcs8(&block.der).ok_or("the EC key names no curve")?, block),
+            "CERTIFICATE" | "X509 CERTIFICATE" => Ok(vec![self.certificate(block)?]),
             // Written by `openssl ecparam -genkey` before the key.
             "EC PARAMETERS" => Ok(Vec::new()),
-            "ENCRYPTED PRIVATE KEY" => Err("the key is encrypted: decrypt it first with `openssl pkcs8`".into()),
             other => Err(format!("it holds {other}; expected private keys and certificates")),
         }
     }
 
-    fn named(&self, class: CK_OBJECT_CLASS, private: bool, public_key: &[u8]) -> Vec<Attribute> {
+    fn named(&self, class: CK_OBJECT_CLASS, private: bool, public_key: &[u8], block: &Block) -> Vec<Attribute> {
         let id = match &self.id {
             Some(HexBytes(id)) => id.clone(),
             None => hash(Digest::Sha256, public_key).iter().take(20).copied().collect(),
         };
-        let label = self.label.iter().map(|label| Attribute::bytes(CKA_LABEL, label.as_bytes()));
+        let label = self.label.iter().chain(self.label.is_none().then_some(&block.name).into_iter().flatten());
+        let label = label.map(|label| Attribute::bytes(CKA_LABEL, label.as_bytes()));
         let fixed = [
             Attribute::ulong(CKA_CLASS, class),
             Attribute::bool(CKA_TOKEN, true),
@@ -129,7 +179,7 @@ impl Import {
     }
 
     /// The private key, and its public key.
-    fn pair(&self, der: &[u8]) -> Result<Vec<Vec<Attribute>>, String> {
+    fn pair(&self, der: &[u8], block: &Block) -> Result<Vec<Vec<Attribute>>, String> {
         let wrong = |error: keyward::error::Error| format!("it holds no private key that can be used here: {error}");
         let own = key::pkcs8_to_attributes(der).map_err(wrong)?;
         let mut whole: Attributes = own.iter().cloned().collect();
@@ -137,12 +187,12 @@ impl Import {
         let public_key = key::public_key_info(&whole).map_err(wrong)?;
         let ty = whole.ulong(CKA_KEY_TYPE).unwrap_or_default();
         let (private_uses, public_uses) = uses(ty);
-        let mut private = self.named(CKO_PRIVATE_KEY, true, &public_key);
+        let mut private = self.named(CKO_PRIVATE_KEY, true, &public_key, block);
         private.push(Attribute::bool(CKA_SENSITIVE, true));
         private.push(Attribute::bool(CKA_EXTRACTABLE, self.extractable));
         private.extend(private_uses.iter().map(|ty| Attribute::bool(*ty, true)));
         private.extend(own);
-        let mut public = self.named(CKO_PUBLIC_KEY, false, &public_key);
+        let mut public = self.named(CKO_PUBLIC_KEY, false, &public_key, block);
         public.push(Attribute::ulong(CKA_KEY_TYPE, ty));
         public.extend(public_uses.iter().map(|ty| Attribute::bool(*ty, true)));
         // A number that follows from another is not given at C_CreateObject.
@@ -151,15 +201,15 @@ impl Import {
         Ok(vec![private, public])
     }
 
-    fn certificate(&self, der: &[u8]) -> Result<Vec<Attribute>, String> {
-        let parts = pem::certificate(der).ok_or("it holds no certificate")?;
-        let mut template = self.named(CKO_CERTIFICATE, false, parts.public_key);
+    fn certificate(&self, block: &Block) -> Result<Vec<Attribute>, String> {
+        let parts = pem::certificate(&block.der).ok_or("it holds no certificate")?;
+        let mut template = self.named(CKO_CERTIFICATE, false, parts.public_key, block);
         template.extend([
             Attribute::ulong(CKA_CERTIFICATE_TYPE, CKC_X_509),
             Attribute::bytes(CKA_SUBJECT, parts.subject),
             Attribute::bytes(CKA_ISSUER, parts.issuer),
             Attribute::bytes(CKA_SERIAL_NUMBER, parts.serial),
-            Attribute::bytes(CKA_VALUE, der),
+            Attribute::bytes(CKA_VALUE, &block.der),
         ]);
         Ok(template)
     }

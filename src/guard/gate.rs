@@ -1,0 +1,42 @@
+//! The verdict on a key's use, kept as long as it holds.
+
+use quick_cache::sync::Cache;
+
+use crate::lifecycle::Verdict;
+use crate::token::{ObjectId, Stamp};
+
+/// How many verdicts are kept.
+const KEPT: usize = 4096;
+
+/// The verdicts of one token in this process. One holds while the token's state is the one that it was given in (no
+/// object, login or rule has changed, here or in another process) and its time is not over.
+pub struct Gate {
+    verdicts: Cache<(ObjectId, u8), Held>,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    state: (u64, u64),
+    verdict: Verdict,
+}
+
+impl Gate {
+    pub fn new() -> Gate {
+        Gate { verdicts: Cache::new(KEPT) }
+    }
+
+    /// What was said of this key and kind of use. Nanoseconds; nothing is allocated.
+    pub fn held(&self, key: ObjectId, kind: u8, stamp: &Stamp, now: impl FnOnce() -> u64) -> Option<bool> {
+        let held = self.verdicts.get(&(key, kind))?;
+        // The clock is asked only where a date lies ahead.
+        let holds = held.state == stamp.state && (held.verdict.until == u64::MAX || now() < held.verdict.until);
+        holds.then_some(held.verdict.allowed)
+    }
+
+    /// Keeps a verdict. A stamp of no state keeps nothing.
+    pub fn keep(&self, key: ObjectId, kind: u8, stamp: &Stamp, verdict: Verdict) {
+        if stamp.state != (0, 0) {
+            self.verdicts.insert((key, kind), Held { state: stamp.state, verdict });
+        }
+    }
+}

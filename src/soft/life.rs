@@ -1,0 +1,248 @@
+//! Changes in the life of keys, each one durable transaction (docs/lifecycle.md).
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+
+use super::Soft;
+use super::access::View;
+use super::handle::{self, Number, Place};
+use super::manage::update_clear;
+use super::object::Object;
+use crate::error::{Code, Result};
+use crate::lifecycle::{Event, Life, State, state, version};
+use crate::object::build::{self};
+use crate::object::{Attributes, life};
+use crate::store::Change;
+use crate::token::{Attribute, Authority, CKA_KEYWARD_LOGICAL_KEY, Caller, ObjectId, Order, TakeOver};
+
+/// Index entries read at a time.
+const BATCH: usize = 64;
+
+/// An object, and what its clear attributes will be; `None`: it goes and leaves nothing.
+type Changed = (Arc<Object>, Option<Attributes>);
+
+impl Soft {
+    /// The key that `id` names, hidden or not.
+    pub(super) fn key_in_any_state(&self, view: &View, id: ObjectId) -> Result<Arc<Object>> {
+        let object = self.object_in_any_state(view, id)?;
+        match life::is_key(&object.attributes) {
+            true => Ok(object),
+            false => Err(Code::ObjectHandleInvalid.because("only keys have a life to change")),
+        }
+    }
+
+    pub(super) fn change_key_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        let view = self.view()?;
+        let key = self.key_in_any_state(&view, order.key)?;
+        let whole_life = life::life(&key.attributes);
+        if (whole_life.state, order.event) == (State::Destroyed, Event::Purge) && !order.leave_nothing {
+            // It is destroyed already; what a crash may have left undone is done now.
+            return view.file.forget_removed();
+        }
+        let mut keys = vec![key.clone()];
+        if !order.alone {
+            keys.extend(self.other_halves(&view, &key)?);
+        }
+        let ends = matches!(order.event, Event::Destroy | Event::Purge);
+        let mut changed = Vec::with_capacity(keys.len());
+        for object in keys {
+            view.may_write(caller, object.on_token(), object.private)?;
+            if ends {
+                build::may_destroy(&object.attributes)?;
+            }
+            match changed_by(&object.attributes, order) {
+                Ok(attributes) => changed.push((object, attributes)),
+                // The half that the order names must go the way; the other may be ahead of it, destroyed by itself.
+                Err(error) if object.at == key.at => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.write_life(&view, changed)?;
+        if order.event == Event::Purge { view.file.forget_removed() } else { Ok(()) }
+    }
+
+    /// The keys of the same pair, whatever number of copies.
+    pub(super) fn other_halves(&self, view: &View, key: &Object) -> Result<Vec<Arc<Object>>> {
+        let attributes = &key.attributes;
+        let other = match key.class() {
+            Some(CKO_PRIVATE_KEY) => CKO_PUBLIC_KEY,
+            Some(CKO_PUBLIC_KEY) => CKO_PRIVATE_KEY,
+            _ => return Ok(Vec::new()),
+        };
+        let Some(info) = attributes.bytes(CKA_PUBLIC_KEY_INFO).filter(|info| !info.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let same = |object: &Object| {
+            object.class() == Some(other) && object.attributes.bytes(CKA_PUBLIC_KEY_INFO) == Some(info)
+        };
+        if key.at.place == Place::Session {
+            let all = self.objects.session_objects();
+            return Ok(all.into_iter().filter(|object| same(object)).collect());
+        }
+        let named = [CKA_ID, CKA_LABEL].into_iter().find_map(|ty| {
+            let value = attributes.bytes(ty).filter(|value| !value.is_empty())?;
+            Some((ty, value.to_vec()))
+        });
+        let index = named.unwrap_or((CKA_CLASS, other.to_ne_bytes().to_vec()));
+        let found = self.token_objects(view, &[index])?;
+        Ok(found.into_iter().filter(|object| same(object)).collect())
+    }
+
+    /// The token objects that the index finds under these values, hidden ones too.
+    pub(super) fn token_objects(&self, view: &View, index: &[(u64, Vec<u8>)]) -> Result<Vec<Arc<Object>>> {
+        let index: Vec<(u64, &[u8])> = index.iter().map(|(ty, value)| (*ty, value.as_slice())).collect();
+        let (mut found, mut after) = (Vec::new(), 0);
+        loop {
+            let entries = view.file.find(&view.keys, &index, after, BATCH)?;
+            for entry in &entries {
+                found.extend(self.object_at(view, Number { place: Place::Token, number: entry.id })?);
+            }
+            match entries.last() {
+                Some(last) if entries.len() == BATCH => after = last.id,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Every version of a logical key: secret keys, or both halves of pairs. The key itself is among them.
+    pub(super) fn versions(&self, view: &View, key: &Arc<Object>) -> Result<Vec<Arc<Object>>> {
+        match key.attributes.bytes(CKA_KEYWARD_LOGICAL_KEY) {
+            Some(family) => self.token_objects(view, &[(CKA_KEYWARD_LOGICAL_KEY, family.to_vec())]),
+            None => {
+                let mut only = vec![key.clone()];
+                only.extend(self.other_halves(view, key)?);
+                Ok(only)
+            }
+        }
+    }
+
+    /// Writes all of it in one durable transaction.
+    pub(super) fn write_life(&self, view: &View, changed: Vec<Changed>) -> Result<()> {
+        let on_token = changed.iter().filter(|(object, _)| object.on_token());
+        let changes: Vec<Change> = on_token
+            .map(|(object, attributes)| match attributes {
+                Some(attributes) => update_clear(object, attributes),
+                None => Change::Delete { id: object.at.number },
+            })
+            .collect();
+        if !changes.is_empty() {
+            view.file.commit(&view.keys, changes)?;
+        }
+        for (object, attributes) in &changed {
+            match (object.at.place, attributes) {
+                (Place::Session, Some(attributes)) if !life::state(attributes).hidden() => {
+                    let whole = build::join(attributes.clone(), object.secret(view)?);
+                    self.objects.replace_session_object(object.at.number, &whole);
+                }
+                // A session object has no recovery window: nobody could come back to it.
+                _ => {
+                    self.objects.remove(object.at);
+                }
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// A staged version takes the label; the one in force so far goes on for the overlap, under its archived label.
+    pub(super) fn take_over_label(&self, caller: Caller, order: &TakeOver) -> Result<()> {
+        let view = self.view()?;
+        let staged = self.key_in_any_state(&view, order.key)?;
+        let staged_version = life::version_of(&staged.attributes);
+        if life::state(&staged.attributes) != State::PreActive
+            || staged.attributes.bytes(CKA_KEYWARD_LOGICAL_KEY).is_none()
+        {
+            return Err(
+                Code::ActionProhibited.because("this is no staged version: stage one with `key rotate --stage`")
+            );
+        }
+        let label = life::logical_label(&staged.attributes).to_vec();
+        let mut changed = Vec::new();
+        let mut certificates = Vec::new();
+        for object in self.versions(&view, &staged)? {
+            let attributes = &object.attributes;
+            let mut next = attributes.clone();
+            let of = life::version_of(attributes);
+            let own = match (of == staged_version, life::life(attributes).state_at(order.by.at)) {
+                (true, State::PreActive) => {
+                    life::enter(&mut next, State::Active, &order.by);
+                    let dates = crate::lifecycle::Dates { activation: Some(order.by.at), ..Default::default() };
+                    life::set_dates(&mut next, &dates);
+                    label.clone()
+                }
+                (false, State::Active | State::Suspended) => {
+                    supersede(&mut next, order.overlap, &order.by);
+                    version::archived(&label, of)
+                }
+                _ => continue,
+            };
+            next.put(Attribute::bytes(CKA_LABEL, &own));
+            view.may_write(caller, object.on_token(), object.private)?;
+            certificates.extend(attributes.bytes(CKA_ID).map(|id| (id.to_vec(), own)));
+            changed.push((object, Some(next)));
+        }
+        certificates.sort();
+        certificates.dedup();
+        for (id, own) in certificates.into_iter().filter(|(id, _)| !id.is_empty()) {
+            changed.extend(self.relabelled_certificates(&view, &id, &label, &own)?);
+        }
+        self.write_life(&view, changed)
+    }
+
+    /// The certificates of a version under its new label; those that have a label of their own keep it.
+    fn relabelled_certificates(&self, view: &View, id: &[u8], label: &[u8], own: &[u8]) -> Result<Vec<Changed>> {
+        let class = CKO_CERTIFICATE.to_ne_bytes().to_vec();
+        let found = self.token_objects(view, &[(CKA_ID, id.to_vec()), (CKA_CLASS, class)])?;
+        let belongs = |object: &Arc<Object>| {
+            object.attributes.bytes(CKA_LABEL).is_some_and(|has| has.is_empty() || has.starts_with(label))
+        };
+        let relabel = |object: Arc<Object>| {
+            let mut next = object.attributes.clone();
+            next.put(Attribute::bytes(CKA_LABEL, own));
+            (object, Some(next))
+        };
+        Ok(found.into_iter().filter(belongs).map(relabel).collect())
+    }
+
+    pub(super) fn object_in_any_state(&self, view: &View, id: ObjectId) -> Result<Arc<Object>> {
+        let (at, count) = handle::decode(id);
+        let object = self.object_at(view, at)?.ok_or(Code::ObjectHandleInvalid)?;
+        if view.honours(&object, count) { Ok(object) } else { Err(Code::ObjectHandleInvalid.into()) }
+    }
+}
+
+/// A version that another one follows: it no longer protects, at once or when the overlap is over.
+pub(super) fn supersede(object: &mut Attributes, overlap: u64, by: &Authority) {
+    let end = by.at.saturating_add(overlap);
+    let end = life::life(object).dates.deactivation.map_or(end, |date| date.min(end));
+    life::set_dates(object, &crate::lifecycle::Dates { deactivation: Some(end), ..Default::default() });
+    let next = if overlap == 0 { State::Deactivated } else { life::state(object) };
+    life::enter(object, next, by);
+}
+
+/// The clear attributes after an order; `None`: nothing is left. `CKR_ACTION_PROHIBITED`, `CKR_ARGUMENTS_BAD`.
+fn changed_by(attributes: &Attributes, order: &Order) -> Result<Option<Attributes>> {
+    let now = life::life(attributes);
+    let before = attributes.ulong(crate::token::CKA_KEYWARD_STATE_BEFORE).and_then(State::of).unwrap_or_default();
+    let to = match (now.state, order.event) {
+        (State::Destroyed, Event::Purge) => State::Destroyed,
+        _ => state::next(now.state_at(order.by.at), order.event, before)?,
+    };
+    if order.leave_nothing && to == State::Destroyed {
+        return Ok(None);
+    }
+    let mut next = attributes.clone();
+    life::enter(&mut next, to, &order.by);
+    life::set_dates(&mut next, &order.dates);
+    if order.event == Event::Recover {
+        next.remove(crate::token::CKA_KEYWARD_DESTRUCTION_DATE);
+    }
+    if to != State::Destroyed {
+        Life { state: to, ..life::life(&next) }.check()?;
+        return Ok(Some(next));
+    }
+    let destroyed = crate::lifecycle::Dates { destruction: Some(order.by.at), ..Default::default() };
+    life::set_dates(&mut next, &destroyed);
+    Ok(Some(life::tombstone(&next)))
+}
