@@ -295,6 +295,10 @@ pub struct TokenInfo {
     pub firmware: (u8, u8),
 }
 
+/// The flag of `CKA_OBJECT_VALIDATION_FLAGS` and `C_GetSessionValidationFlags` for what the approved mode
+/// (`mechanisms = "approved"`) has let pass.
+pub const APPROVED_FLAG: CK_FLAGS = 1;
+
 /// `CK_MECHANISM_INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MechanismInfo {
@@ -448,6 +452,11 @@ pub trait Token: Send + Sync {
 
     /// `C_GetMechanismInfo`; `CKR_MECHANISM_INVALID`.
     fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+
+    /// Whether it lets pass only what is approved (`mechanisms = "approved"`).
+    fn approved_only(&self) -> bool {
+        false
+    }
 
     /// `C_InitToken`: all objects go, the SO's PIN and the label are set. The caller has checked that no session is open.
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()>;

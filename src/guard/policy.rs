@@ -134,6 +134,7 @@ impl Token for Governed {
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
         generate_key(caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId>;
         generate_key_pair(caller: Caller, mechanism: &Mechanism, public: Vec<Attribute>, private: Vec<Attribute>) -> Result<(ObjectId, ObjectId)>;
+        approved_only() -> bool;
         keeps_life() -> bool;
         change_life(caller: Caller, order: &Order) -> Result<()>;
         rotate(caller: Caller, rotation: &Rotation) -> Result<Rotated>;

@@ -28,6 +28,7 @@ fn values(config: &Config) -> serde_json::Value {
     let mechanisms = match &config.mechanisms {
         Mechanisms::Modern => json!("modern"),
         Mechanisms::All => json!("all"),
+        Mechanisms::Approved => json!("approved"),
         Mechanisms::Only(names) => json!(names),
         Mechanisms::Without(names) => json!(names.iter().map(|name| format!("-{name}")).collect::<Vec<_>>()),
     };
