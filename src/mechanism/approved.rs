@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 
 use super::key;
 use super::key_attributes::curve_of;
-use super::table::{Row, row};
+use super::table::{ParamKind, Row, row};
 use crate::crypto::curve::{Curve, Form};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
@@ -52,7 +52,7 @@ const RULES: &[Rule] = &[
     // FIPS 186-5, 5.4: the salt is no longer than the hash; SP 800-131A r2, table 8: no signature over SHA-1.
     Rule {
         says: "no SHA-1, and a salt no longer than the hash",
-        of: |row| row.params == super::table::ParamKind::Pss,
+        of: |row| row.params == ParamKind::Pss,
         kept: |asked| match asked.params {
             Params::Pss(pss) => {
                 let len = super::digest::of_hash(pss.hash).map_or(0, |digest| digest.len());
@@ -64,7 +64,7 @@ const RULES: &[Rule] = &[
     // SP 800-140C, SP 800-140D: what a parameter names is approved itself.
     Rule {
         says: "approved hashes",
-        of: |row| row.hash.is_none() && row.flags & CKF_GENERATE == 0,
+        of: |row| names_a_hash(row.params),
         kept: |asked| named(asked.params).into_iter().all(is_approved),
     },
     // SP 800-38D, 8; implementation guidance C.H: the IV that encrypts comes from inside the module.
@@ -93,7 +93,7 @@ const RULES: &[Rule] = &[
     // SP 800-107 r1, 5.3.3; SP 800-38B, appendix A.2, asks for 64 bits of a CMAC.
     Rule {
         says: "a MAC of 64 bits or more",
-        of: |row| row.params == super::table::ParamKind::MacLength && row.flags & CKF_SIGN != 0,
+        of: |row| row.params == ParamKind::MacLength && row.flags & CKF_SIGN != 0,
         kept: |asked| matches!(asked.params, Params::MacLength(len) if *len >= 8),
     },
     // SP 800-132, 5.
@@ -157,9 +157,33 @@ fn long_enough(key: &Attributes) -> bool {
     key.ulong(CKA_VALUE_LEN).is_none_or(|len| len >= 14)
 }
 
+/// Whether parameters of this kind name a hash or a PRF: [`named`] finds it.
+fn names_a_hash(kind: ParamKind) -> bool {
+    use ParamKind::*;
+    matches!(
+        kind,
+        Pss | Oaep
+            | RsaAesWrap
+            | HashSignContext
+            | Hkdf
+            | Kbkdf
+            | FeedbackKbkdf
+            | TlsMaster
+            | TlsExtendedMaster
+            | TlsKeyMaterial
+            | TlsKdf
+            | TlsMac
+            | IkePrf
+            | Ike1Prf
+            | Ike1Extended
+            | Ike2PrfPlus
+    )
+}
+
 /// The hashes and PRFs that parameters name.
 fn named(params: &Params) -> Vec<CK_MECHANISM_TYPE> {
     match params {
+        Params::Pss(pss) => vec![pss.hash],
         Params::Oaep(oaep) | Params::RsaAesWrap { oaep, .. } => vec![oaep.hash],
         Params::Hkdf(hkdf) => vec![hkdf.hash],
         Params::Kbkdf(kbkdf) => vec![kbkdf.prf],
@@ -203,6 +227,7 @@ mod tests {
         assert_eq!(sign(&pss(CKM_SHA256, CKG_MGF1_SHA256, 32)), None);
         assert_eq!(sign(&pss(CKM_SHA256, CKG_MGF1_SHA256, 33)), NOT);
         assert_eq!(sign(&pss(CKM_SHA_1, CKG_MGF1_SHA1, 20)), NOT);
+        assert_eq!(sign(&pss(CKM_BLAKE2B_256, CKG_MGF1_SHA256, 20)), NOT);
         let curve = |oid: &[u8]| [Attribute::ulong(CKA_KEY_TYPE, CKK_EC), Attribute::bytes(CKA_EC_PARAMS, oid)];
         let (p256, k1) = (&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7][..], &[6, 5, 0x2b, 0x81, 4, 0, 10][..]);
         assert_eq!(code(CKM_ECDSA_SHA256, CKF_SIGN, none, &curve(p256)), None);
