@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token,
+    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy,
+    report, token,
 };
-use crate::commands::{audit, backup, compat, completion, key, manual, mechanisms, object, pin, report, token};
-use crate::commands::{audit, compat, completion, key, manual, mechanisms, migrate, object, pin, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
