@@ -152,7 +152,10 @@ impl DeviceSecret {
 fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => {
-            format!("{error}: without it no token of this machine opens; restore it from its backup")
+            format!(
+                "{error}: without it nothing of this machine's slot files can be read, not by any PIN, and no backup of a \
+                 slot file helps. Restore the secret from its own backup; there is no other way"
+            )
         }
         _ => format!("cannot read it: {error}"),
     }
