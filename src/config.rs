@@ -4,6 +4,7 @@
 //! A file that is there must be right: an unknown key or a value out of range is an error that names the file and the
 //! line, never a silent default. The C ABI answers `CKR_GENERAL_ERROR` and logs the sentence.
 
+mod audit;
 mod file;
 mod places;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Result};
+pub use audit::{AuditField, AuditMode, AuditRules};
 use places::Places;
 
 /// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
@@ -184,6 +186,8 @@ pub struct Config {
     pub kdf: KdfPreset,
     pub pin: PinRules,
     pub log: LogRules,
+    /// `None`: nothing is recorded.
+    pub audit: Option<AuditRules>,
 }
 
 /// Precedes the version inside the built library and the built program, so that `keyward doctor` can compare the two
@@ -223,6 +227,7 @@ impl Config {
             kdf: KdfPreset::Standard,
             pin: PinRules::default(),
             log: LogRules::default(),
+            audit: None,
         }
     }
 

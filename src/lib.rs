@@ -27,6 +27,7 @@ pub mod object;
 pub mod token;
 pub mod lifecycle;
 pub mod store;
+pub mod audit_log;
 pub mod crypto;
 pub mod config;
 pub mod secret;

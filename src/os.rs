@@ -9,11 +9,11 @@ mod lock;
 mod shared;
 
 pub use files::{
-    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, sync_dir,
-    write_private_new,
+    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, open_private,
+    reserve, sync_dir, write_private_new,
 };
 pub use fork::{at_fork, fork_epoch};
-pub use lock::{Mode, RangeLock};
+pub use lock::{LockFile, Mode, RangeLock};
 pub use shared::WalWatch;
 
 use crate::error::{Code, Result};
@@ -42,6 +42,12 @@ pub fn random_array<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     random(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The user as whom this thread acts. It may change in the life of a process.
+pub fn effective_user() -> u32 {
+    // SAFETY: no argument, cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Milliseconds of a clock that never goes back, read without a system call, a few milliseconds coarse.

@@ -69,7 +69,7 @@ fn an_older_copy_is_refused_until_accepted() {
     file.accept(Role::User, PIN).unwrap();
     assert!(!file.header().unwrap().unsound);
     let keys = file.unlock(Role::User, PIN).unwrap();
-    assert_eq!(find(&file, &keys, &[(ID, b"2")]), []);
+    assert_eq!(find(&file, &keys, &[(ID, b"2")]), [0u64; 0]);
     file.commit(&keys, vec![insert(true, "three", "3")]).unwrap();
     assert!(file.verify(&keys).unwrap().is_clean());
     drop(file);

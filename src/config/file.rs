@@ -7,7 +7,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::places::Places;
-use super::{Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules};
+use super::{
+    AuditField, AuditMode, AuditRules, Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules,
+};
 use crate::error::{Code, Error, Result};
 
 #[derive(Deserialize)]
@@ -20,6 +22,7 @@ struct Written {
     kdf: Option<KdfPreset>,
     pin: Option<WrittenPin>,
     log: Option<WrittenLog>,
+    audit: Option<WrittenAudit>,
 }
 
 #[derive(Deserialize, Default)]
@@ -37,6 +40,17 @@ struct WrittenPin {
 struct WrittenLog {
     level: Option<LogLevel>,
     file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct WrittenAudit {
+    directory: Option<Spanned<PathBuf>>,
+    login: Option<AuditMode>,
+    key_use: Option<AuditMode>,
+    public_use: Option<AuditMode>,
+    max_size: Option<Spanned<u64>>,
+    redact: Option<Vec<AuditField>>,
 }
 
 /// A file's text with its name: turns a place in it into a sentence.
@@ -79,9 +93,11 @@ impl Source<'_> {
             _ => places.data()?,
         };
         let default = Config::within(base);
+        let tokens = tokens.unwrap_or(default.tokens);
         Ok(Config {
             source: Some(self.path.to_owned()),
-            tokens: tokens.unwrap_or(default.tokens),
+            audit: written.audit.map(|audit| self.audit(audit, &tokens)).transpose()?,
+            tokens,
             device_secret: device_secret.unwrap_or(default.device_secret),
             free_slot: written.free_slot.unwrap_or(default.free_slot),
             mechanisms: written.mechanisms.map_or(Ok(default.mechanisms), |value| self.mechanisms(value))?,
@@ -108,6 +124,21 @@ impl Source<'_> {
     fn log(&self, written: WrittenLog) -> Result<LogRules> {
         let default = LogRules::default();
         Ok(LogRules { level: written.level.unwrap_or(default.level), file: self.path_of(written.file)? })
+    }
+
+    /// Beside the token directory, unless the table says where.
+    fn audit(&self, written: WrittenAudit, tokens: &Path) -> Result<AuditRules> {
+        let beside = tokens.parent().unwrap_or(Path::new("/")).join("audit");
+        let default = AuditRules::within(self.path_of(written.directory)?.unwrap_or(beside));
+        let sizes = AuditRules::LEAST_SIZE..=i64::MAX as u64;
+        Ok(AuditRules {
+            login: written.login.unwrap_or(default.login),
+            key_use: written.key_use.unwrap_or(default.key_use),
+            public_use: written.public_use.unwrap_or(default.public_use),
+            max_size: self.within(written.max_size, "audit.max_size", sizes)?.unwrap_or(default.max_size),
+            redact: written.redact.unwrap_or(default.redact),
+            ..default
+        })
     }
 
     fn within<T: PartialOrd + std::fmt::Display + Copy>(

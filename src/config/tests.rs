@@ -111,7 +111,9 @@ fn every_key_takes_effect() {
         .read(
             "tokens = '/t'\ndevice_secret = '/d'\nfree_slot = 'always'\nmechanisms = 'all'\nkdf = 'strong'\n\
              [pin]\nmin_len = 6\nmax_len = 32\nmax_failures = 3\n\
-             require = ['letter', 'digit']\nrefuse_simple = true\n[log]\nlevel = 'debug'\nfile = '/l'\n",
+             require = ['letter', 'digit']\nrefuse_simple = true\n[log]\nlevel = 'debug'\nfile = '/l'\n\
+             [audit]\ndirectory = '/a'\nlogin = 'off'\nkey_use = 'required'\npublic_use = 'durable'\nmax_size = 5000\n\
+             redact = ['host', 'exe', 'label']\n",
         )
         .unwrap();
     let expected = Config {
@@ -129,8 +131,27 @@ fn every_key_takes_effect() {
             refuse_simple: true,
         },
         log: LogRules { level: LogLevel::Debug, file: Some("/l".into()) },
+        audit: Some(AuditRules {
+            directory: "/a".into(),
+            login: AuditMode::Off,
+            key_use: AuditMode::Required,
+            public_use: AuditMode::Durable,
+            max_size: 5000,
+            redact: vec![AuditField::Host, AuditField::Exe, AuditField::Label],
+        }),
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn the_record_lies_beside_the_tokens_unless_it_is_said_where() {
+    let scratch = Scratch::new();
+    assert_eq!(scratch.read("tokens = '/srv/k/tokens'").unwrap().audit, None);
+    let audit = scratch.read("tokens = '/srv/k/tokens'\n[audit]").unwrap().audit.unwrap();
+    assert_eq!(audit, AuditRules::within("/srv/k/audit".into()));
+    for wrong in ["max_size = 1", "key_use = 'always'", "redact = ['pin']"] {
+        assert!(scratch.complaint(&format!("[audit]\n{wrong}")).contains("line 2"), "{wrong}");
+    }
 }
 
 #[test]

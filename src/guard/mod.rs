@@ -1,7 +1,9 @@
-//! What stands around a token: is this use allowed now? Decorators of `Token`; `module` puts them there.
+//! What stands around a token: is this use allowed now, and is it on record? Decorators of `Token`; `module` puts them there.
 
+mod audit;
 mod delegate;
 mod gate;
 mod policy;
 
+pub use audit::Audited;
 pub use policy::Governed;

@@ -15,7 +15,7 @@ use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
 pub use crate::session::Slot;
-pub use slots::{Module, Opener, Source, compose, open_slots, set_opener};
+pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
 use crate::config::{Config, LogLevel};
 use crate::error::{Code, Result};

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use crate::audit_log::Log;
 use crate::config::Config;
 use crate::error::{Code, Result};
-use crate::guard::Governed;
+use crate::guard::{Audited, Governed};
 use crate::session::{Slot, hold};
 use crate::soft::{Shelf, Shelved};
+use crate::store::DeviceSecret;
 use crate::token::Token;
 
 /// How often a blocked `C_WaitForSlotEvent` looks.
@@ -21,11 +23,26 @@ const POLL: Duration = Duration::from_millis(200);
 pub trait Source: Send + Sync {
     /// What stands there now; a token keeps its `Arc` from call to call.
     fn list(&self) -> Result<Vec<Shelved>>;
+
+    /// The record of what is done with these tokens; `None`: none is kept.
+    fn record(&self) -> Option<Arc<Log>> {
+        None
+    }
 }
 
-impl Source for Shelf {
+/// The software tokens of a configuration, and its record.
+struct Configured {
+    shelf: Shelf,
+    record: Option<Arc<Log>>,
+}
+
+impl Source for Configured {
     fn list(&self) -> Result<Vec<Shelved>> {
-        Shelf::list(self)
+        self.shelf.list()
+    }
+
+    fn record(&self) -> Option<Arc<Log>> {
+        self.record.clone()
     }
 }
 
@@ -35,7 +52,8 @@ static OPENER: RwLock<Opener> = RwLock::new(open_source);
 
 /// Every token that the configuration names.
 fn open_source(config: Arc<Config>) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Shelf::open(config)?))
+    let record = audit_log(&config);
+    Ok(Box::new(Configured { shelf: Shelf::open(config)?, record }))
 }
 
 /// What `C_Initialize` opens in place of the configured tokens. For tests that go through the C functions.
@@ -47,9 +65,35 @@ pub(super) fn opener() -> Opener {
     *OPENER.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What stands between the C boundary and a token: the guards.
-pub fn compose(token: Arc<dyn Token>) -> Arc<dyn Token> {
-    Governed::around(token)
+/// What stands between the C boundary and a token: the guards. What policy refuses is on record too.
+pub fn compose(token: Arc<dyn Token>, slot: CK_SLOT_ID, record: Option<Arc<Log>>) -> Arc<dyn Token> {
+    let governed = Governed::around(token);
+    match record {
+        Some(log) => Arc::new(Audited::new(governed, log, slot)),
+        None => governed,
+    }
+}
+
+/// The audit record of a configuration, opened at its first event; `None`: none is kept.
+pub fn audit_log(config: &Config) -> Option<Arc<Log>> {
+    let rules = config.audit.clone()?;
+    let (secret, tokens) = (config.device_secret.clone(), config.tokens.clone());
+    let directory = rules.directory.clone();
+    let root = move || {
+        // Made only for the first token, as the tokens' own rule is.
+        let device = match has_slot_files(&tokens) {
+            true => DeviceSecret::load(&secret)?,
+            false => DeviceSecret::load_or_create(&secret)?,
+        };
+        let head = device.anchors().unwrap_or(&directory).to_owned();
+        Ok((device.derive(b"keyward audit", &[0; 16])?, head))
+    };
+    Some(Arc::new(Log::new(rules, root)))
+}
+
+fn has_slot_files(directory: &std::path::Path) -> bool {
+    let mut entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| entry.path().extension().is_some_and(|extension| extension == "slot"))
 }
 
 /// The slots of a configuration, as the C functions see them, for a program that needs no C functions.
@@ -100,7 +144,8 @@ impl Module {
     pub fn refresh(&self) -> Result<Vec<Arc<Slot>>> {
         let mut known = hold(&self.known);
         let shelved = self.source.list()?;
-        let listed = shelved.into_iter().map(|entry| known.meet(entry)).collect::<Result<Vec<_>>>()?;
+        let record = self.source.record();
+        let listed = shelved.into_iter().map(|entry| known.meet(entry, &record)).collect::<Result<Vec<_>>>()?;
         let mut news = Vec::new();
         for slot in &known.slots {
             let gone = !listed.iter().any(|other| other.id == slot.id);
@@ -156,13 +201,14 @@ impl Module {
 }
 
 impl Known {
-    fn meet(&mut self, entry: Shelved) -> Result<Arc<Slot>> {
+    fn meet(&mut self, entry: Shelved, record: &Option<Arc<Log>>) -> Result<Arc<Slot>> {
         let id = CK_SLOT_ID::from(entry.slot);
         if let Some(slot) = self.slots.iter().find(|slot| slot.id == id) {
             slot.set_blank(entry.blank);
             return Ok(Arc::clone(slot));
         }
-        let slot = Arc::new(Slot::new(id, ordinal(&self.ordinals, id)?, compose(entry.token), entry.blank));
+        let token = compose(entry.token, id, record.clone());
+        let slot = Arc::new(Slot::new(id, ordinal(&self.ordinals, id)?, token, entry.blank));
         self.slots.push(Arc::clone(&slot));
         Ok(slot)
     }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -48,6 +49,26 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
+}
+
+/// A file of this account, made (0600) where missing, open to read and write.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Sees to it that writing the `len` bytes from `start` on finds room, where the file system can promise that. The file's
+/// length stays.
+pub fn reserve(file: &File, start: u64, len: u64) -> io::Result<()> {
+    let (Ok(start), Ok(len)) = (i64::try_from(start), i64::try_from(len)) else { return Ok(()) };
+    // SAFETY: an open descriptor and plain numbers.
+    if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, start, len) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINTR) => Ok(()),
+        _ => Err(error),
+    }
 }
 
 /// The directory and its missing parents, each made 0700. Existing ones stay as they are.

@@ -48,22 +48,65 @@ impl RangeLock {
     }
 
     fn apply(&self, command: i32, kind: i32, byte: u8) -> io::Result<()> {
-        let range = libc::flock {
-            l_type: kind as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: i64::from(byte),
-            l_len: if kind == libc::F_UNLCK { 0 } else { 1 },
-            l_pid: 0,
-        };
-        loop {
-            // SAFETY: an open descriptor and a live `flock`.
-            if unsafe { libc::fcntl(self.file.as_raw_fd(), command, &range) } == 0 {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
+        apply(&self.file, command, kind, byte)
+    }
+}
+
+fn apply(file: &File, command: i32, kind: i32, byte: u8) -> io::Result<()> {
+    let range = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: i64::from(byte),
+        l_len: if kind == libc::F_UNLCK { 0 } else { 1 },
+        l_pid: 0,
+    };
+    loop {
+        // SAFETY: an open descriptor and a live `flock`.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &range) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// A lock file that stays open, for a lock that is taken too often to open it each time. It keeps processes apart; the
+/// threads of this one are the caller's to keep apart. A child of a fork must not use the one that it inherits.
+#[derive(Debug)]
+pub struct LockFile {
+    file: File,
+    noted: Option<&'static AtomicI32>,
+}
+
+impl LockFile {
+    /// Made (0600) where missing.
+    pub fn open(path: &Path) -> io::Result<LockFile> {
+        let file = super::open_private(path)?;
+        Ok(LockFile { noted: note(file.as_raw_fd()), file })
+    }
+
+    /// Waits for the lock, holds it while `work` runs.
+    pub fn during<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        apply(&self.file, libc::F_OFD_SETLKW, libc::F_WRLCK, 0)?;
+        let _held = Unlock(&self.file);
+        Ok(work())
+    }
+}
+
+struct Unlock<'a>(&'a File);
+
+impl Drop for Unlock<'_> {
+    fn drop(&mut self) {
+        let _ = apply(self.0, libc::F_OFD_SETLK, libc::F_UNLCK, 0);
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        if let Some(noted) = self.noted {
+            noted.store(-1, Ordering::Release);
         }
     }
 }

@@ -79,7 +79,8 @@ impl DeviceSecret {
         DeviceSecret { anchors: Some(directory.to_owned()), ..self }
     }
 
-    pub(super) fn anchors(&self) -> Option<&Path> {
+    /// Where this machine remembers what must not go back; `None`: nowhere.
+    pub fn anchors(&self) -> Option<&Path> {
         self.anchors.as_deref()
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compat, completion, key, manual, mechanisms, object, pin, token};
+use crate::commands::{audit, compat, completion, key, manual, mechanisms, object, pin, token};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -15,7 +15,7 @@ Exit codes:
   4  no such token or object
   5  the PIN is wrong, locked, not set, or not allowed
   6  refused: by the token's rules, or because the choice was ambiguous
-  7  `doctor` found an error
+  7  `doctor`, a check or a report found something
   8  not confirmed
 
 PINs come from the terminal, or from --pin-file, --pin-fd or --pin-env (and --so-pin-..., --new-pin-...).
@@ -58,6 +58,9 @@ pub enum Command {
     /// Change or reset a PIN
     #[command(subcommand)]
     Pin(pin::Command),
+    /// Read, check, export and rotate the audit record
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// List the mechanisms of this build, or those that a token offers
     Mechanisms(mechanisms::Arguments),
     /// Show the configuration in effect

@@ -37,7 +37,7 @@ fn values(config: &Config) -> serde_json::Value {
     if let (Some(file), Some(log)) = (&config.log.file, log.as_object_mut()) {
         log.insert("file".to_owned(), json!(file));
     }
-    json!({
+    let mut values = json!({
         "tokens": config.tokens,
         "device_secret": config.device_secret,
         "free_slot": config.free_slot,
@@ -45,7 +45,12 @@ fn values(config: &Config) -> serde_json::Value {
         "kdf": config.kdf,
         "pin": config.pin,
         "log": log,
-    })
+    });
+    // Its absence says that nothing is recorded.
+    if let (Some(audit), Some(values)) = (&config.audit, values.as_object_mut()) {
+        values.insert("audit".to_owned(), json!(audit));
+    }
+    values
 }
 
 #[cfg(test)]
@@ -61,6 +66,11 @@ mod tests {
         config.mechanisms = Mechanisms::Without(vec!["SHA_1".into()]);
         config.log.file = Some(PathBuf::from("/var/log/k\"eyward"));
         config.pin.max_failures = 3;
+        config.audit = Some(keyward::config::AuditRules {
+            key_use: keyward::config::AuditMode::Durable,
+            redact: vec![keyward::config::AuditField::Label],
+            ..keyward::config::AuditRules::within(PathBuf::from("/srv/audit"))
+        });
         config.pin.require = vec![keyward::config::PinKind::Symbol];
         let context = Context::for_test(config.clone(), false, Box::new(|_| Ok(Vec::new())));
         std::fs::write(&path, show(&context).unwrap().text).unwrap();

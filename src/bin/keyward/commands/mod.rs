@@ -1,5 +1,6 @@
 //! The commands, one file per group.
 
+pub mod audit;
 pub mod compat;
 pub mod completion;
 pub mod config;
@@ -23,6 +24,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
+        Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),
