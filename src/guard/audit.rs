@@ -320,6 +320,7 @@ impl Token for Audited {
             key: ObjectId
         ) -> Result<Option<usize>>;
         encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
+        approved_only() -> bool;
         keeps_life() -> bool;
     }
 
