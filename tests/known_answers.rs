@@ -94,9 +94,10 @@ fn secret(key_type: CK_KEY_TYPE, value: &[u8]) -> Vec<Attr> {
     own.into_iter().chain(USES.map(yes)).collect()
 }
 
+/// The fields of a line and the attributes that they give.
 type Fields = &'static [(&'static str, CK_ATTRIBUTE_TYPE)];
 
-/// The attributes that the fields of a line give the halves of a pair, the public one's first.
+/// The attributes that the fields of a line give the halves of a pair, or both.
 const PAIRS: &[(&str, CK_KEY_TYPE, Fields, Fields)] = &[
     (
         "rsa",

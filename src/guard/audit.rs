@@ -307,6 +307,7 @@ impl Token for Audited {
         info() -> Result<TokenInfo>;
         mechanisms() -> Vec<CK_MECHANISM_TYPE>;
         mechanism_info(ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+        takes_opaque(ty: CK_MECHANISM_TYPE) -> bool;
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         logged_in() -> Option<User>;

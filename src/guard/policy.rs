@@ -281,6 +281,7 @@ impl Token for Governed {
         info() -> Result<TokenInfo>;
         mechanisms() -> Vec<CK_MECHANISM_TYPE>;
         mechanism_info(ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+        takes_opaque(ty: CK_MECHANISM_TYPE) -> bool;
         initialize(so_pin: &[u8], label: &str) -> Result<()>;
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);

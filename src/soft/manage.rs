@@ -234,6 +234,11 @@ fn sealed(secret: &Attributes) -> Option<SecretBytes> {
     (!secret.is_empty()).then(|| codec::encode(secret))
 }
 
+/// What the slot file finds an object by, from its attributes as they are kept there.
+pub fn index_of(attrs: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
+    Ok(index(&codec::decode(attrs)?))
+}
+
 /// What the slot file finds an object by.
 fn index(attributes: &Attributes) -> Vec<(u64, Vec<u8>)> {
     let indexed = SELECTIVE.iter().chain(&COARSE);

@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use crate::error::Result;
 use crate::token::*;
 
+pub use manage::index_of;
 pub use shelf::{Shelf, Shelved};
 
 /// A software token: one slot file, or the place where one will stand.
