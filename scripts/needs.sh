@@ -73,6 +73,9 @@ need_clients() {
     need gpgsm gpgsm
     need gpg-agent gpg-agent
     need osslsigncode osslsigncode
+    need systemd-cryptenroll systemd
+    need /usr/sbin/cryptsetup cryptsetup-bin
+    need valgrind valgrind
     need '/usr/lib/python3*/ensurepip/__main__.py' python3-venv
 }
 

@@ -14,10 +14,15 @@ fn keyward() -> PathBuf {
     found.max().expect("cargo builds libkeyward.so with the tests").1
 }
 
-/// Runs one script; its last line is the verdict.
-fn passes(script: &str, module: &Path) {
+/// Runs one script; its last line is the verdict. What it installs or compiles for its client is kept for the next run.
+fn passes(script: &str, module: &Path, disturbed: bool) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/interop").join(script);
-    let output = Command::new("bash").arg(&path).arg(module).output().unwrap();
+    let mut command = Command::new("bash");
+    command.arg(&path).arg(module).env("INTEROP_KEEP", Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop"));
+    if disturbed {
+        command.env("DISTURB", "yes");
+    }
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let verdict = said.lines().last().unwrap_or_default();
     assert!(
@@ -37,14 +42,21 @@ macro_rules! clients {
             #[test]
             $(#[$attribute])*
             fn works_with_keyward() {
-                passes($script, &keyward());
+                passes($script, &keyward(), false);
+            }
+
+            /// Meanwhile other processes make and delete keys and change the PIN, and are killed in the midst of it.
+            #[test]
+            #[ignore = "long: scripts/test --all"]
+            fn works_while_others_change_the_token() {
+                passes($script, &keyward(), true);
             }
 
             /// So that a failure above is known to be ours and not the script's.
             #[test]
             $(#[$attribute])*
             fn the_script_is_sound_on_softhsm() {
-                passes($script, Path::new(SOFTHSM));
+                passes($script, Path::new(SOFTHSM), false);
             }
         }
     )* };
@@ -68,7 +80,10 @@ clients! {
     osslsigncode: "osslsigncode.sh",
     python: "python.sh",
     rust: "rust.sh",
+    systemd_cryptenroll: "systemd-cryptenroll.sh",
     leaving: "leave.sh",
+    #[ignore = "valgrind is slow: scripts/test --all"]
+    valgrind: "valgrind.sh",
     #[ignore = "Java is large: scripts/test --all"]
     java: "java.sh",
     #[ignore = "Node.js is large: scripts/test --all"]

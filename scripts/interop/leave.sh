@@ -14,8 +14,9 @@ ways="exit active-operation thread-that-ends threads-at-work fork _exit quick_ex
 is_softhsm && ways="exit active-operation thread-that-ends _exit quick_exit"
 for way in $ways; do
     step "the host ends by $way" timeout 30 ./leave "$MODULE" "$LABEL" "$PIN" "$way"
-    # Threads that valgrind runs one after the other show nothing more, and take very long.
-    [ "$way" = threads-at-work ] ||
+    # Threads that valgrind runs one after the other show nothing more, and take very long; `_exit` runs nothing, and a
+    # plain exit nothing that the next in the list does not.
+    [[ " threads-at-work _exit exit " == *" $way "* ]] ||
         step "  valgrind sees no invalid access" timeout 300 valgrind --quiet --error-exitcode=9 --undef-value-errors=no \
             ./leave "$MODULE" "$LABEL" "$PIN" "$way"
 done

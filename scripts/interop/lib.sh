@@ -37,6 +37,28 @@ begin() {
     [ -z "${DISTURB:-}" ] || { disturb "$PIN" & echo $! >disturber.pid; }
 }
 
+# not_as_root NAME MODULE WANTS...: installs what `wants` would; then, as root, runs the script as nobody, with copies of
+# scripts, pages and module, since they may lie where only their owner may look. p11-kit ignores a user's own
+# configuration when root runs it.
+not_as_root() {
+    CLIENT=$1
+    [ -f "${2:-}" ] || fail "there is no module ${2:-}"
+    LOG=/dev/null
+    wants "${@:3}"
+    [ "$(id -u)" -eq 0 ] || return 0
+    local place status
+    place=$(mktemp -d)
+    mkdir "$place/scripts" "$place/docs"
+    cp -r "$INTEROP" "$INTEROP/../needs.sh" "$place/scripts"
+    cp -r "$GUIDES" "$place/docs"
+    cp "$2" "$place"
+    chown -R nobody "$place"
+    HOME=$place setpriv --reuid=nobody --clear-groups -- bash "$place/scripts/interop/$1.sh" "$place/$(basename "$2")"
+    status=$?
+    rm -rf "$place"
+    exit $status
+}
+
 # With DISTURB set, until the script ends: processes that make and delete keys and change the PIN (to itself, so that the
 # client's own logins go on), some of them killed in the middle of it. `pass` looks whether the token has stood it.
 disturb() {
@@ -44,10 +66,11 @@ disturb() {
     local as_user=(pkcs11-tool --module "$MODULE" --token-label "$LABEL" --login --pin "$pin")
     while :; do
         round=$((round + 1))
-        "${as_user[@]}" --keygen --key-type AES:32 --id dd --label disturber
+        # Java takes no key store in which two keys share a label.
+        "${as_user[@]}" --keygen --key-type AES:32 --id dd --label "disturber-$round"
         "${as_user[@]}" --change-pin --new-pin "$pin"
         timeout --signal=KILL "0.0$((RANDOM % 90 + 10))" "${as_user[@]}" --change-pin --new-pin "$pin"
-        timeout --signal=KILL "0.0$((RANDOM % 90 + 10))" "${as_user[@]}" --keygen --key-type AES:32 --id dd --label disturber
+        timeout --signal=KILL "0.0$((RANDOM % 90 + 10))" "${as_user[@]}" --keygen --key-type AES:32 --id dd --label "disturber-$round-cut"
         while "${as_user[@]}" --delete-object --type secrkey --id dd; do :; done
         echo "$round" >disturbed
     done >/dev/null 2>&1
@@ -75,7 +98,8 @@ clean() {
     for file in "$WORK"/*.pid; do
         [ -s "$file" ] && kill "$(cat "$file")" 2>/dev/null
     done
-    rm -rf "$WORK"
+    # What was killed may have a child that still writes.
+    rm -rf "$WORK" 2>/dev/null || { sleep 2; rm -rf "$WORK"; }
 }
 
 # Every module finds its configuration and its data here; those of the user who runs this are out of reach.
@@ -83,7 +107,8 @@ make_homes() {
     mkdir -p "$WORK/home/.config" "$WORK/softhsm"
     # Compilers and package managers keep their own places.
     export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
-    export NPM_CONFIG_USERCONFIG=${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc}
+    export NPM_CONFIG_USERCONFIG=${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc} NPM_CONFIG_CACHE=${NPM_CONFIG_CACHE:-$HOME/.npm}
+    export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$HOME/.cache/pip} PIP_DISABLE_PIP_VERSION_CHECK=1
     export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home/.config XDG_DATA_HOME=$WORK/home/data
     export KEYWARD_CONF=$WORK/keyward.toml SOFTHSM2_CONF=$WORK/softhsm2.conf
     printf 'tokens = "%s/tokens"\ndevice_secret = "%s/device.secret"\n' "$WORK" "$WORK" >"$KEYWARD_CONF"
@@ -192,6 +217,16 @@ backport() {
     dpkg-deb -x "$package" "$place/root"
 }
 
+# kept NAME: where $INTEROP_KEEP names a directory, NAME in the scratch directory leads into it: what is installed or compiled
+# there serves the next run too. One script at a time has it.
+kept() {
+    [ -n "${INTEROP_KEEP:-}" ] || return 0
+    mkdir -p "$INTEROP_KEEP/$CLIENT"
+    exec {KEPT}>"$INTEROP_KEEP/$CLIENT.lock"
+    flock "$KEPT"
+    ln -s "$INTEROP_KEEP/$CLIENT" "$WORK/$1"
+}
+
 # A port that nothing listens on now, for a server on loopback.
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
@@ -212,6 +247,7 @@ pass() {
     [ -z "${DISTURB:-}" ] || step "the token has stood the disturbance" stood
     echo "$CLIENT: $STEPS steps with $(basename "$MODULE")"
     echo PASS
+    exit 0
 }
 
 # has MECHANISM: whether the module's list has it, as pkcs11-tool writes it.
