@@ -7,6 +7,8 @@ mod derivation;
 mod life;
 mod message;
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
@@ -295,6 +297,10 @@ pub struct TokenInfo {
     pub firmware: (u8, u8),
 }
 
+/// The flag of `CKA_OBJECT_VALIDATION_FLAGS` and `C_GetSessionValidationFlags` for what the approved mode
+/// (`mechanisms = "approved"`) has let pass.
+pub const APPROVED_FLAG: CK_FLAGS = 1;
+
 /// `CK_MECHANISM_INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MechanismInfo {
@@ -330,6 +336,14 @@ impl Size {
     }
 }
 
+/// How a step went that [`Operation::convey`] made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conveyed {
+    Wrote(usize),
+    /// So many bytes would be written, or the buffer is too small for them; the operation goes on.
+    Needs(usize),
+}
+
 /// One running cryptographic operation. `session` keeps the rule of when it ends; an operation only works.
 ///
 /// The caller gives `out` at least as long as [`Operation::size`] said for the same step and input; the operation
@@ -337,6 +351,13 @@ impl Size {
 pub trait Operation: Send {
     /// What `step` will write for `input` further bytes. Changes nothing.
     fn size(&mut self, step: Step, input: usize) -> Result<Size>;
+
+    /// A step by the whole convention of output (PKCS#11 3.2, 5.2), where the other side keeps it itself: without a buffer
+    /// it asks for the length. `None`: the step is made by the methods below, and the caller keeps the convention.
+    fn convey(&mut self, step: Step, input: &[u8], out: Option<&mut [u8]>) -> Option<Result<Conveyed>> {
+        let _ = (step, input, out);
+        None
+    }
 
     /// Whether `C_*Update` and `C_*Final` are offered.
     fn multi_part(&self) -> bool {
@@ -448,6 +469,17 @@ pub trait Token: Send + Sync {
 
     /// `C_GetMechanismInfo`; `CKR_MECHANISM_INVALID`.
     fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+
+    /// Whether the parameters of this vendor mechanism are to be passed on as they are ([`Params::Opaque`]).
+    fn takes_opaque(&self, ty: CK_MECHANISM_TYPE) -> bool {
+        let _ = ty;
+        false
+    }
+
+    /// Whether it lets pass only what is approved (`mechanisms = "approved"`).
+    fn approved_only(&self) -> bool {
+        false
+    }
 
     /// `C_InitToken`: all objects go, the SO's PIN and the label are set. The caller has checked that no session is open.
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()>;
@@ -621,6 +653,24 @@ pub trait Token: Send + Sync {
     /// such way, `CKR_OBJECT_HANDLE_INVALID`, and those of writing.
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
         let _ = (caller, order);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// The policy in force; `None`: there is none. `CKR_DEVICE_ERROR` where it was altered.
+    fn policy(&self) -> Result<Option<Arc<SignedPolicy>>> {
+        Ok(None)
+    }
+
+    /// Signs a policy and puts it into force, `at` seconds since 1970. `CKR_ACTION_PROHIBITED` where the present one asks for
+    /// more `approvals`, `CKR_USER_NOT_LOGGED_IN` but for the security officer, `CKR_ARGUMENTS_BAD` for a policy that is broken.
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
+        let _ = (caller, text, at, approvals);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Takes up to `uses` further uses out of a key's `limit`, durably; how many it got. 0: the limit is reached.
+    fn reserve_uses(&self, caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        let _ = (caller, key, uses, limit);
         Err(Code::FunctionNotSupported.into())
     }
 

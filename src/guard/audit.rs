@@ -307,6 +307,7 @@ impl Token for Audited {
         info() -> Result<TokenInfo>;
         mechanisms() -> Vec<CK_MECHANISM_TYPE>;
         mechanism_info(ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+        takes_opaque(ty: CK_MECHANISM_TYPE) -> bool;
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         logged_in() -> Option<User>;
@@ -320,7 +321,10 @@ impl Token for Audited {
             key: ObjectId
         ) -> Result<Option<usize>>;
         encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
+        approved_only() -> bool;
         keeps_life() -> bool;
+        policy() -> Result<Option<Arc<SignedPolicy>>>;
+        reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
     }
 
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
@@ -510,6 +514,10 @@ impl Token for Audited {
         let what = Making::new("decapsulate", on_token(&template)).by(mechanism).from(private);
         let work = || self.inner.decapsulate(caller, mechanism, private, ciphertext, template);
         self.making(caller, what, work, |made| SmallVec::from_slice(&[*made]))
+    }
+
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
+        self.administering("apply_policy", || self.inner.apply_policy(caller, text, at, approvals))
     }
 
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {

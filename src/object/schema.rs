@@ -9,6 +9,7 @@ use once_cell::sync::Lazy;
 use super::Attributes;
 use super::row::Row;
 use super::rows::{certificate, common, key, lifecycle, named, other, pair, pqc, secret};
+use crate::token::CKO_KEYWARD_POLICY;
 
 /// How an object comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +107,7 @@ pub static CLASSES: &[Class] = classes! {
     CKO_OTP_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Unwrap, Derive],
         [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, lifecycle::LIFE, key::SECRET, secret::OTP], [];
     CKO_PROFILE, None, [Token], [common::OBJECT, common::BUILT_IN, other::PROFILE], [];
+    CKO_KEYWARD_POLICY, None, [Token], [common::OBJECT, common::BUILT_IN, lifecycle::POLICY], [];
     CKO_VALIDATION, None, [Token], [common::OBJECT, common::BUILT_IN, other::VALIDATION], [];
     CKO_TRUST, None, [Create], [common::OBJECT, common::STORAGE, other::TRUST],
         [Rule::When {
@@ -257,11 +259,19 @@ pub struct Schema {
 impl Schema {
     /// The schema of a class and, where the class is divided, a type.
     pub fn find(class: CK_OBJECT_CLASS, subtype: Option<CK_ULONG>) -> Option<&'static Schema> {
-        static ALL: Lazy<HashMap<(CK_OBJECT_CLASS, Option<CK_ULONG>), Schema>> = Lazy::new(|| {
+        // Sorted: every reading of an attribute asks, and some steps of a search cost less than a hash that resists attack.
+        static ALL: Lazy<Vec<Schema>> = Lazy::new(|| {
             let whole = CLASSES.iter().filter(|c| c.subtype.is_none()).map(|c| Schema::compose(c, None));
-            whole.chain(divided()).map(|s| ((s.class.class, s.subtype.map(|t| t.value)), s)).collect()
+            let mut all: Vec<Schema> = whole.chain(divided()).collect();
+            all.sort_by_key(Schema::key);
+            all
         });
-        ALL.get(&(class, subtype))
+        let at = ALL.binary_search_by_key(&(class, subtype), Schema::key).ok()?;
+        ALL.get(at)
+    }
+
+    fn key(&self) -> (CK_OBJECT_CLASS, Option<CK_ULONG>) {
+        (self.class.class, self.subtype.map(|subtype| subtype.value))
     }
 
     /// That of an object; `None` where its class or type is none of ours.

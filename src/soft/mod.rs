@@ -10,6 +10,7 @@ mod keys;
 mod life;
 mod manage;
 mod object;
+mod policy;
 mod rotate;
 mod search;
 mod shelf;
@@ -27,6 +28,7 @@ use smallvec::SmallVec;
 use crate::error::Result;
 use crate::token::*;
 
+pub use manage::index_of;
 pub use shelf::{Shelf, Shelved};
 
 /// A software token: one slot file, or the place where one will stand.
@@ -38,6 +40,7 @@ pub struct Soft {
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
     objects: Arc<object::Objects>,
+    policy: RwLock<policy::Held>,
     /// One change of login or PIN at a time; held across the key derivation, which nobody else waits for.
     authenticating: Mutex<()>,
 }
@@ -54,6 +57,10 @@ impl Token for Soft {
     fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo> {
         let row = self.environment.row(ty)?;
         Ok(MechanismInfo { min_key: row.size.0, max_key: row.size.1, flags: row.offers() })
+    }
+
+    fn approved_only(&self) -> bool {
+        self.environment.config.mechanisms == crate::config::Mechanisms::Approved
     }
 
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
@@ -241,6 +248,18 @@ impl Token for Soft {
 
     fn prove(&self, _caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
         self.prove_possession(key, mechanism, request)
+    }
+
+    fn policy(&self) -> Result<Option<Arc<SignedPolicy>>> {
+        self.policy_in_force()
+    }
+
+    fn reserve_uses(&self, _caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        self.reserve_key_uses(key, uses, limit)
+    }
+
+    fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {
+        self.sign_policy(text, at)
     }
 
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {

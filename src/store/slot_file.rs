@@ -205,7 +205,8 @@ impl SlotFile {
             self.tidy(role, pin, &good);
         }
         let index = self.carried(&good)?;
-        Keys::after_login(&self.device, good.uuid, role, good.master, index.as_ref()).map(Arc::new)
+        let keys = Keys::after_login(&self.device, good.uuid, role, good.master, index.as_ref())?;
+        Ok(Arc::new(keys.with_office(role, good.office)))
     }
 
     /// What is due at a login and may as well wait for the next one.
@@ -281,6 +282,15 @@ impl SlotFile {
     /// older copy of the token ([`SlotFile::accept`]). `CKR_FUNCTION_FAILED`: the name is taken; `CKR_DEVICE_MEMORY`,
     /// `CKR_DEVICE_ERROR`, `CKR_TOKEN_WRITE_PROTECTED`.
     pub fn backup(&self, to: &Path) -> Result<()> {
+        self.store.backup(to)
+    }
+
+    /// Puts a token that was made elsewhere into its place, whole and durable. What this machine remembered of a former
+    /// token of that name is forgotten. The codes of [`SlotFile::backup`].
+    pub fn settle(&self, to: &Path, device: &DeviceSecret) -> Result<()> {
+        if let Some(anchor) = Anchor::new(device, to).filter(|_| !to.exists()) {
+            anchor.forget()?;
+        }
         self.store.backup(to)
     }
 
