@@ -7,6 +7,7 @@
 mod audit;
 mod file;
 mod places;
+mod slots;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Result};
 pub use audit::{AuditField, AuditMode, AuditRules};
 use places::Places;
+pub use slots::{Chosen, FilterRules, MemberRules, PinSource, SlotRules};
 
 /// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
 pub fn version() -> (u8, u8) {
@@ -43,7 +45,7 @@ pub enum KdfPreset {
     Strong,
 }
 
-/// `mechanisms = "modern" | "all" | [list] | [-list]`
+/// `mechanisms = "modern" | "all" | "approved" | [list] | [-list]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mechanisms {
     /// All rows but the legacy ones.
@@ -53,6 +55,8 @@ pub enum Mechanisms {
     Only(Vec<String>),
     /// Modern without these.
     Without(Vec<String>),
+    /// Those that FIPS 140-3 approves, with the keys and parameters that it approves; a use of others is refused.
+    Approved,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -186,6 +190,8 @@ pub struct Config {
     pub log: LogRules,
     /// `None`: nothing is recorded.
     pub audit: Option<AuditRules>,
+    /// Slots that lead to the modules of HSMs.
+    pub slots: Vec<SlotRules>,
 }
 
 /// Precedes the version inside the built library and the built program, so that `keyward doctor` can compare the two
@@ -226,6 +232,7 @@ impl Config {
             pin: PinRules::default(),
             log: LogRules::default(),
             audit: None,
+            slots: Vec::new(),
         }
     }
 

@@ -23,6 +23,7 @@ pub mod session;
 pub mod guard;
 pub mod backup;
 pub mod soft;
+pub mod forward;
 pub mod mechanism;
 pub mod object;
 pub mod token;

@@ -297,6 +297,10 @@ pub struct TokenInfo {
     pub firmware: (u8, u8),
 }
 
+/// The flag of `CKA_OBJECT_VALIDATION_FLAGS` and `C_GetSessionValidationFlags` for what the approved mode
+/// (`mechanisms = "approved"`) has let pass.
+pub const APPROVED_FLAG: CK_FLAGS = 1;
+
 /// `CK_MECHANISM_INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MechanismInfo {
@@ -332,6 +336,14 @@ impl Size {
     }
 }
 
+/// How a step went that [`Operation::convey`] made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conveyed {
+    Wrote(usize),
+    /// So many bytes would be written, or the buffer is too small for them; the operation goes on.
+    Needs(usize),
+}
+
 /// One running cryptographic operation. `session` keeps the rule of when it ends; an operation only works.
 ///
 /// The caller gives `out` at least as long as [`Operation::size`] said for the same step and input; the operation
@@ -339,6 +351,13 @@ impl Size {
 pub trait Operation: Send {
     /// What `step` will write for `input` further bytes. Changes nothing.
     fn size(&mut self, step: Step, input: usize) -> Result<Size>;
+
+    /// A step by the whole convention of output (PKCS#11 3.2, 5.2), where the other side keeps it itself: without a buffer
+    /// it asks for the length. `None`: the step is made by the methods below, and the caller keeps the convention.
+    fn convey(&mut self, step: Step, input: &[u8], out: Option<&mut [u8]>) -> Option<Result<Conveyed>> {
+        let _ = (step, input, out);
+        None
+    }
 
     /// Whether `C_*Update` and `C_*Final` are offered.
     fn multi_part(&self) -> bool {
@@ -450,6 +469,17 @@ pub trait Token: Send + Sync {
 
     /// `C_GetMechanismInfo`; `CKR_MECHANISM_INVALID`.
     fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+
+    /// Whether the parameters of this vendor mechanism are to be passed on as they are ([`Params::Opaque`]).
+    fn takes_opaque(&self, ty: CK_MECHANISM_TYPE) -> bool {
+        let _ = ty;
+        false
+    }
+
+    /// Whether it lets pass only what is approved (`mechanisms = "approved"`).
+    fn approved_only(&self) -> bool {
+        false
+    }
 
     /// `C_InitToken`: all objects go, the SO's PIN and the label are set. The caller has checked that no session is open.
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()>;

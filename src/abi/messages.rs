@@ -165,7 +165,7 @@ impl Parameter {
 
     /// Of `C_WrapKey`, `C_UnwrapKey` with the structure made for them; `None` where it is another one.
     pub(super) fn of_wrapping(mechanism: &CK_MECHANISM) -> Result<Option<Parameter>> {
-        let kind = table::row(mechanism.mechanism)?.params;
+        let Ok(kind) = table::row(mechanism.mechanism).map(|row| row.params) else { return Ok(None) };
         let found = wrap_fields(kind, &params::parameter(mechanism)).map_err(in_parameter)?;
         found.map(|fields| Parameter::of(fields).map_err(in_parameter)).transpose()
     }

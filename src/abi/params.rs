@@ -28,7 +28,13 @@ unsafe impl Plain for ShortGcmParams {}
 /// `CKR_MECHANISM_INVALID` for an unknown mechanism; `CKR_MECHANISM_PARAM_INVALID`; `CKR_KEY_HANDLE_INVALID` for a key
 /// among the parameters that is not of this slot.
 pub(super) fn decode(mechanism: &CK_MECHANISM, slot: &Slot) -> Result<Mechanism> {
-    let kind = table::row(mechanism.mechanism)?.params;
+    let kind = match table::row(mechanism.mechanism) {
+        Ok(row) => row.params,
+        Err(_) if slot.token.takes_opaque(mechanism.mechanism) => {
+            return Ok(Mechanism { ty: mechanism.mechanism, params: Params::Opaque(parameter(mechanism).copy()?) });
+        }
+        Err(error) => return Err(error),
+    };
     let params = decode_kind(kind, &parameter(mechanism), &|handle| slot.object(handle)).map_err(|error| {
         match error.code() {
             // Which argument was bad, we know here.

@@ -28,9 +28,10 @@ pub(super) struct KeyMaterial {
     iv_len: CK_ULONG,
 }
 
-/// `CKR_MECHANISM_INVALID`; `CKR_MECHANISM_PARAM_INVALID` where a place is missing.
+/// `CKR_MECHANISM_PARAM_INVALID` where a place is missing.
 pub(super) fn of(mechanism: &CK_MECHANISM) -> Result<Returned> {
-    let row = table::row(mechanism.mechanism)?;
+    // Whether the mechanism is known at all is asked when its parameters are read.
+    let Ok(row) = table::row(mechanism.mechanism) else { return Ok(Returned::Nothing) };
     // SAFETY: the caller's promise for a mechanism's parameter (see `args`).
     let parameter = unsafe { In::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) };
     let found = match row.params {

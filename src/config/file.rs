@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::places::Places;
+use super::slots::WrittenSlot;
 use super::{
     AuditField, AuditMode, AuditRules, Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules,
 };
@@ -23,6 +24,7 @@ struct Written {
     pin: Option<WrittenPin>,
     log: Option<WrittenLog>,
     audit: Option<WrittenAudit>,
+    slot: Option<Vec<Spanned<WrittenSlot>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -54,7 +56,7 @@ struct WrittenAudit {
 }
 
 /// A file's text with its name: turns a place in it into a sentence.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
     home: Option<&'a Path>,
@@ -104,6 +106,7 @@ impl Source<'_> {
             kdf: written.kdf.unwrap_or(default.kdf),
             pin: self.pin(written.pin.unwrap_or_default())?,
             log: self.log(written.log.unwrap_or_default())?,
+            slots: written.slot.unwrap_or_default().into_iter().map(|slot| self.slot(slot)).collect::<Result<_>>()?,
         })
     }
 
@@ -141,7 +144,7 @@ impl Source<'_> {
         })
     }
 
-    fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    pub(super) fn within<T: PartialOrd + std::fmt::Display + Copy>(
         &self,
         value: Option<Spanned<T>>,
         key: &str,
@@ -158,7 +161,7 @@ impl Source<'_> {
     }
 
     /// Absolute, under `~/`, or relative to the file's own directory.
-    fn path_of(&self, written: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>> {
+    pub(super) fn path_of(&self, written: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>> {
         let Some(written) = written else { return Ok(None) };
         let at = written.span().start;
         let path = written.into_inner();
@@ -181,13 +184,13 @@ impl Source<'_> {
         }
     }
 
-    fn mechanisms(&self, written: Spanned<toml::Value>) -> Result<Mechanisms> {
+    pub(super) fn mechanisms(&self, written: Spanned<toml::Value>) -> Result<Mechanisms> {
         let at = written.span().start;
         let wrong = |found: &str| {
             self.wrong(
                 at,
                 &format!(
-                    "mechanisms is {found}; expected \"modern\", \"all\", a list of names such as [\"AES_GCM\"], \
+                    "mechanisms is {found}; expected \"modern\", \"all\", \"approved\", a list of names such as [\"AES_GCM\"], \
                      or a list of names each with - before it, which are taken away from \"modern\""
                 ),
             )
@@ -195,6 +198,7 @@ impl Source<'_> {
         match written.into_inner() {
             toml::Value::String(word) if word == "modern" => Ok(Mechanisms::Modern),
             toml::Value::String(word) if word == "all" => Ok(Mechanisms::All),
+            toml::Value::String(word) if word == "approved" => Ok(Mechanisms::Approved),
             toml::Value::Array(list) => {
                 let names: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
                 listed(&names.ok_or_else(|| wrong("a list of other things than names"))?).map_err(wrong)
@@ -207,7 +211,7 @@ impl Source<'_> {
         self.wrong(error.span().map_or(0, |span| span.start), error.message())
     }
 
-    fn wrong(&self, at: usize, what: &str) -> Error {
+    pub(super) fn wrong(&self, at: usize, what: &str) -> Error {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count().saturating_add(1);
         // The parser's own messages may have several lines; a log line may not.

@@ -139,6 +139,7 @@ fn every_key_takes_effect() {
             max_size: 5000,
             redact: vec![AuditField::Host, AuditField::Exe, AuditField::Label],
         }),
+        slots: Vec::new(),
     };
     assert_eq!(config, expected);
 }
@@ -170,6 +171,7 @@ fn mechanisms_are_a_word_or_a_list() {
     let scratch = Scratch::new();
     let read = |text: &str| scratch.read(text).unwrap().mechanisms;
     assert_eq!(read("mechanisms = 'modern'"), Mechanisms::Modern);
+    assert_eq!(read("mechanisms = 'approved'"), Mechanisms::Approved);
     assert_eq!(
         read("mechanisms = ['AES_GCM', 'CKM_ECDSA']"),
         Mechanisms::Only(vec!["AES_GCM".into(), "CKM_ECDSA".into()])
@@ -199,6 +201,13 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[log]\ncolour = true", 2, "level"),
         ("tokens = '/a'\ntokens = '/b'", 2, "duplicate"),
         ("tokens = \n", 1, "line 1"),
+        ("[[slot]]\nkind = 'soft'", 2, "forward"),
+        ("[[slot]]\nkind = 'forward'", 1, "module"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ntoken = 'a'\nserial = '1'", 1, "not several"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\npin = '1234'", 4, "file:PATH"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nobjects = ['web']", 4, "pkcs11:"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nvendor_mechanisms = ['ECDSA']", 4, "0x80000001"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ncolour = 'red'", 4, "unknown field"),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

@@ -307,6 +307,7 @@ impl Token for Audited {
         info() -> Result<TokenInfo>;
         mechanisms() -> Vec<CK_MECHANISM_TYPE>;
         mechanism_info(ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
+        takes_opaque(ty: CK_MECHANISM_TYPE) -> bool;
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         logged_in() -> Option<User>;
@@ -320,6 +321,7 @@ impl Token for Audited {
             key: ObjectId
         ) -> Result<Option<usize>>;
         encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
+        approved_only() -> bool;
         keeps_life() -> bool;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;

@@ -4,6 +4,7 @@
 //! epoch and starts its own with `C_Initialize`; what it inherited stays as it was, neither dropped nor locked, since a
 //! lock may be held by a thread that did not come along. Nothing here has a destructor at exit or at unload.
 
+mod elsewhere;
 mod slots;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
 pub use crate::session::Slot;
+pub use elsewhere::look;
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
 use crate::config::{Config, LogLevel};

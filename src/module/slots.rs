@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use super::elsewhere::Elsewhere;
 use crate::audit_log::Log;
-use crate::config::Config;
+use crate::config::{Config, FreeSlot};
 use crate::error::{Code, Result};
 use crate::guard::{Audited, Governed};
 use crate::session::{Slot, hold};
@@ -30,15 +31,25 @@ pub trait Source: Send + Sync {
     }
 }
 
-/// The software tokens of a configuration, and its record.
+/// The software tokens of a configuration, those that its slots lead to, and its record.
 struct Configured {
     shelf: Shelf,
+    elsewhere: Elsewhere,
+    /// A free slot is shown though there are tokens elsewhere.
+    free_slot: bool,
     record: Option<Arc<Log>>,
 }
 
 impl Source for Configured {
     fn list(&self) -> Result<Vec<Shelved>> {
-        self.shelf.list()
+        let mut listed = self.shelf.list()?;
+        let elsewhere = self.elsewhere.list();
+        // A place for a first software token is not wanted where there are tokens already.
+        if !elsewhere.is_empty() {
+            listed.retain(|entry| !entry.blank || self.free_slot);
+        }
+        listed.extend(elsewhere);
+        Ok(listed)
     }
 
     fn record(&self) -> Option<Arc<Log>> {
@@ -52,8 +63,12 @@ static OPENER: RwLock<Opener> = RwLock::new(open_source);
 
 /// Every token that the configuration names.
 fn open_source(config: Arc<Config>) -> Result<Box<dyn Source>> {
-    let record = audit_log(&config);
-    Ok(Box::new(Configured { shelf: Shelf::open(config)?, record }))
+    Ok(Box::new(Configured {
+        record: audit_log(&config),
+        elsewhere: Elsewhere::open(&config)?,
+        free_slot: config.free_slot == FreeSlot::Always,
+        shelf: Shelf::open(config)?,
+    }))
 }
 
 /// What `C_Initialize` opens in place of the configured tokens. For tests that go through the C functions.

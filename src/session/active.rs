@@ -7,7 +7,7 @@ use cryptoki_sys::CK_MECHANISM_TYPE;
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Result};
-use crate::token::{Begun, Bytes, Operation, Size, Step, Use};
+use crate::token::{Begun, Bytes, Conveyed, Operation, Size, Step, Use};
 
 /// Where a result may go.
 pub enum Room<'a> {
@@ -87,6 +87,10 @@ impl Active {
         if let Some(pending) = self.pending.take() {
             return self.deliver(pending, step, input, room);
         }
+        let room = match self.convey(step, input, room)? {
+            Ok(done) => return Ok(done),
+            Err(room) => room,
+        };
         let size = self.begun.operation.size(step, input.len())?;
         let Room::Fill(out) = room else { return Ok(Done::Needs(size.bound())) };
         match (out.get_mut(..size.bound()), size) {
@@ -94,6 +98,23 @@ impl Active {
             (None, Size::Exactly(needed)) => Ok(Done::Needs(needed)),
             (None, Size::AtMost(bound)) => self.perform_aside(step, input, bound, out),
         }
+    }
+
+    /// By the operation's own keeping of the convention, if it has that; else the room comes back.
+    fn convey<'a>(&mut self, step: Step, input: &[u8], room: Room<'a>) -> Result<Result<Done, Room<'a>>> {
+        let (out, asks) = match room {
+            Room::Fill(out) => (out, false),
+            Room::Ask => (&mut [][..], true),
+        };
+        let conveyed = self.begun.operation.convey(step, input, (!asks).then_some(&mut *out));
+        let Some(conveyed) = conveyed else { return Ok(Err(if asks { Room::Ask } else { Room::Fill(out) })) };
+        Ok(Ok(match conveyed? {
+            Conveyed::Needs(needs) => Done::Needs(needs),
+            Conveyed::Wrote(wrote) => {
+                self.updated |= step == Step::Update;
+                Done::Wrote(wrote)
+            }
+        }))
     }
 
     fn perform(&mut self, step: Step, input: &[u8], out: &mut [u8]) -> Result<usize> {

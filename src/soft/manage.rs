@@ -114,6 +114,12 @@ impl Soft {
         Ok(())
     }
 
+    /// Keeps what an operation has made.
+    pub(super) fn keep_made(&self, view: &View, caller: Caller, mut attributes: Attributes) -> Result<ObjectId> {
+        self.environment.mark(&mut attributes);
+        self.keep_one(view, caller, attributes)
+    }
+
     pub(super) fn keep_one(&self, view: &View, caller: Caller, attributes: Attributes) -> Result<ObjectId> {
         self.keep(view, caller, &[attributes])?.pop().ok_or(Code::GeneralError.into())
     }

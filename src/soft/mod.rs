@@ -59,6 +59,10 @@ impl Token for Soft {
         Ok(MechanismInfo { min_key: row.size.0, max_key: row.size.1, flags: row.offers() })
     }
 
+    fn approved_only(&self) -> bool {
+        self.environment.config.mechanisms == crate::config::Mechanisms::Approved
+    }
+
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
         self.init_token(so_pin, label)
     }

@@ -3,9 +3,10 @@
 use super::Bytes;
 
 /// How the IV of a message comes about (`CKG_`; PKCS#11 3.2, "AES-GCM Authenticated Encryption / Decryption").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Generator {
     /// `CKG_NO_GENERATE`: the caller gives it.
+    #[default]
     Given,
     /// `CKG_GENERATE`: the token's way.
     Any,
@@ -15,7 +16,7 @@ pub enum Generator {
 }
 
 /// `CK_GCM_MESSAGE_PARAMS` and its kin. Encryption writes the IV that it made and the tag back; decryption is given both.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageParams {
     /// The IV or nonce, of the length wanted. Where it is generated, its leading `fixed_bits` stay.
     pub iv: Bytes,

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, report, token,
+    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy,
+    report, token,
 };
 
 const EXIT_CODES: &str = "\
@@ -72,6 +74,8 @@ pub enum Command {
     /// Read, check, export and rotate the audit record
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Move objects between tokens, software ones or an HSM's
+    Migrate(migrate::Arguments),
     /// Back tokens up under the shares of custodians, and restore them
     #[command(subcommand)]
     Backup(backup::Command),

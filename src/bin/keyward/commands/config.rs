@@ -1,6 +1,6 @@
 //! `keyward config`: the configuration in effect, as a complete configuration file.
 
-use keyward::config::{Config, Mechanisms};
+use keyward::config::{Chosen, Config, Mechanisms, SlotRules};
 use serde_json::json;
 
 use crate::context::Context;
@@ -25,12 +25,6 @@ pub fn show(context: &Context) -> Result<Report> {
 
 /// Every key, in the form in which it is written.
 fn values(config: &Config) -> serde_json::Value {
-    let mechanisms = match &config.mechanisms {
-        Mechanisms::Modern => json!("modern"),
-        Mechanisms::All => json!("all"),
-        Mechanisms::Only(names) => json!(names),
-        Mechanisms::Without(names) => json!(names.iter().map(|name| format!("-{name}")).collect::<Vec<_>>()),
-    };
     let mut log = json!({ "level": config.log.level });
     // TOML has no null.
     if let (Some(file), Some(log)) = (&config.log.file, log.as_object_mut()) {
@@ -40,7 +34,7 @@ fn values(config: &Config) -> serde_json::Value {
         "tokens": config.tokens,
         "device_secret": config.device_secret,
         "free_slot": config.free_slot,
-        "mechanisms": mechanisms,
+        "mechanisms": mechanisms(&config.mechanisms),
         "kdf": config.kdf,
         "pin": config.pin,
         "log": log,
@@ -49,12 +43,57 @@ fn values(config: &Config) -> serde_json::Value {
     if let (Some(audit), Some(values)) = (&config.audit, values.as_object_mut()) {
         values.insert("audit".to_owned(), json!(audit));
     }
+    let slots: Vec<_> = config.slots.iter().map(slot).collect();
+    if let (false, Some(values)) = (slots.is_empty(), values.as_object_mut()) {
+        values.insert("slot".to_owned(), json!(slots));
+    }
+    values
+}
+
+fn mechanisms(mechanisms: &Mechanisms) -> serde_json::Value {
+    match mechanisms {
+        Mechanisms::Modern => json!("modern"),
+        Mechanisms::All => json!("all"),
+        Mechanisms::Approved => json!("approved"),
+        Mechanisms::Only(names) => json!(names),
+        Mechanisms::Without(names) => json!(names.iter().map(|name| format!("-{name}")).collect::<Vec<_>>()),
+    }
+}
+
+fn slot(rules: &SlotRules) -> serde_json::Value {
+    let SlotRules { label, filter, member } = rules;
+    let vendor: Vec<_> = filter.vendor_mechanisms.iter().map(|ty| format!("{ty:#x}")).collect();
+    let mut values = json!({
+        "kind": "forward",
+        "module": member.module,
+        "pin": member.pin.written(),
+        "sessions": member.sessions,
+        "mechanisms": mechanisms(&filter.mechanisms),
+        "vendor_mechanisms": vendor,
+        "objects": filter.objects,
+        "read_only": filter.read_only,
+        "security_officer": filter.security_officer,
+    });
+    let (key, chosen) = match &member.chosen {
+        Chosen::Token(label) => ("token", json!(label)),
+        Chosen::Serial(serial) => ("serial", json!(serial)),
+        Chosen::Index(index) => ("index", json!(index)),
+    };
+    let optional = [("label", label), ("init_args", &member.init_args), ("quirks", &member.quirks)];
+    if let Some(values) = values.as_object_mut() {
+        values.insert(key.to_owned(), chosen);
+        for (key, value) in optional {
+            value.as_ref().map(|value| values.insert(key.to_owned(), json!(value)));
+        }
+    }
     values
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+
+    use keyward::config::{FilterRules, MemberRules, PinSource};
 
     use super::*;
 
@@ -65,6 +104,24 @@ mod tests {
         config.mechanisms = Mechanisms::Without(vec!["SHA_1".into()]);
         config.log.file = Some(PathBuf::from("/var/log/k\"eyward"));
         config.pin.max_failures = 3;
+        config.slots = vec![SlotRules {
+            label: Some("front".into()),
+            filter: FilterRules {
+                mechanisms: Mechanisms::Only(vec!["ECDSA".into()]),
+                vendor_mechanisms: vec![0x8000_0001],
+                objects: vec!["pkcs11:object=web".into()],
+                read_only: true,
+                security_officer: false,
+            },
+            member: MemberRules {
+                module: "/usr/lib/hsm.so".into(),
+                init_args: Some("configdir='/x'".into()),
+                chosen: Chosen::Serial("12".into()),
+                pin: PinSource::File("/run/pin".into()),
+                sessions: 3,
+                quirks: Some("luna".into()),
+            },
+        }];
         config.audit = Some(keyward::config::AuditRules {
             key_use: keyward::config::AuditMode::Durable,
             redact: vec![keyward::config::AuditField::Label],

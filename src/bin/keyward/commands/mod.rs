@@ -12,10 +12,11 @@ pub mod key;
 pub mod maintain;
 pub mod manual;
 pub mod mechanisms;
+pub mod migrate;
 pub mod object;
 pub mod pin;
-pub mod report;
 pub mod policy;
+pub mod report;
 pub mod token;
 pub mod upkeep;
 
@@ -34,6 +35,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
+        Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),
         Some(Command::Backup(command)) => backup::run(context, &command),
         Some(Command::Report(command)) => report::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),

@@ -2,6 +2,7 @@
 
 mod files;
 mod installation;
+mod slots;
 mod tokens;
 
 use std::path::Path;
@@ -67,6 +68,7 @@ pub fn run(context: &Context) -> Report {
     if let Some(config) = configuration(context, &mut findings) {
         files::check(&config, &mut findings);
         tokens::check(context, &config, &mut findings);
+        slots::check(&config, &mut findings);
     }
     installation::check(&installation::Places::of_this_process(), &mut findings);
     report(&findings)

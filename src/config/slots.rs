@@ -1,0 +1,200 @@
+//! `[[slot]]`: the slots beside the software tokens, which lead to the modules of HSMs.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::Mechanisms;
+use super::file::Source;
+use crate::error::Result;
+
+/// Which token of an HSM's module is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chosen {
+    /// By `token`: its label.
+    Token(String),
+    Serial(String),
+    /// Its place in the module's list of slots with a token, from 0.
+    Index(usize),
+}
+
+/// Where the PIN of an HSM comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinSource {
+    /// The PIN that the application gives is passed on.
+    Caller,
+    /// The first line of a file.
+    File(PathBuf),
+    Environment(String),
+    /// What a shell command prints first.
+    Command(String),
+}
+
+/// One token of one HSM's module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRules {
+    pub module: PathBuf,
+    pub init_args: Option<String>,
+    pub chosen: Chosen,
+    pub pin: PinSource,
+    /// Most sessions that are opened with the HSM at once; 0: as many as it allows.
+    pub sessions: usize,
+    /// The maker's name; `None`: by the module's file name.
+    pub quirks: Option<String>,
+}
+
+/// What applications see of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterRules {
+    /// Names, or numbers of vendor mechanisms; `Modern` and `All`: everything that the HSM has.
+    pub mechanisms: Mechanisms,
+    /// Vendor mechanisms whose parameters are passed on as they are.
+    pub vendor_mechanisms: Vec<u64>,
+    /// PKCS#11 URIs (RFC 7512); an object is visible if one of them means it. Empty: all are.
+    pub objects: Vec<String>,
+    pub read_only: bool,
+    /// Whether the security officer may log in, and the token be initialised.
+    pub security_officer: bool,
+}
+
+/// A slot that leads elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRules {
+    /// Shown in place of the token's own.
+    pub label: Option<String>,
+    pub filter: FilterRules,
+    pub member: MemberRules,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenSlot {
+    #[serde(rename = "kind")]
+    _kind: Kind,
+    label: Option<String>,
+    mechanisms: Option<Spanned<toml::Value>>,
+    vendor_mechanisms: Option<Spanned<Vec<String>>>,
+    objects: Option<Spanned<Vec<String>>>,
+    read_only: Option<bool>,
+    security_officer: Option<bool>,
+    module: Option<Spanned<PathBuf>>,
+    init_args: Option<String>,
+    token: Option<String>,
+    serial: Option<String>,
+    index: Option<usize>,
+    pin: Option<Spanned<String>>,
+    sessions: Option<usize>,
+    quirks: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Forward,
+}
+
+impl Source<'_> {
+    pub(super) fn slot(&self, written: Spanned<WrittenSlot>) -> Result<SlotRules> {
+        let at = written.span().start;
+        let mut written = written.into_inner();
+        let mechanisms = written.mechanisms.take();
+        let filter = FilterRules {
+            mechanisms: mechanisms.map_or(Ok(Mechanisms::All), |value| self.mechanisms(value))?,
+            vendor_mechanisms: self.numbers(written.vendor_mechanisms.take())?,
+            objects: self.uris(written.objects.take())?,
+            read_only: written.read_only.unwrap_or(false),
+            security_officer: written.security_officer.unwrap_or(false),
+        };
+        let label = written.label.take();
+        if let Some(label) = &label
+            && label.len() > 32
+        {
+            return Err(
+                self.wrong(at, "the label of this slot is longer than 32 bytes, the most that PKCS#11 has room for")
+            );
+        }
+        Ok(SlotRules { label, filter, member: self.member(at, written)? })
+    }
+
+    fn member(&self, at: usize, written: WrittenSlot) -> Result<MemberRules> {
+        let module = self.path_of(written.module)?;
+        let module =
+            module.ok_or_else(|| self.wrong(at, "this slot names no `module`, the HSM maker's PKCS#11 library"))?;
+        let chosen = match (written.token, written.serial, written.index) {
+            (Some(label), None, None) => Chosen::Token(label),
+            (None, Some(serial), None) => Chosen::Serial(serial),
+            (None, None, index) => Chosen::Index(index.unwrap_or(0)),
+            _ => return Err(self.wrong(at, "say one of token (its label), serial and index, not several")),
+        };
+        Ok(MemberRules {
+            module,
+            init_args: written.init_args,
+            chosen,
+            pin: self.pin_source(written.pin)?,
+            sessions: written.sessions.unwrap_or(0),
+            quirks: written.quirks,
+        })
+    }
+
+    fn pin_source(&self, written: Option<Spanned<String>>) -> Result<PinSource> {
+        let Some(written) = written else { return Ok(PinSource::Caller) };
+        let span = written.span();
+        let text = written.into_inner();
+        Ok(match text.split_once(':') {
+            None if text == "caller" => PinSource::Caller,
+            Some(("file", path)) if !path.is_empty() => {
+                let path = Spanned::new(span, PathBuf::from(path));
+                PinSource::File(self.path_of(Some(path))?.unwrap_or_default())
+            }
+            Some(("env", name)) if !name.is_empty() => PinSource::Environment(name.to_owned()),
+            Some(("command", command)) if !command.is_empty() => PinSource::Command(command.to_owned()),
+            _ => {
+                let why =
+                    "pin is of no known form; expected \"caller\", \"file:PATH\", \"env:NAME\" or \"command:COMMAND\"";
+                return Err(self.wrong(span.start, why));
+            }
+        })
+    }
+
+    fn numbers(&self, written: Option<Spanned<Vec<String>>>) -> Result<Vec<u64>> {
+        let Some(written) = written else { return Ok(Vec::new()) };
+        let at = written.span().start;
+        let number = |text: &String| {
+            let digits = text.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            digits.filter(|number| number & VENDOR != 0).ok_or_else(|| {
+                self.wrong(at, &format!("vendor_mechanisms holds {text}; expected numbers such as \"0x80000001\""))
+            })
+        };
+        written.into_inner().iter().map(number).collect()
+    }
+
+    fn uris(&self, written: Option<Spanned<Vec<String>>>) -> Result<Vec<String>> {
+        let Some(written) = written else { return Ok(Vec::new()) };
+        let at = written.span().start;
+        let uris = written.into_inner();
+        match uris.iter().find(|uri| !uri.starts_with("pkcs11:")) {
+            Some(uri) => Err(self.wrong(
+                at,
+                &format!("objects holds {uri}; expected PKCS#11 URIs such as \"pkcs11:object=web;type=private\""),
+            )),
+            None => Ok(uris),
+        }
+    }
+}
+
+/// `CKM_VENDOR_DEFINED`.
+const VENDOR: u64 = 0x8000_0000;
+
+impl PinSource {
+    /// As it is written in a configuration.
+    pub fn written(&self) -> String {
+        match self {
+            PinSource::Caller => "caller".to_owned(),
+            PinSource::File(path) => format!("file:{}", path.display()),
+            PinSource::Environment(name) => format!("env:{name}"),
+            PinSource::Command(command) => format!("command:{command}"),
+        }
+    }
+}

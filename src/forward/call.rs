@@ -1,0 +1,338 @@
+//! What is asked of an HSM's module: one variant per C function or family of them, with owned or borrowed arguments and the
+//! HSM's own handles. Nothing in it could not be sent to another process.
+
+use std::borrow::Cow;
+
+use cryptoki_sys::*;
+use smallvec::SmallVec;
+
+use crate::token::{Answer, Attribute, Mechanism, MechanismInfo, MessageParams, Step, TokenInfo, Use};
+
+/// The HSM's own code, as it came. `Err(CKR_OK)` does not occur.
+pub type Rv<T> = Result<T, CK_RV>;
+
+/// In a [`Call`] an `ObjectId` among the parameters of a mechanism is the HSM's handle.
+#[derive(Debug)]
+pub enum Call<'a> {
+    /// `C_GetSlotList`, of the slots with a token.
+    Slots,
+    Token {
+        slot: CK_SLOT_ID,
+    },
+    Mechanisms {
+        slot: CK_SLOT_ID,
+    },
+    Mechanism {
+        slot: CK_SLOT_ID,
+        ty: CK_MECHANISM_TYPE,
+    },
+    /// `C_InitToken`.
+    Initialize {
+        slot: CK_SLOT_ID,
+        pin: Cow<'a, [u8]>,
+        label: Cow<'a, str>,
+    },
+    Open {
+        slot: CK_SLOT_ID,
+        read_write: bool,
+    },
+    Close {
+        session: CK_SESSION_HANDLE,
+    },
+    /// `C_SessionCancel`.
+    Cancel {
+        session: CK_SESSION_HANDLE,
+        flags: CK_FLAGS,
+    },
+    /// Without a PIN the HSM asks for it by its own means.
+    Login {
+        session: CK_SESSION_HANDLE,
+        user: CK_USER_TYPE,
+        pin: Option<Cow<'a, [u8]>>,
+    },
+    Logout {
+        session: CK_SESSION_HANDLE,
+    },
+    InitPin {
+        session: CK_SESSION_HANDLE,
+        pin: Cow<'a, [u8]>,
+    },
+    SetPin {
+        session: CK_SESSION_HANDLE,
+        old: Cow<'a, [u8]>,
+        new: Cow<'a, [u8]>,
+    },
+    Create {
+        session: CK_SESSION_HANDLE,
+        template: Cow<'a, [Attribute]>,
+    },
+    Copy {
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        template: Cow<'a, [Attribute]>,
+    },
+    Destroy {
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+    },
+    Size {
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+    },
+    Get {
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        types: Cow<'a, [CK_ATTRIBUTE_TYPE]>,
+    },
+    Set {
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        template: Cow<'a, [Attribute]>,
+    },
+    Find {
+        session: CK_SESSION_HANDLE,
+        template: Cow<'a, [Attribute]>,
+    },
+    Found {
+        session: CK_SESSION_HANDLE,
+        max: usize,
+    },
+    FindEnd {
+        session: CK_SESSION_HANDLE,
+    },
+    /// `C_*Init`.
+    Begin {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+        mechanism: Cow<'a, Mechanism>,
+        key: Option<CK_OBJECT_HANDLE>,
+    },
+    /// The functions with output; without a buffer they tell the length.
+    Run {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+        step: Step,
+        input: Cow<'a, [u8]>,
+    },
+    /// The updates without output.
+    Feed {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+        input: Cow<'a, [u8]>,
+    },
+    /// `C_Verify`, and without input `C_VerifyFinal`.
+    Verify {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+        input: Option<Cow<'a, [u8]>>,
+        signature: Cow<'a, [u8]>,
+    },
+    DigestKey {
+        session: CK_SESSION_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    },
+    /// `C_GetOperationState`.
+    Save {
+        session: CK_SESSION_HANDLE,
+    },
+    Restore {
+        session: CK_SESSION_HANDLE,
+        state: Cow<'a, [u8]>,
+    },
+    /// The functions of a message to encrypt or to decrypt.
+    Message {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+        part: MessagePart,
+        ty: CK_MECHANISM_TYPE,
+        params: Cow<'a, MessageParams>,
+        aad: Cow<'a, [u8]>,
+        input: Cow<'a, [u8]>,
+    },
+    /// The functions of a message to sign or to verify.
+    SignedMessage {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+        part: MessagePart,
+        input: Cow<'a, [u8]>,
+        signature: Cow<'a, [u8]>,
+    },
+    /// `C_Message*Final`.
+    MessagesEnd {
+        session: CK_SESSION_HANDLE,
+        what: Use,
+    },
+    Random {
+        session: CK_SESSION_HANDLE,
+    },
+    Seed {
+        session: CK_SESSION_HANDLE,
+        seed: Cow<'a, [u8]>,
+    },
+    Generate {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        template: Cow<'a, [Attribute]>,
+    },
+    GeneratePair {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        public: Cow<'a, [Attribute]>,
+        private: Cow<'a, [Attribute]>,
+    },
+    /// `C_WrapKey`; `ask` for the length alone.
+    Wrap {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        ask: bool,
+    },
+    /// `C_WrapKeyAuthenticated`.
+    WrapAuthenticated {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        ask: bool,
+    },
+    /// `C_UnwrapKey`; with the parameters of a message `C_UnwrapKeyAuthenticated`.
+    Unwrap {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        unwrapping: CK_OBJECT_HANDLE,
+        wrapped: Cow<'a, [u8]>,
+        template: Cow<'a, [Attribute]>,
+    },
+    Derive {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        base: CK_OBJECT_HANDLE,
+        template: Cow<'a, [Attribute]>,
+    },
+    Encapsulate {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        public: CK_OBJECT_HANDLE,
+        template: Cow<'a, [Attribute]>,
+        ask: bool,
+    },
+    Decapsulate {
+        session: CK_SESSION_HANDLE,
+        mechanism: Cow<'a, Mechanism>,
+        private: CK_OBJECT_HANDLE,
+        ciphertext: Cow<'a, [u8]>,
+        template: Cow<'a, [Attribute]>,
+    },
+}
+
+/// Which function of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessagePart {
+    Whole,
+    First,
+    Next,
+    Last,
+}
+
+#[derive(Debug)]
+pub enum Reply {
+    Done,
+    /// A handle, or a size.
+    Number(u64),
+    Pair(u64, u64),
+    Numbers(Vec<u64>),
+    Bytes(Vec<u8>),
+    Answers(SmallVec<[Answer; 8]>),
+    /// So many bytes are in the buffer.
+    Wrote(usize),
+    /// So many bytes would be, or the buffer is too small for them.
+    Needs(usize),
+    Token(Box<TokenInfo>),
+    Mechanism(MechanismInfo),
+    /// A message's parameters as they are after the call, and how many bytes are in the buffer.
+    Message(Box<MessageParams>, usize),
+    Wrapped(Vec<u8>, Box<MessageParams>),
+    /// `key`, the further keys, and bytes of the parameters.
+    Derived {
+        key: Option<u64>,
+        further: Vec<u64>,
+        bytes: Vec<Vec<u8>>,
+    },
+    /// The ciphertext and the new key.
+    Encapsulated(Vec<u8>, u64),
+}
+
+/// A reply of another kind than the call has.
+const MIXED_UP: CK_RV = CKR_GENERAL_ERROR;
+
+impl Reply {
+    pub fn number(self) -> Rv<u64> {
+        if let Reply::Number(number) = self { Ok(number) } else { Err(MIXED_UP) }
+    }
+
+    pub fn numbers(self) -> Rv<Vec<u64>> {
+        if let Reply::Numbers(numbers) = self { Ok(numbers) } else { Err(MIXED_UP) }
+    }
+
+    pub fn pair(self) -> Rv<(u64, u64)> {
+        if let Reply::Pair(one, two) = self { Ok((one, two)) } else { Err(MIXED_UP) }
+    }
+
+    pub fn bytes(self) -> Rv<Vec<u8>> {
+        if let Reply::Bytes(bytes) = self { Ok(bytes) } else { Err(MIXED_UP) }
+    }
+
+    pub fn answers(self) -> Rv<SmallVec<[Answer; 8]>> {
+        if let Reply::Answers(answers) = self { Ok(answers) } else { Err(MIXED_UP) }
+    }
+
+    pub fn token(self) -> Rv<TokenInfo> {
+        if let Reply::Token(token) = self { Ok(*token) } else { Err(MIXED_UP) }
+    }
+
+    pub fn mechanism(self) -> Rv<MechanismInfo> {
+        if let Reply::Mechanism(info) = self { Ok(info) } else { Err(MIXED_UP) }
+    }
+
+    /// How many bytes the call would write.
+    pub fn needs(self) -> Rv<usize> {
+        if let Reply::Needs(len) = self { Ok(len) } else { Err(MIXED_UP) }
+    }
+
+    /// How many bytes the call wrote; `CKR_BUFFER_TOO_SMALL` where it needs more.
+    pub fn wrote(self) -> Rv<usize> {
+        match self {
+            Reply::Wrote(len) => Ok(len),
+            Reply::Needs(_) => Err(CKR_BUFFER_TOO_SMALL),
+            _ => Err(MIXED_UP),
+        }
+    }
+
+    pub fn message(self) -> Rv<(MessageParams, usize)> {
+        match self {
+            Reply::Message(params, wrote) => Ok((*params, wrote)),
+            Reply::Needs(_) => Err(CKR_BUFFER_TOO_SMALL),
+            _ => Err(MIXED_UP),
+        }
+    }
+
+    pub fn wrapped(self) -> Rv<(Vec<u8>, MessageParams)> {
+        if let Reply::Wrapped(bytes, params) = self { Ok((bytes, *params)) } else { Err(MIXED_UP) }
+    }
+
+    pub fn encapsulated(self) -> Rv<(Vec<u8>, u64)> {
+        if let Reply::Encapsulated(bytes, key) = self { Ok((bytes, key)) } else { Err(MIXED_UP) }
+    }
+}
+
+/// A module that can be called.
+pub trait Driver: Send + Sync {
+    /// `C_Initialize`.
+    fn start(&self) -> crate::error::Result<()>;
+
+    /// `C_Finalize`, if it was ours to initialise.
+    fn stop(&self);
+
+    fn call(&self, call: &Call<'_>, out: Option<&mut [u8]>) -> Rv<Reply>;
+}

@@ -1,0 +1,103 @@
+//! A loaded and initialised module, shared by all slots that lead to it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::call::{Call, Driver, Reply, Rv};
+use super::ffi::Local;
+use super::quirks::{self, Quirks};
+use crate::config::MemberRules;
+use crate::error::{Code, Result};
+use crate::log;
+
+/// How long the calls of other threads are waited for before a module is initialised anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub struct Module {
+    path: PathBuf,
+    driver: Box<dyn Driver>,
+    pub quirks: Quirks,
+    /// Held by calls for reading. Counts how often the module was initialised; 0: not yet.
+    gate: RwLock<u64>,
+}
+
+impl Module {
+    pub fn call(&self, call: &Call<'_>, out: Option<&mut [u8]>) -> Rv<Reply> {
+        let _in = self.gate.read();
+        self.driver.call(call, out)
+    }
+
+    /// Initialises the module if that has not been done; which time it was.
+    pub fn started(&self) -> Result<u64> {
+        let count = *self.gate.read();
+        if count > 0 { Ok(count) } else { self.restart(0) }
+    }
+
+    /// Initialises the module anew, unless somebody has since the time `seen`.
+    pub fn restart(&self, seen: u64) -> Result<u64> {
+        let Some(mut count) = self.gate.try_write_for(PATIENCE) else {
+            return Err(Code::DeviceError.because(format!(
+                "the module {}: a call in it does not return, so that it cannot be initialised anew; restart the application",
+                self.path.display()
+            )));
+        };
+        if *count != seen {
+            return Ok(*count);
+        }
+        if seen > 0 {
+            log!(Info, "the module {}: initialising it anew", self.path.display());
+            self.driver.stop();
+        }
+        self.driver.start()?;
+        *count = seen.saturating_add(1);
+        Ok(*count)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        self.driver.stop();
+    }
+}
+
+/// The modules of a configuration, each loaded once.
+#[derive(Default)]
+pub struct Modules(Mutex<HashMap<PathBuf, Weak<Module>>>);
+
+impl Modules {
+    /// `CKR_LIBRARY_LOAD_FAILED`, `CKR_GENERAL_ERROR` for an unknown maker.
+    pub fn load(&self, rules: &MemberRules) -> Result<Arc<Module>> {
+        let quirks = quirks_of(rules)?;
+        let path = rules.module.canonicalize().unwrap_or_else(|_| rules.module.clone());
+        let mut modules = self.0.lock();
+        if let Some(module) = modules.get(&path).and_then(Weak::upgrade) {
+            return Ok(module);
+        }
+        let driver = Local::load(&rules.module, rules.init_args.as_deref(), quirks)?;
+        log!(Debug, "the module {}: PKCS#11 {}.{}", path.display(), driver.version().0, driver.version().1);
+        let module = Arc::new(Module { path: path.clone(), driver: Box::new(driver), quirks, gate: RwLock::new(0) });
+        modules.insert(path, Arc::downgrade(&module));
+        Ok(module)
+    }
+}
+
+fn quirks_of(rules: &MemberRules) -> Result<Quirks> {
+    match rules.quirks.as_deref() {
+        None | Some("auto") => Ok(quirks::of_module(&rules.module)),
+        Some(name) => quirks::named(name).ok_or_else(|| {
+            let known: Vec<&str> = quirks::names().collect();
+            Code::GeneralError.because(format!(
+                "quirks is {name:?} in the configuration; expected \"auto\" or one of {}",
+                known.join(", ")
+            ))
+        }),
+    }
+}

@@ -1,0 +1,293 @@
+//! The sessions with an HSM: as many as are needed at once and it allows, each used by one call or operation at a time. The
+//! sessions of applications are not those: there may be any number of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cryptoki_sys::*;
+use parking_lot::{Condvar, Mutex};
+
+use super::call::{Call, Reply, Rv};
+use super::fault::{Fault, Outcome};
+use super::hsm::Hsm;
+use crate::error::{Code, Result};
+use crate::token::{SessionId, Use};
+
+/// How long a call waits for a session when all are taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sessions at once with an HSM that states no limit.
+const MANY: usize = 4096;
+
+/// An open session with the HSM.
+#[derive(Clone, Copy)]
+struct Held {
+    handle: CK_SESSION_HANDLE,
+    epoch: u64,
+    /// Session objects were made in it, which end with it.
+    owns: bool,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Held>,
+    /// All that are open, idle or not.
+    open: usize,
+    most: usize,
+    /// Nobody has a session with the token: what comes back is closed.
+    deserted: bool,
+}
+
+#[derive(Default)]
+pub struct Pool {
+    state: Mutex<State>,
+    freed: Condvar,
+    /// Which session a context-specific login is for.
+    waiting: Mutex<HashMap<SessionId, CK_SESSION_HANDLE>>,
+}
+
+impl Pool {
+    /// At a connection: `most` sessions may be open, and none is.
+    pub fn reset(&self, most: usize) {
+        let mut state = self.state.lock();
+        state.idle.clear();
+        state.open = 0;
+        state.most = if most == 0 { MANY } else { most };
+        self.waiting.lock().clear();
+        self.freed.notify_all();
+    }
+
+    pub fn await_login(&self, session: SessionId, handle: CK_SESSION_HANDLE) {
+        self.waiting.lock().insert(session, handle);
+    }
+
+    pub fn awaiting_login(&self, session: SessionId) -> Option<CK_SESSION_HANDLE> {
+        self.waiting.lock().get(&session).copied()
+    }
+
+    pub fn forget(&self, session: SessionId) {
+        self.waiting.lock().remove(&session);
+    }
+
+    pub fn open_up(&self) {
+        self.state.lock().deserted = false;
+    }
+
+    /// The idle sessions, for closing; later ones are closed when they come back.
+    fn desert(&self) -> Vec<Held> {
+        let mut state = self.state.lock();
+        state.deserted = true;
+        state.open = state.open.saturating_sub(state.idle.len());
+        std::mem::take(&mut state.idle)
+    }
+
+    fn give_back(&self, held: Held, epoch: u64) -> bool {
+        let mut state = self.state.lock();
+        let kept = held.epoch == epoch && !state.deserted;
+        if kept {
+            state.idle.push(held);
+        } else if held.epoch == epoch {
+            state.open = state.open.saturating_sub(1);
+        }
+        self.freed.notify_one();
+        kept
+    }
+
+    fn lost(&self, held: Held, epoch: u64) {
+        if held.epoch == epoch {
+            let mut state = self.state.lock();
+            state.open = state.open.saturating_sub(1);
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// A session with the HSM that is ours until this is dropped.
+pub struct Lease {
+    hsm: Arc<Hsm>,
+    held: Held,
+    /// An operation is active in it.
+    active: Option<Active>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Active {
+    Operation(Use),
+    Search,
+}
+
+impl Lease {
+    pub fn session(&self) -> CK_SESSION_HANDLE {
+        self.held.handle
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.held.epoch
+    }
+
+    pub fn call(&self, call: &Call<'_>) -> Rv<Reply> {
+        self.hsm.module.call(call, None)
+    }
+
+    pub fn fill(&self, call: &Call<'_>, out: &mut [u8]) -> Rv<Reply> {
+        self.hsm.module.call(call, Some(out))
+    }
+
+    /// A session object was made in it.
+    pub fn owns(&mut self) {
+        self.held.owns = true;
+    }
+
+    pub fn set_active(&mut self, active: Option<Active>) {
+        self.active = active;
+    }
+
+    /// Frees the session of its operation, or fails.
+    fn cancel(&self, active: Active) -> Rv<()> {
+        let session = self.held.handle;
+        match active {
+            Active::Search => self.call(&Call::FindEnd { session }).map(drop),
+            Active::Operation(what) => self.call(&Call::Cancel { session, flags: flag(what) }).map(drop),
+        }
+    }
+
+    /// Does not go back to the others.
+    pub fn discard(mut self) {
+        self.active = None;
+        self.hsm.close(self.held, self.hsm.epoch());
+        self.held.epoch = 0;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let epoch = self.hsm.epoch();
+        if self.held.epoch != epoch || epoch == 0 {
+            return;
+        }
+        if let Some(active) = self.active.take()
+            && self.cancel(active).is_err()
+        {
+            if self.held.owns {
+                // It cannot be used again, nor closed while it keeps its objects: it stays as it is, and counts.
+                return;
+            }
+            self.hsm.close(self.held, epoch);
+            return;
+        }
+        if !self.hsm.pool.give_back(self.held, epoch) {
+            let _ = self.call(&Call::Close { session: self.held.handle });
+        }
+    }
+}
+
+fn flag(what: Use) -> CK_FLAGS {
+    match what {
+        Use::Encrypt => CKF_ENCRYPT,
+        Use::Decrypt => CKF_DECRYPT,
+        Use::Digest => CKF_DIGEST,
+        Use::Sign => CKF_SIGN,
+        Use::SignRecover => CKF_SIGN_RECOVER,
+        Use::Verify | Use::VerifySignature => CKF_VERIFY,
+        Use::VerifyRecover => CKF_VERIFY_RECOVER,
+        Use::MessageEncrypt => CKF_MESSAGE_ENCRYPT,
+        Use::MessageDecrypt => CKF_MESSAGE_DECRYPT,
+        Use::MessageSign => CKF_MESSAGE_SIGN,
+        Use::MessageVerify => CKF_MESSAGE_VERIFY,
+        Use::Random => 0,
+    }
+}
+
+impl Hsm {
+    /// An idle session, or a new one; waits where all that there may be are taken. `CKR_DEVICE_MEMORY` after 10 seconds.
+    pub fn lease(self: &Arc<Self>) -> Result<Lease> {
+        let mut reconnected = false;
+        loop {
+            let epoch = self.connected()?;
+            match self.lease_of(epoch) {
+                Ok(lease) => return Ok(lease),
+                Err(Fault::Hsm(rv)) if self.is_lost(rv) && !reconnected => {
+                    reconnected = true;
+                    self.recover(epoch)?;
+                }
+                Err(fault) => return Err(self.error(fault)),
+            }
+        }
+    }
+
+    pub(super) fn lease_of(self: &Arc<Self>, epoch: u64) -> Outcome<Lease> {
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.pool.state.lock();
+        loop {
+            while let Some(held) = state.idle.pop() {
+                if held.epoch == epoch {
+                    return Ok(Lease { hsm: Arc::clone(self), held, active: None });
+                }
+            }
+            if state.open < state.most {
+                state.open = state.open.saturating_add(1);
+                drop(state);
+                match self.slot().ok_or(CKR_TOKEN_NOT_PRESENT).and_then(|slot| self.open_session(slot)) {
+                    Ok(handle) => {
+                        let held = Held { handle, epoch, owns: false };
+                        return Ok(Lease { hsm: Arc::clone(self), held, active: None });
+                    }
+                    Err(rv) => {
+                        state = self.pool.state.lock();
+                        state.open = state.open.saturating_sub(1);
+                        if rv != CKR_SESSION_COUNT || state.open == 0 {
+                            return Err(Fault::Hsm(rv));
+                        }
+                        // So many there may be, and no more.
+                        state.most = state.open;
+                    }
+                }
+            } else if self.pool.freed.wait_until(&mut state, until).timed_out() {
+                let why = format!(
+                    "all {} sessions with the HSM are taken; raise `sessions` in the configuration",
+                    state.most
+                );
+                return Err(Code::DeviceMemory.because(why).into());
+            }
+        }
+    }
+
+    pub(super) fn open_session(&self, slot: CK_SLOT_ID) -> Rv<CK_SESSION_HANDLE> {
+        let open = |read_write| self.module.call(&Call::Open { slot, read_write }, None).and_then(Reply::number);
+        match open(true) {
+            Err(CKR_TOKEN_WRITE_PROTECTED) => open(false),
+            other => other,
+        }
+    }
+
+    /// Closes a session that is of no more use. The login lasts as long as any is open: the last one is replaced first.
+    fn close(&self, held: Held, epoch: u64) {
+        if held.epoch != epoch {
+            return;
+        }
+        let last = {
+            let state = self.pool.state.lock();
+            state.open <= 1 && state.most > 1 && !state.deserted
+        };
+        if last
+            && let Some(slot) = self.slot()
+            && let Ok(handle) = self.open_session(slot)
+        {
+            let mut state = self.pool.state.lock();
+            state.open = state.open.saturating_add(1);
+            state.idle.push(Held { handle, epoch, owns: false });
+        }
+        let _ = self.module.call(&Call::Close { session: held.handle }, None);
+        self.pool.lost(held, epoch);
+    }
+
+    /// Nobody has a session with the token any more: nor have we.
+    pub fn desert(&self) {
+        for held in self.pool.desert() {
+            if held.epoch == self.epoch() {
+                let _ = self.module.call(&Call::Close { session: held.handle }, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+/* A PKCS#11 module that stands before another one and does wrong on demand.
+ *
+ * FAULTY_MODULE    the module behind it
+ * FAULTY_CONTROL   a file that is read at every call; without it nothing is wrong. Its lines:
+ *     C_Sign rv 0x30            answers this code and does nothing
+ *     C_Sign rv 0x30 2          the first two times since the file was written
+ *     C_Sign after 0x30 1       does it, and then answers this code
+ *     C_Sign crash              reads from address 0
+ *     C_Sign hang 60000         sleeps so many milliseconds first
+ *     C_Sign number 5 0xffff    writes this number through its fifth argument after the call
+ * FAULTY_TRACE     a file to which the name of every function that is called is appended
+ *
+ * No header: a function list is its version and pointers, and all arguments are words (System V ABI).
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef unsigned long word;
+typedef word (*function)(word, word, word, word, word, word, word, word, word, word);
+
+#define FUNCTIONS_2_40(X) \
+    X(C_Initialize) X(C_Finalize) X(C_GetInfo) X(C_GetFunctionList) X(C_GetSlotList) X(C_GetSlotInfo) X(C_GetTokenInfo) \
+    X(C_GetMechanismList) X(C_GetMechanismInfo) X(C_InitToken) X(C_InitPIN) X(C_SetPIN) X(C_OpenSession) X(C_CloseSession) \
+    X(C_CloseAllSessions) X(C_GetSessionInfo) X(C_GetOperationState) X(C_SetOperationState) X(C_Login) X(C_Logout) \
+    X(C_CreateObject) X(C_CopyObject) X(C_DestroyObject) X(C_GetObjectSize) X(C_GetAttributeValue) X(C_SetAttributeValue) \
+    X(C_FindObjectsInit) X(C_FindObjects) X(C_FindObjectsFinal) X(C_EncryptInit) X(C_Encrypt) X(C_EncryptUpdate) \
+    X(C_EncryptFinal) X(C_DecryptInit) X(C_Decrypt) X(C_DecryptUpdate) X(C_DecryptFinal) X(C_DigestInit) X(C_Digest) \
+    X(C_DigestUpdate) X(C_DigestKey) X(C_DigestFinal) X(C_SignInit) X(C_Sign) X(C_SignUpdate) X(C_SignFinal) \
+    X(C_SignRecoverInit) X(C_SignRecover) X(C_VerifyInit) X(C_Verify) X(C_VerifyUpdate) X(C_VerifyFinal) \
+    X(C_VerifyRecoverInit) X(C_VerifyRecover) X(C_DigestEncryptUpdate) X(C_DecryptDigestUpdate) X(C_SignEncryptUpdate) \
+    X(C_DecryptVerifyUpdate) X(C_GenerateKey) X(C_GenerateKeyPair) X(C_WrapKey) X(C_UnwrapKey) X(C_DeriveKey) \
+    X(C_SeedRandom) X(C_GenerateRandom) X(C_GetFunctionStatus) X(C_CancelFunction) X(C_WaitForSlotEvent)
+
+enum {
+#define NUMBER(name) N_##name,
+    FUNCTIONS_2_40(NUMBER) COUNT
+};
+
+static const char *const names[] = {
+#define NAME(name) #name,
+    FUNCTIONS_2_40(NAME)
+};
+
+struct list {
+    unsigned char version[2];
+    function functions[COUNT];
+};
+
+static struct list *inner;
+static word seen[COUNT];
+static struct timespec written;
+
+static struct list *behind(void) {
+    if (!inner) {
+        const char *path = getenv("FAULTY_MODULE");
+        void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+        if (!library) abort();
+        word (*get)(struct list **) = dlsym(library, "C_GetFunctionList");
+        if (!get || get(&inner) != 0) abort();
+    }
+    return inner;
+}
+
+static void trace(const char *name) {
+    const char *path = getenv("FAULTY_TRACE");
+    int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+    if (file < 0) return;
+    dprintf(file, "%s\n", name);
+    close(file);
+}
+
+static word call(int number, word a, word b, word c, word d, word e, word f, word g, word h, word i, word j) {
+    trace(names[number]);
+    word args[10] = {a, b, c, d, e, f, g, h, i, j};
+    char line[200], name[64], what[16], one[32], two[32];
+    word after = 0, place = 0, value = 0;
+    const char *path = getenv("FAULTY_CONTROL");
+    FILE *control = path ? fopen(path, "r") : NULL;
+    struct stat now;
+    if (control && fstat(fileno(control), &now) == 0 && memcmp(&now.st_mtim, &written, sizeof written)) {
+        written = now.st_mtim;
+        memset(seen, 0, sizeof seen);
+    }
+    seen[number]++;
+    while (control && fgets(line, sizeof line, control)) {
+        one[0] = two[0] = 0;
+        int found = sscanf(line, "%63s %15s %31s %31s", name, what, one, two);
+        if (found < 2 || strcmp(name, names[number])) continue;
+        word first = strtoul(one, NULL, 0), second = strtoul(two, NULL, 0);
+        if (!strcmp(what, "crash")) *(volatile int *)8 = 1;
+        if (!strcmp(what, "hang")) usleep(first * 1000);
+        if (!strcmp(what, "rv") && (!two[0] || seen[number] <= second)) {
+            fclose(control);
+            return first;
+        }
+        if (!strcmp(what, "after") && (!two[0] || seen[number] <= second)) after = first;
+        if (!strcmp(what, "number")) place = first, value = second;
+    }
+    if (control) fclose(control);
+    function function = behind()->functions[number];
+    word rv = function ? function(a, b, c, d, e, f, g, h, i, j) : 0x54;
+    if (place && args[place - 1]) *(word *)args[place - 1] = value;
+    return after ? after : rv;
+}
+
+#define ENTRY(name) \
+    static word own_##name(word a, word b, word c, word d, word e, word f, word g, word h, word i, word j) { \
+        return call(N_##name, a, b, c, d, e, f, g, h, i, j); \
+    }
+FUNCTIONS_2_40(ENTRY)
+
+static struct list list = {{2, 40}, {
+#define POINTER(name) own_##name,
+    FUNCTIONS_2_40(POINTER)
+}};
+
+word C_GetFunctionList(struct list **out) {
+    const char *version = getenv("FAULTY_VERSION");
+    if (version) list.version[0] = (unsigned char)atoi(version);
+    *out = &list;
+    return 0;
+}

@@ -1,0 +1,185 @@
+//! Any code at any call, and lengths that cannot be.
+
+use std::ptr::null_mut;
+
+use cryptoki_sys::*;
+
+use crate::scene::*;
+use crate::{c, ok};
+
+/// One of each thing that an application does, whatever it answers.
+fn everything(running: &Running) {
+    let mut count = 0;
+    c!(C_GetSlotList, CK_TRUE, null_mut(), &raw mut count);
+    let (slot, mut session) = (running.slot(), 0);
+    let (mut info, mut mechanism_info) = (CK_TOKEN_INFO::default(), CK_MECHANISM_INFO::default());
+    c!(C_GetTokenInfo, slot, &raw mut info);
+    c!(C_GetMechanismList, slot, null_mut(), &raw mut count);
+    c!(C_GetMechanismInfo, slot, CKM_ECDSA, &raw mut mechanism_info);
+    if c!(C_OpenSession, slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, null_mut(), None, &raw mut session) != CKR_OK {
+        return;
+    }
+    login(session, CKU_USER, PIN);
+    let (mut out, digest) = ([0u8; 512], [1u8; 32]);
+    c!(C_GenerateRandom, session, out.as_mut_ptr(), 16);
+    let sha = [plain(CKM_SHA256)];
+    let mut out_len = 512;
+    if c!(C_DigestInit, session, ptr(&sha)) == CKR_OK {
+        c!(C_DigestUpdate, session, ptr(&digest), 32);
+        c!(C_DigestFinal, session, out.as_mut_ptr(), &raw mut out_len);
+    }
+    let template = aes_template(&[yes(CKA_EXTRACTABLE)]);
+    let key = try_generate(session, CKM_AES_KEY_GEN, &template);
+    let mut all = [CK_ATTRIBUTE { type_: CKA_CLASS, pValue: out.as_mut_ptr().cast(), ulValueLen: 8 }];
+    let (mut found, mut size) = ([0; 10], 0);
+    if c!(C_FindObjectsInit, session, null_mut(), 0) == CKR_OK {
+        c!(C_FindObjects, session, found.as_mut_ptr(), 10, &raw mut count);
+        c!(C_FindObjectsFinal, session);
+    }
+    if let Ok(key) = key {
+        c!(C_GetAttributeValue, session, key, all.as_mut_ptr(), 1);
+        c!(C_GetObjectSize, session, key, &raw mut size);
+        let mut label = raw(&[bytes(CKA_LABEL, b"x")]);
+        c!(C_SetAttributeValue, session, key, label.as_mut_ptr(), 1);
+        let mut copy = 0;
+        c!(C_CopyObject, session, key, label.as_mut_ptr(), 1, &raw mut copy);
+        let iv = [0u8; 16];
+        let cbc = [with(CKM_AES_CBC_PAD, &iv)];
+        out_len = 512;
+        if c!(C_EncryptInit, session, ptr(&cbc), key) == CKR_OK {
+            c!(C_Encrypt, session, ptr(&digest), 32, out.as_mut_ptr(), &raw mut out_len);
+        }
+        if c!(C_DecryptInit, session, ptr(&cbc), key) == CKR_OK {
+            c!(C_DecryptUpdate, session, ptr(&digest), 32, out.as_mut_ptr(), &raw mut out_len);
+            out_len = 512;
+            c!(C_DecryptFinal, session, out.as_mut_ptr(), &raw mut out_len);
+        }
+        let wrap = [plain(CKM_AES_KEY_WRAP)];
+        out_len = 512;
+        c!(C_WrapKey, session, ptr(&wrap), key, key, out.as_mut_ptr(), &raw mut out_len);
+        c!(C_DestroyObject, session, key);
+    }
+    let key = find_quietly(session);
+    if let Some(key) = key {
+        let _ = try_sign(session, key, &digest);
+        let _ = verify(session, key, &digest, &[0; 64]);
+    }
+    c!(C_Logout, session);
+    c!(C_CloseSession, session);
+}
+
+fn find_quietly(session: CK_SESSION_HANDLE) -> Option<CK_OBJECT_HANDLE> {
+    let mut template = raw(&[number(CKA_CLASS, CKO_PRIVATE_KEY)]);
+    let (mut found, mut count) = ([0; 1], 0);
+    if c!(C_FindObjectsInit, session, template.as_mut_ptr(), 1) != CKR_OK {
+        return None;
+    }
+    c!(C_FindObjects, session, found.as_mut_ptr(), 1, &raw mut count);
+    c!(C_FindObjectsFinal, session);
+    (count == 1).then_some(found[0])
+}
+
+const CALLED: &[&str] = &[
+    "C_GetSlotList",
+    "C_GetTokenInfo",
+    "C_GetMechanismList",
+    "C_GetMechanismInfo",
+    "C_OpenSession",
+    "C_CloseSession",
+    "C_Login",
+    "C_Logout",
+    "C_CopyObject",
+    "C_DestroyObject",
+    "C_GetObjectSize",
+    "C_GetAttributeValue",
+    "C_SetAttributeValue",
+    "C_FindObjectsInit",
+    "C_FindObjects",
+    "C_FindObjectsFinal",
+    "C_EncryptInit",
+    "C_Encrypt",
+    "C_DecryptInit",
+    "C_DecryptUpdate",
+    "C_DecryptFinal",
+    "C_DigestInit",
+    "C_DigestUpdate",
+    "C_DigestFinal",
+    "C_SignInit",
+    "C_Sign",
+    "C_VerifyInit",
+    "C_Verify",
+    "C_GenerateKey",
+    "C_WrapKey",
+    "C_GenerateRandom",
+];
+
+/// The codes that say most different things to us, and one of no specification.
+const SOME: &[u64] = &[0x05, 0x30, 0x32, 0x54, 0x60, 0x82, 0x90, 0xa0, 0xb3, 0x101, 0x150, 0x8765_4321];
+
+fn after_any_code_all_is_well(codes: &[u64]) {
+    let running = Scene::new().start(faulty(), "token = 'hsm'");
+    let session = running.user();
+    let (public, _) = ec_pair(session, "key", 1);
+    for code in codes {
+        for name in CALLED {
+            running.scene.faults(&format!("{name} rv {code:#x} 2"));
+            everything(&running);
+        }
+        running.scene.faults("");
+        // Whatever state that has left, an application that starts over is served.
+        ok!(C_Finalize, null_mut());
+        ok!(C_Initialize, null_mut());
+        let session = running.user();
+        let key = find_quietly(session).expect("the key of before");
+        let signature = try_sign(session, key, &[2; 32]).unwrap();
+        let public = find(session, &[number(CKA_CLASS, CKO_PUBLIC_KEY)])[0];
+        assert_eq!(verify(session, public, &[2; 32], &signature), CKR_OK, "after {code:#x}");
+    }
+    let _ = public;
+}
+
+#[test]
+fn any_code_at_any_call_does_no_harm() {
+    after_any_code_all_is_well(&SOME[..3]);
+}
+
+#[test]
+#[ignore = "every function times twelve codes: some minutes"]
+fn every_kind_of_code_at_any_call_does_no_harm() {
+    after_any_code_all_is_well(SOME);
+}
+
+#[test]
+fn a_code_comes_through_as_it_is_and_an_unknown_one_as_a_device_error() {
+    let running = Scene::new().start(faulty(), "token = 'hsm'");
+    let session = running.user();
+    let (_, private) = ec_pair(session, "key", 1);
+    for code in [CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_TYPE_INCONSISTENT, CKR_PIN_EXPIRED, CKR_FUNCTION_FAILED] {
+        running.scene.faults(&format!("C_SignInit rv {code:#x}"));
+        assert_eq!(try_sign(session, private, &[1; 32]), Err(code));
+    }
+    running.scene.faults("C_SignInit rv 0x80001234");
+    assert_eq!(try_sign(session, private, &[1; 32]), Err(CKR_DEVICE_ERROR));
+    assert!(running.scene.log().contains("0x80001234"), "{}", running.scene.log());
+}
+
+#[test]
+fn lengths_that_cannot_be_are_not_believed() {
+    let running = Scene::new().start(faulty(), "token = 'hsm'");
+    let session = running.user();
+    let (_, private) = ec_pair(session, "key", 1);
+    for length in ["0xffffffffffffffff", "0x7fffffffffffffff", "1000000"] {
+        running.scene.faults(&format!("C_Sign number 5 {length}"));
+        assert_eq!(try_sign(session, private, &[1; 32]), Err(CKR_DEVICE_ERROR), "{length}");
+        running.scene.faults(&format!("C_FindObjects number 4 {length}"));
+        let mut count = 0;
+        ok!(C_FindObjectsInit, session, null_mut(), 0);
+        let mut found = [0; 4];
+        assert_eq!(c!(C_FindObjects, session, found.as_mut_ptr(), 4, &raw mut count), CKR_DEVICE_ERROR);
+        ok!(C_FindObjectsFinal, session);
+        running.scene.faults(&format!("C_GetMechanismList number 3 {length}"));
+        c!(C_GetMechanismList, running.slot(), null_mut(), &raw mut count);
+        running.scene.faults("");
+        try_sign(session, private, &[1; 32]).unwrap();
+    }
+}

@@ -1,0 +1,13 @@
+//! A slot that leads to another PKCS#11 module: SoftHSM, directly and behind a module that does wrong on demand.
+
+// `c!` calls any C function with whatever the test means to pass.
+#![allow(clippy::macro_metavars_in_unsafe)]
+
+mod faults;
+mod loss;
+mod modules;
+mod parity;
+mod program;
+mod rights;
+mod scene;
+mod through;

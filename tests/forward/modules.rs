@@ -1,0 +1,150 @@
+//! Modules that are missing, no modules at all, of a wrong version, or ourselves; and who else has them.
+
+use std::path::Path;
+use std::process::Command;
+use std::ptr::null_mut;
+
+use cryptoki_sys::*;
+
+use crate::scene::*;
+use crate::{c, ok};
+
+/// What the log says of a module that cannot be had; the other tokens stay.
+fn refused(module: &Path) -> String {
+    let running = Scene::new().start(module, "token = 'hsm'");
+    let mut info = CK_TOKEN_INFO::default();
+    ok!(C_GetTokenInfo, running.slot(), &raw mut info);
+    assert_eq!(info.flags & CKF_TOKEN_INITIALIZED, 0, "the software token's free slot alone");
+    running.scene.log()
+}
+
+#[test]
+fn a_module_that_cannot_be_had_costs_its_slot_and_a_line() {
+    assert!(refused(Path::new("/nowhere/module.so")).contains("cannot be looked at"));
+    assert!(refused(Path::new("/etc/hostname")).contains("cannot be loaded"));
+    let math = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6", "/lib64/libm.so.6"];
+    let math = math.into_iter().map(Path::new).find(|path| path.exists()).unwrap();
+    assert!(refused(math).contains("no PKCS#11 module"));
+}
+
+#[test]
+fn a_module_of_an_unknown_version_is_refused() {
+    // SAFETY: this test's process sets it before the module is loaded, and removes it again.
+    unsafe { std::env::set_var("FAULTY_VERSION", "7") };
+    let log = refused(faulty());
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("FAULTY_VERSION") };
+    assert!(log.contains("known version"), "{log}");
+}
+
+/// In another process, whose module is this very library.
+#[test]
+fn our_own_library_is_refused() {
+    let scene = Scene::new();
+    scene.configure(&library(), "index = 0");
+    let output = Command::new("pkcs11-tool").arg("--module").arg(library()).arg("-L").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(scene.log().contains("Keyward's own library"), "{}", scene.log());
+}
+
+/// SoftHSM's list is made of its exported symbols: bound to ours, it would lead back to us without end.
+#[test]
+fn symbols_of_ours_in_the_host_are_not_the_modules() {
+    let scene = Scene::new();
+    scene.configure(Path::new(SOFTHSM), "token = 'hsm'");
+    let mut tool = Command::new("pkcs11-tool");
+    tool.env("LD_PRELOAD", library()).arg("--module").arg(library());
+    let output = tool.args(["--login", "--pin", PIN, "--keypairgen", "--key-type", "EC:prime256v1"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}\n{}", scene.log());
+}
+
+#[test]
+fn a_failing_initialise_is_no_failure_of_ours() {
+    let scene = Scene::new();
+    scene.faults("C_Initialize rv 0x30");
+    let running = scene.start(faulty(), "token = 'hsm'");
+    assert_eq!(slots().len(), 1);
+    assert!(running.scene.log().contains("C_Initialize answered 0x30"));
+    // The HSM comes back, and its slot with it.
+    running.scene.faults("");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let mut count = 0;
+    ok!(C_GetSlotList, CK_TRUE, null_mut(), &raw mut count);
+    let session = running.user();
+    ec_pair(session, "key", 1);
+}
+
+#[test]
+fn a_module_that_the_application_has_initialised_stays_so() {
+    let scene = Scene::new();
+    // SAFETY: as an application does; the library stays loaded.
+    let other = unsafe { Pkcs11::new(SOFTHSM).unwrap() };
+    // SAFETY: as above.
+    assert_eq!(unsafe { other.C_Initialize(null_mut()) }, CKR_OK);
+    let running = scene.start(Path::new(SOFTHSM), "token = 'hsm'");
+    ec_pair(running.user(), "key", 1);
+    drop(running);
+    let mut info = CK_INFO::default();
+    // SAFETY: as above.
+    assert_eq!(unsafe { other.C_GetInfo(&raw mut info) }, CKR_OK, "not finalised");
+    // SAFETY: as above.
+    unsafe { other.C_Finalize(null_mut()) };
+}
+
+#[test]
+fn two_tokens_of_a_module_are_two_slots() {
+    let scene = Scene::new();
+    scene.token("second");
+    let second = format!("token = 'hsm'\n[[slot]]\nkind = 'forward'\nmodule = '{SOFTHSM}'\ntoken = 'second'");
+    let running = scene.start(Path::new(SOFTHSM), &second);
+    let slots = slots();
+    assert_eq!(slots.len(), 2);
+    let (one, two) = (open(slots[0], CKF_RW_SESSION), open(slots[1], CKF_RW_SESSION));
+    assert_eq!((login(one, CKU_USER, PIN), login(two, CKU_USER, PIN)), (CKR_OK, CKR_OK));
+    ec_pair(one, "here", 1);
+    assert_eq!((find(one, &[]).len(), find(two, &[]).len()), (2, 0));
+    let key = find(one, &[number(CKA_CLASS, CKO_PRIVATE_KEY)])[0];
+    let mechanism = [plain(CKM_ECDSA)];
+    assert_eq!(c!(C_SignInit, two, ptr(&mechanism), key), CKR_KEY_HANDLE_INVALID);
+    drop(running);
+}
+
+#[test]
+fn two_slots_on_one_token_are_one_too_many() {
+    let second =
+        format!("token = 'hsm'\n[[slot]]\nkind = 'forward'\nmodule = '{SOFTHSM}'\ntoken = 'hsm'\nread_only = true");
+    let running = Scene::new().start(Path::new(SOFTHSM), &second);
+    assert_eq!(slots().len(), 1);
+    assert!(running.scene.log().contains("another slot"), "{}", running.scene.log());
+}
+
+#[test]
+fn a_child_of_a_fork_has_the_hsm_to_itself() {
+    let running = Scene::new().start(Path::new(SOFTHSM), "token = 'hsm'");
+    let session = running.user();
+    let (public, private) = ec_pair(session, "key", 1);
+    // SAFETY: the child calls the module and exits without returning.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let mut code = 0;
+        if c!(C_GetSlotList, CK_TRUE, null_mut(), null_mut()) != CKR_CRYPTOKI_NOT_INITIALIZED {
+            code = 1;
+        } else if c!(C_Initialize, null_mut()) != CKR_OK {
+            code = 2;
+        } else {
+            let session = running.user();
+            let keys = find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]);
+            if keys.len() != 1 || try_sign(session, keys[0], &[1; 32]).is_err() {
+                code = 3;
+            }
+        }
+        // SAFETY: no destructors of the parent's.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: our own child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0, "exit status of the child");
+    let signature = try_sign(session, private, &[1; 32]).unwrap();
+    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+}
