@@ -46,6 +46,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("maintain", &["maintain --dry-run", "maintain --json"]),
     ("pin change", &["pin change --token web", "pin change --so --token web"]),
     ("pin reset", &["pin reset --token web"]),
+    ("migrate", &["migrate --from web --to web-hsm --dry-run"]),
     ("mechanisms", &["mechanisms --use sign --key-type ec", "mechanisms --all --json"]),
     ("config show", &["config show > keyward.toml"]),
     ("doctor", &["doctor", "doctor --json"]),
