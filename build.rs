@@ -3,7 +3,9 @@ fn main() {
     // The shared library stays mapped once loaded: AWS-LC registers a thread-key destructor and we register fork
     // handlers, and both must outlive a `dlclose`.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
-    println!("cargo::rustc-env=AWS_LC_PREFIX={}", aws_lc_prefix());
+    if std::env::var_os("CARGO_FEATURE_AWS_LC").is_some() {
+        println!("cargo::rustc-env=AWS_LC_PREFIX={}", aws_lc_prefix());
+    }
     println!("cargo::rerun-if-changed=build.rs");
 }
 

@@ -36,6 +36,15 @@ extern "C" {
 #define CKA_KEYWARD_STATE_ACTOR (CK_KEYWARD_BASE | 0x0EUL)       /* text */
 #define CKA_KEYWARD_STATE_BEFORE (CK_KEYWARD_BASE | 0x0FUL)      /* CK_ULONG: before a pending destruction */
 
+/* The token's policy, signed by the security officer: an object that only a search for this class shows. CKA_VALUE is its text. */
+#define CKO_KEYWARD_POLICY (CK_KEYWARD_BASE | 0x01UL)
+#define CKA_KEYWARD_POLICY_NUMBER (CK_KEYWARD_BASE | 0x10UL)     /* CK_ULONG, one more with each that is applied */
+#define CKA_KEYWARD_POLICY_KEY (CK_KEYWARD_BASE | 0x11UL)        /* Ed25519 public key */
+#define CKA_KEYWARD_POLICY_SIGNATURE (CK_KEYWARD_BASE | 0x12UL)
+
+/* CK_ULONG: how many uses of a key have been taken out of the limit that its class in the policy sets. */
+#define CKA_KEYWARD_USES (CK_KEYWARD_BASE | 0x13UL)
+
 #define CK_KEYWARD_STATE_PRE_ACTIVE 1UL
 #define CK_KEYWARD_STATE_ACTIVE 2UL
 #define CK_KEYWARD_STATE_DEACTIVATED 3UL

@@ -7,6 +7,8 @@ mod derivation;
 mod life;
 mod message;
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
@@ -642,6 +644,24 @@ pub trait Token: Send + Sync {
     /// such way, `CKR_OBJECT_HANDLE_INVALID`, and those of writing.
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
         let _ = (caller, order);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// The policy in force; `None`: there is none. `CKR_DEVICE_ERROR` where it was altered.
+    fn policy(&self) -> Result<Option<Arc<SignedPolicy>>> {
+        Ok(None)
+    }
+
+    /// Signs a policy and puts it into force, `at` seconds since 1970. `CKR_ACTION_PROHIBITED` where the present one asks for
+    /// more `approvals`, `CKR_USER_NOT_LOGGED_IN` but for the security officer, `CKR_ARGUMENTS_BAD` for a policy that is broken.
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
+        let _ = (caller, text, at, approvals);
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Takes up to `uses` further uses out of a key's `limit`, durably; how many it got. 0: the limit is reached.
+    fn reserve_uses(&self, caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        let _ = (caller, key, uses, limit);
         Err(Code::FunctionNotSupported.into())
     }
 

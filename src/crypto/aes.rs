@@ -1,78 +1,80 @@
 //! AES (FIPS 197) and its modes without authentication (SP 800-38A). AWS-LC stands behind all but the bulk of ECB, where
-//! its public functions take one block at a time: there the `aes` crate is three times as fast.
-
-#![allow(unsafe_code)]
-
-use std::mem::MaybeUninit;
+//! its public functions take one block at a time: there the `aes` crate is three times as fast. In the pure-Rust build that
+//! stands behind everything.
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use aws_lc_sys::{
-    AES_KEY, AES_cbc_encrypt, AES_cfb1_encrypt, AES_ctr128_encrypt, AES_decrypt, AES_encrypt, AES_set_decrypt_key,
-    AES_set_encrypt_key,
-};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+#[cfg(feature = "aws-lc")]
+use super::aws::aes as library;
 pub use super::block::{Block, Direction};
 use super::block::{BlockCipher, CounterStream, MAX_BLOCK, same_length, whole_blocks};
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::aes as library;
 use crate::error::{Code, Result};
 
 /// Length of a block in bytes.
 pub const BLOCK: usize = MAX_BLOCK;
 
-/// One direction's schedule.
-struct Schedule(AES_KEY);
-
-impl Schedule {
-    fn new(key: &[u8], direction: Direction) -> Result<Schedule> {
-        let bits = match key.len() {
-            16 | 24 | 32 => key.len() as u32 * 8,
-            _ => return Err(Code::KeySizeRange.into()),
-        };
-        let set = match direction {
-            Direction::Encrypt => AES_set_encrypt_key,
-            Direction::Decrypt => AES_set_decrypt_key,
-        };
-        // SAFETY: AES_KEY is plain words, for which zero is a value.
-        let mut schedule = Schedule(unsafe { MaybeUninit::zeroed().assume_init() });
-        // SAFETY: `key` has `bits / 8` bytes, and `schedule` is ours to write.
-        match unsafe { set(key.as_ptr(), bits, &mut schedule.0) } {
-            0 => Ok(schedule),
-            _ => Err(Code::GeneralError.into()),
-        }
-    }
-}
-
-impl Drop for Schedule {
-    fn drop(&mut self) {
-        self.0.rd_key.zeroize();
-    }
-}
-
 /// From how many bytes of ECB on the `aes` crate is faster.
 const BULK: usize = 8 * BLOCK;
 
-enum Bulk {
+/// The `aes` crate's schedules of a key, for both directions; wiped on drop.
+pub(super) enum Crate {
     Aes128(aes::Aes128),
     Aes192(aes::Aes192),
     Aes256(aes::Aes256),
 }
 
-impl Bulk {
-    fn new(key: &[u8]) -> Result<Bulk> {
+/// Calls `$method` of the cipher behind `$crate_key`.
+macro_rules! each {
+    ($crate_key:expr, $method:ident($($argument:expr),*)) => {
+        match $crate_key {
+            Crate::Aes128(cipher) => cipher.$method($($argument),*),
+            Crate::Aes192(cipher) => cipher.$method($($argument),*),
+            Crate::Aes256(cipher) => cipher.$method($($argument),*),
+        }
+    };
+}
+
+impl Crate {
+    /// `key` of 16, 24 or 32 bytes; `CKR_KEY_SIZE_RANGE`.
+    pub(super) fn new(key: &[u8]) -> Result<Crate> {
         let made = match key.len() {
-            16 => aes::Aes128::new_from_slice(key).map(Bulk::Aes128),
-            24 => aes::Aes192::new_from_slice(key).map(Bulk::Aes192),
-            _ => aes::Aes256::new_from_slice(key).map(Bulk::Aes256),
+            16 => aes::Aes128::new_from_slice(key).map(Crate::Aes128),
+            24 => aes::Aes192::new_from_slice(key).map(Crate::Aes192),
+            _ => aes::Aes256::new_from_slice(key).map(Crate::Aes256),
         };
         Ok(made.map_err(|_| Code::KeySizeRange)?)
+    }
+
+    /// ECB over whole blocks; `out` is as long as `input`, else `CKR_GENERAL_ERROR`.
+    pub(super) fn ecb(&self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
+        whole_blocks(BLOCK, input, out)?;
+        let (input, _) = Array::slice_as_chunks(input);
+        let (out, _) = Array::slice_as_chunks_mut(out);
+        let done = match direction {
+            Direction::Encrypt => each!(self, encrypt_blocks_b2b(input, out)),
+            Direction::Decrypt => each!(self, decrypt_blocks_b2b(input, out)),
+        };
+        Ok(done.map_err(|_| Code::GeneralError)?)
+    }
+
+    #[cfg_attr(feature = "aws-lc", allow(dead_code))]
+    pub(super) fn encrypt_block(&self, block: &mut Block) {
+        each!(self, encrypt_block(block.into()))
+    }
+
+    #[cfg_attr(feature = "aws-lc", allow(dead_code))]
+    pub(super) fn decrypt_block(&self, block: &mut Block) {
+        each!(self, decrypt_block(block.into()))
     }
 }
 
 /// A key with its schedules for both directions; wiped on drop.
 pub struct Aes {
-    encrypt: Schedule,
-    decrypt: Schedule,
-    bulk: Bulk,
+    schedules: library::Schedules,
+    bulk: Crate,
 }
 
 // The `aes` crate's types wipe themselves by its feature `zeroize`.
@@ -86,88 +88,43 @@ const _: fn() = || {
 impl Aes {
     /// `key` of 16, 24 or 32 bytes; `CKR_KEY_SIZE_RANGE`.
     pub fn new(key: &[u8]) -> Result<Aes> {
-        Ok(Aes {
-            encrypt: Schedule::new(key, Direction::Encrypt)?,
-            decrypt: Schedule::new(key, Direction::Decrypt)?,
-            bulk: Bulk::new(key)?,
-        })
+        Ok(Aes { bulk: Crate::new(key)?, schedules: library::Schedules::new(key)? })
     }
 
     pub fn encrypt_block(&self, block: &mut Block) {
-        let at = block.as_mut_ptr();
-        // SAFETY: 16 readable and writable bytes at `at`; the function allows input and output to be the same.
-        unsafe { AES_encrypt(at, at, &self.encrypt.0) }
+        self.schedules.encrypt_block(block);
     }
 
     pub fn decrypt_block(&self, block: &mut Block) {
-        let at = block.as_mut_ptr();
-        // SAFETY: as in `encrypt_block`.
-        unsafe { AES_decrypt(at, at, &self.decrypt.0) }
+        self.schedules.decrypt_block(block);
     }
 
     /// ECB over whole blocks; `out` is as long as `input`. `CKR_GENERAL_ERROR` where the caller keeps not to that.
     pub fn ecb(&self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
+        if input.len() >= BULK {
+            return self.bulk.ecb(direction, input, out);
+        }
         whole_blocks(BLOCK, input, out)?;
-        if input.len() < BULK {
-            for (from, to) in input.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                *to = *from;
-                match direction {
-                    Direction::Encrypt => self.encrypt_block(to),
-                    Direction::Decrypt => self.decrypt_block(to),
-                }
+        for (from, to) in input.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+            *to = *from;
+            match direction {
+                Direction::Encrypt => self.encrypt_block(to),
+                Direction::Decrypt => self.decrypt_block(to),
             }
-            return Ok(());
         }
-        let (input, _) = Array::slice_as_chunks(input);
-        let (out, _) = Array::slice_as_chunks_mut(out);
-        macro_rules! run {
-            ($cipher:expr) => {
-                match direction {
-                    Direction::Encrypt => $cipher.encrypt_blocks_b2b(input, out),
-                    Direction::Decrypt => $cipher.decrypt_blocks_b2b(input, out),
-                }
-            };
-        }
-        let done = match &self.bulk {
-            Bulk::Aes128(cipher) => run!(cipher),
-            Bulk::Aes192(cipher) => run!(cipher),
-            Bulk::Aes256(cipher) => run!(cipher),
-        };
-        Ok(done.map_err(|_| Code::GeneralError)?)
+        Ok(())
     }
 
     /// CBC over whole blocks; `chain` is the IV, and after it what the next block chains to. As [`Aes::ecb`].
     pub fn cbc(&self, direction: Direction, chain: &mut Block, input: &[u8], out: &mut [u8]) -> Result<()> {
         whole_blocks(BLOCK, input, out)?;
-        let (schedule, flag) = match direction {
-            Direction::Encrypt => (&self.encrypt.0, 1),
-            Direction::Decrypt => (&self.decrypt.0, 0),
-        };
-        // SAFETY: `input` and `out` have the same length, a multiple of 16, and do not overlap; `chain` has 16 bytes.
-        unsafe { AES_cbc_encrypt(input.as_ptr(), out.as_mut_ptr(), input.len(), schedule, chain.as_mut_ptr(), flag) }
-        Ok(())
+        self.schedules.cbc(direction, chain, input, out)
     }
 
     /// CFB with segments of one bit over whole bytes, as long as `out` is. As [`Aes::cbc`].
     pub fn cfb1(&self, direction: Direction, register: &mut Block, input: &[u8], out: &mut [u8]) -> Result<()> {
         same_length(input, out)?;
-        let flag = i32::from(direction == Direction::Encrypt);
-        // The bits of a piece are counted in a usize.
-        for (input, out) in input.chunks(1 << 20).zip(out.chunks_mut(1 << 20)) {
-            let mut number = 0;
-            // SAFETY: equal lengths, given in bits, no overlap; the register has 16 bytes; `number` is in and out, 0.
-            unsafe {
-                AES_cfb1_encrypt(
-                    input.as_ptr(),
-                    out.as_mut_ptr(),
-                    input.len() * 8,
-                    &self.encrypt.0,
-                    register.as_mut_ptr(),
-                    &mut number,
-                    flag,
-                )
-            }
-        }
+        self.schedules.cfb1(direction, register, input, out);
         Ok(())
     }
 }
@@ -191,19 +148,7 @@ impl BlockCipher for Aes {
 
     fn ctr(&self, stream: &mut CounterStream, input: &[u8], out: &mut [u8]) -> Result<()> {
         same_length(input, out)?;
-        // SAFETY: equal lengths, no overlap; both blocks have 16 bytes; `used` is below 16, as the function leaves it.
-        unsafe {
-            AES_ctr128_encrypt(
-                input.as_ptr(),
-                out.as_mut_ptr(),
-                input.len(),
-                &self.encrypt.0,
-                stream.block.as_mut_ptr(),
-                stream.pad.as_mut_ptr(),
-                &mut stream.used,
-            )
-        }
-        Ok(())
+        self.schedules.ctr(stream, input, out)
     }
 }
 

@@ -1,25 +1,24 @@
-//! ECDSA and ECDH on short Weierstrass curves. AWS-LC stands behind all of them.
+//! ECDSA and ECDH on short Weierstrass curves. AWS-LC stands behind all of them; in the pure-Rust build RustCrypto's curves.
 
 use zeroize::Zeroizing;
 
-use super::aws::{EcKey, Group, Number, Point};
-use super::curve::Curve;
+#[cfg(feature = "aws-lc")]
+use super::aws::ec as library;
+use super::curve::{Curve, Form};
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::ec as library;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
+use library::{EcKey, Group, Number, Point};
 
 /// The longest half of a signature in bytes (P-521).
 const MAX_SCALAR_LEN: usize = 66;
 
 fn group(curve: Curve) -> Result<Group> {
-    Ok(match curve {
-        Curve::P224 => Group::p224(),
-        Curve::P256 => Group::p256(),
-        Curve::P384 => Group::p384(),
-        Curve::P521 => Group::p521(),
-        Curve::Secp256k1 => Group::secp256k1(),
-        // Whatever is no such curve is refused there.
-        _ => super::brainpool::group(curve)?,
-    })
+    match curve.form() {
+        Form::Weierstrass => Ok(Group::of(curve)?),
+        Form::Edwards | Form::Montgomery => Err(Code::CurveNotSupported.into()),
+    }
 }
 
 /// The point of an encoding: uncompressed or compressed (SEC 1, 2.3.4). The point at infinity, the hybrid form and what

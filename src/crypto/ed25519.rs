@@ -1,9 +1,12 @@
-//! Ed25519, Ed25519ctx and Ed25519ph (RFC 8032). AWS-LC stands behind them.
+//! Ed25519, Ed25519ctx and Ed25519ph (RFC 8032). AWS-LC stands behind them; in the pure-Rust build curve25519-dalek.
 
 use zeroize::Zeroizing;
 
-use super::aws::{self, Ed25519};
+#[cfg(feature = "aws-lc")]
+use super::aws::curve25519 as library;
 use super::random;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::curve25519 as library;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 
@@ -24,15 +27,23 @@ pub enum Scheme<'a> {
     Prehashed(&'a [u8]),
 }
 
+/// A scheme as the library takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form<'a> {
+    Pure,
+    /// The context is 1 to 255 bytes.
+    Context(&'a [u8]),
+    /// The SHA-512 that is signed, whatever message is given; the context is at most 255 bytes.
+    Prehashed(&'a [u8; 64], &'a [u8]),
+}
+
 impl<'a> Scheme<'a> {
-    /// The binding's form: `CKR_DATA_LEN_RANGE` where a pre-hash is not 64 bytes.
-    fn over(self, message: &'a [u8]) -> Result<Ed25519<'a>> {
+    /// The library's form: `CKR_DATA_LEN_RANGE` where a pre-hash is not 64 bytes.
+    fn over(self, message: &'a [u8]) -> Result<Form<'a>> {
         Ok(match self {
-            Scheme::Pure => Ed25519::Pure,
-            Scheme::Context(context) => Ed25519::Context(context),
-            Scheme::Prehashed(context) => {
-                Ed25519::Prehashed(message.try_into().map_err(|_| Code::DataLenRange)?, context)
-            }
+            Scheme::Pure => Form::Pure,
+            Scheme::Context(context) => Form::Context(context),
+            Scheme::Prehashed(context) => Form::Prehashed(message.try_into().map_err(|_| Code::DataLenRange)?, context),
         })
     }
 }
@@ -50,12 +61,12 @@ impl PublicKey {
     pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<()> {
         let signature = signature.try_into().map_err(|_| Code::SignatureLenRange)?;
         let scheme = scheme.over(message)?;
-        Ok(aws::ed25519_verify(scheme, &self.0, message, signature).map_err(|_| Code::SignatureInvalid)?)
+        Ok(library::ed25519_verify(scheme, &self.0, message, signature).map_err(|_| Code::SignatureInvalid)?)
     }
 }
 
 pub struct PrivateKey {
-    /// Seed and public key, as AWS-LC wants them.
+    /// Seed and public key, as the library wants them.
     pair: SecretBytes,
     public: [u8; KEY_LEN],
 }
@@ -66,7 +77,7 @@ impl PrivateKey {
         let seed = seed.try_into().map_err(|_| Code::AttributeValueInvalid)?;
         let mut pair = SecretBytes::zeroed(2 * KEY_LEN);
         let to = pair.expose_mut().first_chunk_mut().ok_or(Code::GeneralError)?;
-        let public = aws::ed25519_from_seed(seed, to);
+        let public = library::ed25519_from_seed(seed, to);
         Ok(PrivateKey { pair, public })
     }
 
@@ -88,7 +99,7 @@ impl PrivateKey {
     pub fn sign(&self, scheme: Scheme, message: &[u8], out: &mut [u8]) -> Result<usize> {
         let out = out.first_chunk_mut().ok_or(Code::GeneralError)?;
         let pair = self.pair.expose().first_chunk().ok_or(Code::GeneralError)?;
-        aws::ed25519_sign(scheme.over(message)?, pair, message, out)?;
+        library::ed25519_sign(scheme.over(message)?, pair, message, out)?;
         Ok(SIGNATURE_LEN)
     }
 }

@@ -1,9 +1,14 @@
-//! Discrete logarithms in finite fields: Diffie-Hellman (PKCS #3, X9.42) and DSA (FIPS 186-4). AWS-LC computes.
+//! Discrete logarithms in finite fields: Diffie-Hellman (PKCS #3, X9.42) and DSA (FIPS 186-4). AWS-LC computes;
+//! in the pure-Rust build crypto-bigint and crypto-primes.
 
-use super::aws::finite::{DsaKey, safe_prime};
-use super::aws::{Number, Refused};
+#[cfg(feature = "aws-lc")]
+use super::aws::finite as library;
+use super::refused::Refused;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::finite as library;
 use crate::error::{Code, Error, Result};
 use crate::secret::SecretBytes;
+use library::{DsaKey, Number, safe_prime};
 
 /// Length in bits of the primes that are taken.
 pub const MIN_BITS: usize = 1024;

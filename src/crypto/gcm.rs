@@ -1,16 +1,11 @@
-//! AES-GCM (SP 800-38D), by AWS-LC. The key's schedule and GHASH table are made once.
-
-#![allow(unsafe_code)]
-
-use std::ptr::{NonNull, null, null_mut};
-
-use aws_lc_sys::{
-    EVP_CIPHER_CTX, EVP_CIPHER_CTX_copy, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new,
-    EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_IVLEN, EVP_CTRL_AEAD_SET_TAG, EVP_CipherFinal_ex, EVP_CipherInit_ex,
-    EVP_CipherUpdate, EVP_aes_128_gcm, EVP_aes_192_gcm, EVP_aes_256_gcm,
-};
+//! AES-GCM (SP 800-38D), by AWS-LC; in the pure-Rust build by the `aes` and `ghash` crates. The key's schedule and GHASH
+//! table are made once.
 
 use super::aes::Direction;
+#[cfg(feature = "aws-lc")]
+use super::aws::gcm as library;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::gcm as library;
 use crate::error::{Code, Result};
 
 /// The longest tag, in bytes.
@@ -19,145 +14,70 @@ pub const MAX_TAG: usize = 16;
 /// SP 800-38D, 5.2.1.1: 2^39 - 256 bits of plaintext.
 pub const MAX_DATA: u64 = (1 << 36) - 32;
 
-/// The library counts a call's bytes in a C `int`; whole blocks, so that a piece never ends inside one.
-const PIECE: usize = 1 << 30;
-
 /// A key's schedule and GHASH table, to be copied into each new [`Gcm`].
-pub struct GcmKey(Context);
-
-// SAFETY: after `new` the context is only read, by `EVP_CIPHER_CTX_copy`.
-unsafe impl Sync for GcmKey {}
+pub struct GcmKey(library::Key);
 
 impl GcmKey {
     /// `key` of 16, 24 or 32 bytes; `CKR_KEY_SIZE_RANGE`.
     pub fn new(key: &[u8]) -> Result<GcmKey> {
-        let cipher = match key.len() {
-            16 => EVP_aes_128_gcm,
-            24 => EVP_aes_192_gcm,
-            32 => EVP_aes_256_gcm,
-            _ => return Err(Code::KeySizeRange.into()),
-        };
-        let context = Context::new()?;
-        // SAFETY: a fresh context; the key has the cipher's length; no engine, no IV yet. GCM's tables are the same for
-        // both directions.
-        succeeded(unsafe { EVP_CipherInit_ex(context.at(), cipher(), null_mut(), key.as_ptr(), null(), 1) })?;
-        Ok(GcmKey(context))
+        if !matches!(key.len(), 16 | 24 | 32) {
+            return Err(Code::KeySizeRange.into());
+        }
+        Ok(GcmKey(library::Key::new(key).map_err(|_| Code::HostMemory)?))
     }
 
-    /// An operation under this key. Allocates, and is the only thing here that does (but for IVs longer than 16 bytes).
+    /// An operation under this key.
     pub fn begin(&self, direction: Direction) -> Result<Gcm> {
-        let context = Context::new()?;
-        // SAFETY: two contexts, the first fresh, the second only read.
-        succeeded(unsafe { EVP_CIPHER_CTX_copy(context.at(), self.0.at()) })?;
-        let encrypt = i32::from(direction == Direction::Encrypt);
-        // SAFETY: a context with its key; nothing else changes than its direction.
-        succeeded(unsafe { EVP_CipherInit_ex(context.at(), null(), null_mut(), null(), null(), encrypt) })?;
-        Ok(Gcm { context, done: 0 })
-    }
-}
-
-/// Owns the library's context.
-struct Context(NonNull<EVP_CIPHER_CTX>);
-
-// SAFETY: heap memory that only this value points to; the library ties it to no thread.
-unsafe impl Send for Context {}
-
-impl Context {
-    fn new() -> Result<Context> {
-        // SAFETY: takes nothing; NULL on lack of memory.
-        Ok(Context(NonNull::new(unsafe { EVP_CIPHER_CTX_new() }).ok_or(Code::HostMemory)?))
-    }
-
-    fn at(&self) -> *mut EVP_CIPHER_CTX {
-        self.0.as_ptr()
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: ours alone, and not used after. The library wipes what it frees.
-        unsafe { EVP_CIPHER_CTX_free(self.at()) }
+        Ok(Gcm { message: self.0.begin(direction).map_err(|_| Code::HostMemory)?, done: 0 })
     }
 }
 
 /// One key in one direction, for one message after the other: `start`, `update`s, then `tag` or `check`.
 pub struct Gcm {
-    context: Context,
+    message: library::Message,
     done: u64,
 }
 
 impl Gcm {
     /// Begins a message. `CKR_MECHANISM_PARAM_INVALID` where the IV is empty or longer than 2^31 - 1 bytes.
     pub fn start(&mut self, iv: &[u8], aad: &[u8]) -> Result<()> {
-        let len = i32::try_from(iv.len()).ok().filter(|&len| len > 0).ok_or(Code::MechanismParamInvalid)?;
+        if iv.is_empty() || i32::try_from(iv.len()).is_err() {
+            return Err(Code::MechanismParamInvalid.into());
+        }
         self.done = 0;
-        self.control(EVP_CTRL_AEAD_SET_IVLEN, len, null_mut())?;
-        // SAFETY: a context with its key set; the IV has the length just announced; -1 keeps the direction.
-        succeeded(unsafe { EVP_CipherInit_ex(self.context.at(), null(), null_mut(), null(), iv.as_ptr(), -1) })?;
+        self.message.start(iv).map_err(|_| Code::GeneralError)?;
         self.authenticate(aad)
     }
 
     /// Further additional data, while no other data has come.
     pub fn authenticate(&mut self, aad: &[u8]) -> Result<()> {
-        aad.chunks(PIECE).try_for_each(|piece| self.feed(piece, null_mut()))
+        Ok(self.message.authenticate(aad).map_err(|_| Code::GeneralError)?)
     }
 
     /// Encrypts or decrypts further bytes; `out` is as long as `input`. What is decrypted is not yet authentic.
     /// `CKR_DATA_LEN_RANGE` beyond [`MAX_DATA`] bytes in a message.
     pub fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<()> {
-        if input.len() != out.len() {
-            return Err(Code::GeneralError.into());
-        }
         self.done = self.done.saturating_add(input.len() as u64);
         if self.done > MAX_DATA {
             return Err(Code::DataLenRange.into());
         }
-        input.chunks(PIECE).zip(out.chunks_mut(PIECE)).try_for_each(|(from, to)| self.feed(from, to.as_mut_ptr()))
+        Ok(self.message.update(input, out).map_err(|_| Code::GeneralError)?)
     }
 
     /// Ends an encryption: the leading bytes of the tag, 1 to 16.
     pub fn tag(&mut self, tag: &mut [u8]) -> Result<()> {
-        let len = tag_len(tag)?;
-        succeeded(self.finish())?;
-        self.control(EVP_CTRL_AEAD_GET_TAG, len, tag.as_mut_ptr())
+        possible(tag)?;
+        Ok(self.message.tag(tag).map_err(|_| Code::GeneralError)?)
     }
 
     /// Ends a decryption: `CKR_ENCRYPTED_DATA_INVALID` unless `tag`, of 1 to 16 bytes, is the message's. The comparison
     /// takes constant time.
     pub fn check(&mut self, tag: &[u8]) -> Result<()> {
-        let len = tag_len(tag)?;
-        // The library only reads from the pointer for this control.
-        self.control(EVP_CTRL_AEAD_SET_TAG, len, tag.as_ptr().cast_mut())?;
-        if self.finish() == 1 { Ok(()) } else { Err(Code::EncryptedDataInvalid.into()) }
-    }
-
-    /// Additional data where `out` is NULL. At most [`PIECE`] bytes.
-    fn feed(&mut self, input: &[u8], out: *mut u8) -> Result<()> {
-        let len = i32::try_from(input.len()).map_err(|_| Code::GeneralError)?;
-        let mut written = 0;
-        // SAFETY: a context with key and IV; `out` is NULL or has room for `len` bytes, as both callers see to.
-        succeeded(unsafe { EVP_CipherUpdate(self.context.at(), out, &mut written, input.as_ptr(), len) })
-    }
-
-    fn finish(&mut self) -> i32 {
-        let (mut nothing, mut written) = ([0; MAX_TAG], 0);
-        // SAFETY: GCM writes nothing here; the room is a block's all the same.
-        unsafe { EVP_CipherFinal_ex(self.context.at(), nothing.as_mut_ptr(), &mut written) }
-    }
-
-    fn control(&mut self, what: i32, len: i32, data: *mut u8) -> Result<()> {
-        // SAFETY: for the controls used here `data` is NULL or has `len` bytes.
-        succeeded(unsafe { EVP_CIPHER_CTX_ctrl(self.context.at(), what, len, data.cast()) })
+        possible(tag)?;
+        Ok(self.message.check(tag).map_err(|_| Code::EncryptedDataInvalid)?)
     }
 }
 
-fn tag_len(tag: &[u8]) -> Result<i32> {
-    match tag.len() {
-        len @ 1..=MAX_TAG => Ok(len as i32),
-        _ => Err(Code::GeneralError.into()),
-    }
-}
-
-fn succeeded(result: i32) -> Result<()> {
-    if result == 1 { Ok(()) } else { Err(Code::GeneralError.into()) }
+fn possible(tag: &[u8]) -> Result<()> {
+    if (1..=MAX_TAG).contains(&tag.len()) { Ok(()) } else { Err(Code::GeneralError.into()) }
 }

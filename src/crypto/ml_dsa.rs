@@ -1,13 +1,16 @@
-//! ML-DSA (FIPS 204). AWS-LC stands behind keys and signatures of a message's representative mu; RustCrypto's SHAKE256
-//! makes mu, so that a message may come in pieces.
+//! ML-DSA (FIPS 204). AWS-LC, in the pure-Rust build RustCrypto, stands behind keys and signatures of a message's
+//! representative mu; RustCrypto's SHAKE256 makes mu, so that a message may come in pieces.
 
 use pkcs8::ObjectIdentifier;
 use shake::{ExtendableOutput, Shake256, Update, XofReader};
 use zeroize::Zeroizing;
 
-use super::aws_lattice::{Algorithm, Pkey, Signer};
+#[cfg(feature = "aws-lc")]
+use super::aws::ml_dsa as library;
 use super::pqc::{self, Hedge};
 use super::random;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::ml_dsa as library;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 
@@ -29,22 +32,6 @@ pub enum Set {
 
 impl Set {
     pub const ALL: &'static [Set] = &[Set::MlDsa44, Set::MlDsa65, Set::MlDsa87];
-
-    const fn algorithm(self) -> Algorithm {
-        match self {
-            Set::MlDsa44 => Algorithm::ML_DSA_44,
-            Set::MlDsa65 => Algorithm::ML_DSA_65,
-            Set::MlDsa87 => Algorithm::ML_DSA_87,
-        }
-    }
-
-    const fn signer(self) -> Signer {
-        match self {
-            Set::MlDsa44 => Signer::ML_DSA_44,
-            Set::MlDsa65 => Signer::ML_DSA_65,
-            Set::MlDsa87 => Signer::ML_DSA_87,
-        }
-    }
 
     /// Length in bytes of the public key.
     pub const fn public_len(self) -> usize {
@@ -115,14 +102,14 @@ impl Mu {
 
 pub struct PublicKey {
     set: Set,
-    key: Pkey,
+    key: library::PublicKey,
     mu: Mu,
 }
 
 impl PublicKey {
     /// `CKR_ATTRIBUTE_VALUE_INVALID` where the length is wrong.
     pub fn new(set: Set, key: &[u8]) -> Result<PublicKey> {
-        let handle = Pkey::dsa_public(set.algorithm(), key).map_err(|_| Code::AttributeValueInvalid)?;
+        let handle = library::PublicKey::new(set, key).map_err(|_| Code::AttributeValueInvalid)?;
         Ok(PublicKey { set, key: handle, mu: Mu::of_public(key) })
     }
 
@@ -140,15 +127,14 @@ impl PublicKey {
         if signature.len() != self.set.signature_len() {
             Err(Code::SignatureLenRange)?;
         }
-        Ok(self.key.verify_mu(mu, signature).map_err(|_| Code::SignatureInvalid)?)
+        Ok(self.key.verify(mu, signature).map_err(|_| Code::SignatureInvalid)?)
     }
 }
 
 pub struct PrivateKey {
     set: Set,
     seed: Option<SecretBytes>,
-    value: SecretBytes,
-    public: Vec<u8>,
+    key: library::PrivateKey,
     mu: Mu,
 }
 
@@ -173,18 +159,15 @@ impl PrivateKey {
 
     pub(super) fn sign_with(&self, mu: &[u8; MU_LEN], random: &[u8; RANDOM_LEN], out: &mut [u8]) -> Result<usize> {
         let out = out.get_mut(..self.set.signature_len()).ok_or(Code::GeneralError)?;
-        self.set.signer().sign(self.value.expose(), mu, random, out)?;
+        self.key.sign(mu, random, out)?;
         Ok(out.len())
     }
 
     /// From a seed or an expanded key.
     fn expand(set: Set, key: &[u8], seed: Option<SecretBytes>) -> Result<PrivateKey> {
-        let handle = Pkey::dsa_private(set.algorithm(), key).map_err(|_| Code::AttributeValueInvalid)?;
-        let (mut value, mut public) = (SecretBytes::zeroed(set.private_len()), vec![0; set.public_len()]);
-        handle.private(value.expose_mut())?;
-        handle.public(&mut public)?;
-        let mu = Mu::of_public(&public);
-        Ok(PrivateKey { set, seed, value, public, mu })
+        let key = library::PrivateKey::new(set, key).map_err(|_| Code::AttributeValueInvalid)?;
+        let mu = Mu::of_public(key.public());
+        Ok(PrivateKey { set, seed, key, mu })
     }
 }
 
@@ -216,10 +199,10 @@ impl pqc::Private for PrivateKey {
     }
 
     fn value(&self) -> &[u8] {
-        self.value.expose()
+        self.key.value()
     }
 
     fn public(&self) -> Result<Vec<u8>> {
-        Ok(self.public.clone())
+        Ok(self.key.public().to_vec())
     }
 }

@@ -1,11 +1,16 @@
-//! ML-KEM (FIPS 203). AWS-LC stands behind it.
+//! ML-KEM (FIPS 203). AWS-LC stands behind it; in the pure-Rust build RustCrypto.
+
+use std::ops::Range;
 
 use pkcs8::ObjectIdentifier;
 use zeroize::Zeroizing;
 
-use super::aws_lattice::{Algorithm, Pkey};
+#[cfg(feature = "aws-lc")]
+use super::aws::ml_kem as library;
 use super::pqc;
 use super::random;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::ml_kem as library;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 
@@ -35,14 +40,6 @@ impl Set {
         }
     }
 
-    const fn algorithm(self) -> Algorithm {
-        match self {
-            Set::MlKem512 => Algorithm::ML_KEM_512,
-            Set::MlKem768 => Algorithm::ML_KEM_768,
-            Set::MlKem1024 => Algorithm::ML_KEM_1024,
-        }
-    }
-
     /// Length in bytes of the encapsulation key ek.
     pub const fn public_len(self) -> usize {
         384 * self.rank() + 32
@@ -61,6 +58,12 @@ impl Set {
         }
     }
 
+    /// Where the encapsulation key stands in the decapsulation key: dk_PKE || ek || H(ek) || z (FIPS 203, algorithm 16).
+    pub(super) const fn public_part(self) -> Range<usize> {
+        let start = 384 * self.rank();
+        start..start + self.public_len()
+    }
+
     /// RFC 9935.
     pub const fn oid(self) -> ObjectIdentifier {
         match self {
@@ -74,17 +77,14 @@ impl Set {
 /// An encapsulation key.
 pub struct PublicKey {
     set: Set,
-    key: Pkey,
+    key: library::PublicKey,
 }
 
 impl PublicKey {
     /// `CKR_ATTRIBUTE_VALUE_INVALID` where the length is wrong or a coefficient is not below q (FIPS 203, 7.2).
     pub fn new(set: Set, key: &[u8]) -> Result<PublicKey> {
-        let key = Pkey::kem_public(set.algorithm(), key).map_err(|_| Code::AttributeValueInvalid)?;
-        let key = PublicKey { set, key };
-        // AWS-LC makes that check with each encapsulation, and offers it by itself for pairs alone.
-        key.encapsulate_with(&[0; MESSAGE_LEN]).map_err(|_| Code::AttributeValueInvalid)?;
-        Ok(key)
+        let key = library::PublicKey::new(set, key).map_err(|_| Code::AttributeValueInvalid)?;
+        Ok(PublicKey { set, key })
     }
 
     pub fn ciphertext_len(&self) -> usize {
@@ -109,7 +109,7 @@ impl PublicKey {
 /// A decapsulation key.
 pub struct PrivateKey {
     set: Set,
-    key: Pkey,
+    key: library::PrivateKey,
     seed: Option<SecretBytes>,
     value: SecretBytes,
 }
@@ -137,17 +137,14 @@ impl pqc::Private for PrivateKey {
     }
 
     fn from_seed(set: Set, seed: &[u8]) -> Result<PrivateKey> {
-        let key = Pkey::kem_from_seed(set.algorithm(), seed).map_err(|_| Code::AttributeValueInvalid)?;
+        let key = library::PrivateKey::from_seed(set, seed).map_err(|_| Code::AttributeValueInvalid)?;
         let mut value = SecretBytes::zeroed(set.private_len());
-        key.private(value.expose_mut())?;
+        key.value(value.expose_mut())?;
         Ok(PrivateKey { set, key, seed: Some(SecretBytes::copy_from(seed)), value })
     }
 
     fn from_value(set: Set, value: &[u8]) -> Result<PrivateKey> {
-        // dk = dk_PKE || ek || H(ek) || z (FIPS 203, algorithm 16).
-        let public = value.get(384 * set.rank()..).and_then(|rest| rest.get(..set.public_len()));
-        let public = public.ok_or(Code::AttributeValueInvalid)?;
-        let key = Pkey::kem_pair(set.algorithm(), public, value).map_err(|_| Code::AttributeValueInvalid)?;
+        let key = library::PrivateKey::from_value(set, value).map_err(|_| Code::AttributeValueInvalid)?;
         Ok(PrivateKey { set, key, seed: None, value: SecretBytes::copy_from(value) })
     }
 

@@ -1,11 +1,17 @@
 //! Algorithms over the chosen libraries. Knows no PKCS#11 type. One file per algorithm family; which library stands behind a
-//! function is decided in its file alone.
+//! function is decided in its file alone: where there are two, it takes its functions from [`aws`] or, in a build without
+//! the feature `aws-lc`, from [`rust`], which has the same by the same names.
+
+#[cfg(not(any(feature = "aws-lc", feature = "pure-rust")))]
+compile_error!("keyward needs the feature `aws-lc` (the default) or, with --no-default-features, `pure-rust`");
 
 pub mod aes;
+#[cfg(feature = "aws-lc")]
 mod aws;
-mod aws_lattice;
-mod brainpool;
 pub mod block;
+// Without AWS-LC only two of the six have no crate.
+#[cfg_attr(not(feature = "aws-lc"), allow(dead_code))]
+mod brainpool;
 pub mod ccm;
 pub mod check_value;
 pub mod cmac;
@@ -32,8 +38,13 @@ pub mod pqc;
 pub mod prehash;
 pub mod prf;
 pub mod random;
+mod refused;
 pub mod rsa;
 mod rsa_padding;
+// With both features it is compiled for the differential tests alone, which need less than all of it.
+#[cfg(any(not(feature = "aws-lc"), all(test, feature = "pure-rust")))]
+#[cfg_attr(feature = "aws-lc", allow(dead_code))]
+mod rust;
 pub mod salsa;
 pub mod shake;
 pub mod slh_dsa;

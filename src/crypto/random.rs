@@ -1,10 +1,12 @@
 //! Random bytes: from the system for keys ([`fill`]), and from a generator of one's own for what an application asks of a
 //! session ([`Generator`]), where the system call would be ten times slower.
 
-#![allow(unsafe_code)]
-
-use aws_lc_sys::CRYPTO_chacha_20;
 use zeroize::{Zeroize, Zeroizing};
+
+#[cfg(feature = "aws-lc")]
+use super::aws::chacha::stream;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::chacha::stream;
 
 use super::digest::{Digest, Hasher};
 use crate::error::{Code, Result};
@@ -107,13 +109,6 @@ impl Drop for Generator {
     fn drop(&mut self) {
         self.buffer.zeroize();
     }
-}
-
-/// XORs the key stream into `data`, which is zeros, of at most [`PIECE`] bytes.
-fn stream(key: &[u8; KEY], data: &mut [u8]) {
-    let nonce = [0; 12];
-    // SAFETY: reads and writes the same `data`, which the function allows; the key has 32 bytes and the nonce 12.
-    unsafe { CRYPTO_chacha_20(data.as_mut_ptr(), data.as_ptr(), data.len(), key.as_ptr(), nonce.as_ptr(), 0) }
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
-//! RSA (RFC 8017). AWS-LC stands behind the modular arithmetic and the generation of keys; the paddings are ours, so that
-//! every hash, mask, salt length and label goes, and so that decryption never tells what was wrong with a padding.
+//! RSA (RFC 8017). AWS-LC, in the pure-Rust build the `rsa` crate, stands behind the modular arithmetic and the generation
+//! of keys; the paddings are ours, so that every hash, mask, salt length and label goes, and so that decryption never tells
+//! what was wrong with a padding.
 
 use zeroize::Zeroizing;
 
-use super::aws::{Number, RsaKey, RsaNumbers};
+#[cfg(feature = "aws-lc")]
+use super::aws::rsa as library;
 use super::digest::{Digest, hash};
 use super::rsa_padding::{self as padding, Block};
 pub use super::rsa_padding::{MAX_LEN, Oaep, PKCS1_OVERHEAD, Pss, digest_info};
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::rsa as library;
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
+use library::{Number, RsaKey};
 
 /// The shortest modulus of any key, in bits.
 pub const MIN_BITS: usize = 1024;
@@ -21,6 +26,18 @@ pub const BITS_STEP: usize = 128;
 /// Something for each number of an RSA private key, in the order of `RSAPrivateKey` (RFC 8017, A.1.2): n, e, d, p, q,
 /// d mod p-1, d mod q-1, 1/q mod p. The numbers are big-endian.
 pub type Numbers<T> = [T; 8];
+
+/// The numbers of an RSA private key (RFC 8017, A.1.2), as the library takes them.
+pub(super) struct RsaNumbers<N> {
+    pub n: N,
+    pub e: N,
+    pub d: N,
+    pub p: N,
+    pub q: N,
+    pub dp: N,
+    pub dq: N,
+    pub qinv: N,
+}
 
 /// The modulus, as both kinds of key need it.
 struct Modulus {
@@ -305,7 +322,7 @@ impl PrivateKey {
 }
 
 /// Computes what is missing beside n, e and d. What is given is taken as it is: building the key checks it.
-fn complete(numbers: Numbers<Option<&[u8]>>) -> Result<RsaNumbers> {
+fn complete(numbers: Numbers<Option<&[u8]>>) -> Result<RsaNumbers<Number>> {
     let read = |number: Option<&[u8]>| number.map(Number::from_be).transpose();
     let [n, e, d, p, q, dp, dq, qinv] = numbers;
     let needed = |number| Ok::<_, crate::error::Error>(read(number)?.ok_or(Code::TemplateIncomplete)?);

@@ -19,7 +19,7 @@ const MAX_N: usize = 32;
 const STACK: usize = 512 * 1024;
 
 /// Runs `work` with at least [`STACK`] bytes of stack.
-fn with_stack<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn with_stack<T>(work: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(STACK, 2 * STACK, work)
 }
 

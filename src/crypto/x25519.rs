@@ -1,8 +1,12 @@
-//! X25519 (RFC 7748). AWS-LC stands behind it.
+//! X25519 (RFC 7748). AWS-LC stands behind it; in the pure-Rust build curve25519-dalek.
 
 use zeroize::Zeroizing;
 
-use super::{aws, random};
+#[cfg(feature = "aws-lc")]
+use super::aws::curve25519 as library;
+use super::random;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::curve25519 as library;
 use crate::error::{Code, Result};
 use crate::secret::{Secret, SecretBytes};
 
@@ -36,7 +40,7 @@ impl PrivateKey {
     }
 
     pub fn public(&self) -> [u8; KEY_LEN] {
-        aws::x25519_public(self.0.expose())
+        library::x25519_public(self.0.expose())
     }
 
     /// `CKR_ATTRIBUTE_VALUE_INVALID` where `peer` is not [`KEY_LEN`] bytes or is of small order: the shared secret would
@@ -44,7 +48,7 @@ impl PrivateKey {
     pub fn agree(&self, peer: &[u8]) -> Result<SecretBytes> {
         let peer = peer.try_into().map_err(|_| Code::AttributeValueInvalid)?;
         let mut shared = Zeroizing::new([0; KEY_LEN]);
-        aws::x25519(self.0.expose(), peer, &mut shared).map_err(|_| Code::AttributeValueInvalid)?;
+        library::x25519(self.0.expose(), peer, &mut shared).map_err(|_| Code::AttributeValueInvalid)?;
         Ok(SecretBytes::copy_from(&*shared))
     }
 }

@@ -322,6 +322,8 @@ impl Token for Audited {
         ) -> Result<Option<usize>>;
         encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
         keeps_life() -> bool;
+        policy() -> Result<Option<Arc<SignedPolicy>>>;
+        reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
     }
 
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
@@ -511,6 +513,10 @@ impl Token for Audited {
         let what = Making::new("decapsulate", on_token(&template)).by(mechanism).from(private);
         let work = || self.inner.decapsulate(caller, mechanism, private, ciphertext, template);
         self.making(caller, what, work, |made| SmallVec::from_slice(&[*made]))
+    }
+
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
+        self.administering("apply_policy", || self.inner.apply_policy(caller, text, at, approvals))
     }
 
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {

@@ -3,21 +3,25 @@
 use quick_cache::sync::Cache;
 
 use crate::lifecycle::Verdict;
+use crate::lifecycle::policy::Limits;
 use crate::token::{ObjectId, Stamp};
 
 /// How many verdicts are kept.
 const KEPT: usize = 4096;
 
+/// `kind` below tells uses and mechanisms apart.
+///
 /// The verdicts of one token in this process. One holds while the token's state is the one that it was given in (no
 /// object, login or rule has changed, here or in another process) and its time is not over.
 pub struct Gate {
-    verdicts: Cache<(ObjectId, u8), Held>,
+    verdicts: Cache<(ObjectId, u64), Held>,
 }
 
 #[derive(Clone, Copy)]
 struct Held {
     state: (u64, u64),
     verdict: Verdict,
+    limits: Limits,
 }
 
 impl Gate {
@@ -26,17 +30,17 @@ impl Gate {
     }
 
     /// What was said of this key and kind of use. Nanoseconds; nothing is allocated.
-    pub fn held(&self, key: ObjectId, kind: u8, stamp: &Stamp, now: impl FnOnce() -> u64) -> Option<bool> {
+    pub fn held(&self, key: ObjectId, kind: u64, stamp: &Stamp, now: impl FnOnce() -> u64) -> Option<(bool, Limits)> {
         let held = self.verdicts.get(&(key, kind))?;
         // The clock is asked only where a date lies ahead.
         let holds = held.state == stamp.state && (held.verdict.until == u64::MAX || now() < held.verdict.until);
-        holds.then_some(held.verdict.allowed)
+        holds.then_some((held.verdict.allowed, held.limits))
     }
 
     /// Keeps a verdict. A stamp of no state keeps nothing.
-    pub fn keep(&self, key: ObjectId, kind: u8, stamp: &Stamp, verdict: Verdict) {
+    pub fn keep(&self, key: ObjectId, kind: u64, stamp: &Stamp, (verdict, limits): (Verdict, Limits)) {
         if stamp.state != (0, 0) {
-            self.verdicts.insert((key, kind), Held { state: stamp.state, verdict });
+            self.verdicts.insert((key, kind), Held { state: stamp.state, verdict, limits });
         }
     }
 }

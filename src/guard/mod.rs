@@ -3,7 +3,11 @@
 mod audit;
 mod delegate;
 mod gate;
+mod limits;
 mod policy;
+mod process;
+mod rules;
 
 pub use audit::Audited;
 pub use policy::Governed;
+pub use rules::{Rules, facts};

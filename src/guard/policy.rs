@@ -1,4 +1,4 @@
-//! Is this use of this key allowed now? The life of the key decides (docs/lifecycle.md).
+//! Is this use of this key allowed now? The life of the key and the policy of the token decide (docs/lifecycle.md).
 //!
 //! The gate is asked wherever a key comes into use: at `begin`, and in the functions of one call. A handle that was found
 //! long ago is asked about like any other, and a change that another process made counts from the next use on.
@@ -6,20 +6,29 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
+use parking_lot::RwLock;
 use smallvec::SmallVec;
 
 use super::delegate::pass_on;
 use super::gate::Gate;
+use super::limits::Counts;
+use super::rules::{GOVERNING, Rules};
 use crate::error::{Code, Error, Result};
+use crate::lifecycle::approval::{self, Act, Asked};
+use crate::lifecycle::policy::{Limits, Rotation as Rotating};
 use crate::lifecycle::state::Lenience;
-use crate::lifecycle::{Life, Purpose, State, Verdict, clock};
+use crate::lifecycle::{Dates, Event, Purpose, State, Verdict, clock};
+use crate::mechanism::table;
 use crate::object::{Attributes, life};
 use crate::token::*;
 
-/// A token whose keys are used only as their life allows.
+/// A token whose keys are used only as their life and its policy allow.
 pub struct Governed {
     inner: Arc<dyn Token>,
     gate: Gate,
+    counts: Counts,
+    /// The policy as it was looked through last.
+    rules: RwLock<Option<Arc<Rules>>>,
     clock: fn() -> u64,
 }
 
@@ -37,68 +46,178 @@ const fn purpose(what: Use) -> Option<Purpose> {
     }
 }
 
+/// What shows whether a key that was made keeps to the policy.
+const MADE: [CK_ATTRIBUTE_TYPE; 23] = [
+    CKA_CLASS,
+    CKA_KEY_TYPE,
+    CKA_LABEL,
+    CKA_KEYWARD_VERSION,
+    CKA_KEYWARD_CLASS,
+    CKA_EXTRACTABLE,
+    CKA_SENSITIVE,
+    CKA_VALUE_LEN,
+    CKA_MODULUS_BITS,
+    CKA_MODULUS,
+    CKA_EC_PARAMS,
+    CKA_PARAMETER_SET,
+    CKA_ENCRYPT,
+    CKA_DECRYPT,
+    CKA_SIGN,
+    CKA_VERIFY,
+    CKA_WRAP,
+    CKA_UNWRAP,
+    CKA_DERIVE,
+    CKA_ENCAPSULATE,
+    CKA_DECAPSULATE,
+    CKA_SIGN_RECOVER,
+    CKA_VERIFY_RECOVER,
+];
+
+/// What decides about the end of a key.
+const ENDING: [CK_ATTRIBUTE_TYPE; 8] = [
+    CKA_CLASS,
+    CKA_KEY_TYPE,
+    CKA_LABEL,
+    CKA_UNIQUE_ID,
+    CKA_KEYWARD_VERSION,
+    CKA_KEYWARD_CLASS,
+    CKA_KEYWARD_STATE,
+    CKA_KEYWARD_DESTRUCTION_DATE,
+];
+
 impl Governed {
     /// The token itself where it keeps no life of its keys.
     pub fn around(token: Arc<dyn Token>) -> Arc<dyn Token> {
         match token.keeps_life() {
-            true => Arc::new(Governed { inner: token, gate: Gate::new(), clock: clock::now }),
+            true => {
+                let (gate, counts, rules) = (Gate::new(), Counts::default(), RwLock::new(None));
+                Arc::new(Governed { inner: token, gate, counts, rules, clock: clock::now })
+            }
             false => token,
         }
     }
 
-    /// The life of a key; `None` where the token itself will have something to say of the handle.
-    fn life(&self, caller: Caller, key: ObjectId) -> Option<Life> {
-        let answers = self.inner.get(caller, key, &life::DECIDING).ok()?;
-        let known = life::DECIDING.iter().zip(answers).filter_map(|(ty, answer)| match answer {
+    /// The policy in force. `CKR_DEVICE_ERROR` where it was altered or names what this build lacks: then no key is used.
+    fn rules(&self) -> Result<Option<Arc<Rules>>> {
+        let signed = match self.inner.policy() {
+            Ok(Some(signed)) => signed,
+            Ok(None) => return Ok(None),
+            Err(error) if error.code() == Code::DeviceError => return Err(error),
+            // No token, or none any more: the call itself will say so.
+            Err(_) => return Ok(None),
+        };
+        if let Some(rules) = &*self.rules.read()
+            && Arc::ptr_eq(&rules.signed, &signed)
+        {
+            return Ok(Some(rules.clone()));
+        }
+        let rules = Arc::new(Rules::of(signed).map_err(|error| error.recode(Code::DeviceError))?);
+        *self.rules.write() = Some(rules.clone());
+        Ok(Some(rules))
+    }
+
+    fn read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<Attributes> {
+        let answers = self.inner.get(caller, object, types).ok()?;
+        let known = types.iter().zip(answers).filter_map(|(ty, answer)| match answer {
             Answer::Value(value) => Some(Attribute { ty: *ty, value }),
             _ => None,
         });
-        Some(life::life(&known.collect::<Attributes>()))
+        Some(known.collect())
     }
 
-    fn verdict(&self, caller: Caller, key: ObjectId, purpose: Purpose) -> Verdict {
-        match self.life(caller, key) {
-            Some(life) => life.judge(purpose, Lenience::default(), (self.clock)()),
-            None => Verdict { allowed: true, until: 0 },
+    /// What decides of a key; `None` where the token itself will have something to say of the handle.
+    fn look(&self, caller: Caller, key: ObjectId, rules: Option<&Arc<Rules>>) -> Option<Attributes> {
+        match rules {
+            None => self.read(caller, key, &life::DECIDING),
+            Some(_) => self.read(caller, key, &[&life::DECIDING[..], &GOVERNING].concat()),
         }
+    }
+
+    /// The verdict, why it is a refusal, and what else limits the use.
+    fn judge(
+        &self,
+        caller: Caller,
+        key: ObjectId,
+        purpose: Purpose,
+        mechanism: CK_MECHANISM_TYPE,
+    ) -> Result<(Verdict, Option<String>, Limits)> {
+        let rules = self.rules()?;
+        let Some(object) = self.look(caller, key, rules.as_ref()) else {
+            return Ok((Verdict { allowed: true, until: 0 }, None, Limits::default()));
+        };
+        let now = (self.clock)();
+        let (mut known, mut lenience) = (life::life(&object), Lenience::default());
+        if let Some(rules) = &rules {
+            known = rules.life(&object, known);
+            lenience = rules.class_of(&object).map(|class| class.lenience()).unwrap_or_default();
+        }
+        let verdict = known.judge(purpose, lenience, now);
+        if !verdict.allowed {
+            let state = known.state_at(now).name();
+            let side = match purpose {
+                Purpose::Protect => "protects nothing new",
+                Purpose::Process => "opens and verifies nothing",
+            };
+            let why =
+                format!("the key is {state}, or past its dates: it {side}; `keyward key show` tells when and why");
+            return Ok((verdict, Some(why), Limits::default()));
+        }
+        let Some(rules) = rules else { return Ok((verdict, None, Limits::default())) };
+        let (why, until) = rules.refuses(&object, mechanism, now);
+        let limits = match purpose {
+            Purpose::Protect => rules.class_of(&object).map(|class| class.limits()).unwrap_or_default(),
+            Purpose::Process => Limits::default(),
+        };
+        Ok((Verdict { allowed: why.is_none(), until: verdict.until.min(until) }, why, limits))
     }
 
     /// `code` where the key may not be used so now.
-    fn check(&self, caller: Caller, key: ObjectId, purpose: Purpose, code: Code) -> Result<()> {
-        match self.verdict(caller, key, purpose).allowed {
-            true => Ok(()),
-            false => Err(self.refusal(caller, key, purpose, code)),
+    fn check(
+        &self,
+        caller: Caller,
+        key: ObjectId,
+        purpose: Purpose,
+        mechanism: CK_MECHANISM_TYPE,
+        code: Code,
+    ) -> Result<()> {
+        match self.judge(caller, key, purpose, mechanism)? {
+            (_, None, limits) => self.spend(caller, key, limits).map_err(|error| error.recode(code)),
+            (_, Some(why), _) => Err(code.because(why)),
         }
     }
 
+    /// Counts a use where the key's class limits them.
+    fn spend(&self, caller: Caller, key: ObjectId, limits: Limits) -> Result<()> {
+        if limits == Limits::default() {
+            return Ok(());
+        }
+        let reserve = |uses, limit| self.inner.reserve_uses(caller, key, uses, limit);
+        self.counts.spend(key, limits, (self.clock)(), reserve)
+    }
+
     #[cold]
-    fn refusal(&self, caller: Caller, key: ObjectId, purpose: Purpose, code: Code) -> Error {
-        let state = self.life(caller, key).map_or("unknown", |life| life.state_at((self.clock)()).name());
-        let side = match purpose {
-            Purpose::Protect => "protects nothing new",
-            Purpose::Process => "opens and verifies nothing",
-        };
-        code.because(format!("the key is {state}, or past its dates: it {side}; `keyward key show` tells when and why"))
+    fn refusal(&self, caller: Caller, key: ObjectId, purpose: Purpose, mechanism: CK_MECHANISM_TYPE) -> Error {
+        let why = self.judge(caller, key, purpose, mechanism).ok().and_then(|(_, why, _)| why);
+        Code::KeyFunctionNotPermitted.because(why.unwrap_or_else(|| "the key may not be used so".to_owned()))
     }
 
     /// The state now, of a key that can be seen.
     fn state(&self, caller: Caller, key: ObjectId) -> Option<State> {
-        Some(self.life(caller, key)?.state_at((self.clock)()))
+        Some(life::life(&self.read(caller, key, &life::DECIDING)?).state_at((self.clock)()))
     }
 
-    /// Whether a key may leave wrapped: a suspended or a compromised one may not. `CKR_KEY_NOT_WRAPPABLE`.
-    fn may_leave(&self, caller: Caller, key: ObjectId) -> Result<()> {
+    /// A suspended or a compromised key does not leave, and others only by mechanisms that the policy allows.
+    fn may_wrap(&self, caller: Caller, by: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<()> {
+        self.check(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
+        if let Some(rules) = self.rules()? {
+            rules.may_wrap_by(by.ty)?;
+        }
         match self.state(caller, key) {
             Some(state @ (State::Suspended | State::Compromised)) => {
                 Err(Code::KeyNotWrappable.because(format!("a key that is {} is not wrapped", state.name())))
             }
             _ => Ok(()),
         }
-    }
-
-    fn may_wrap(&self, caller: Caller, wrapping: ObjectId, key: ObjectId) -> Result<()> {
-        self.check(caller, wrapping, Purpose::Protect, Code::WrappingKeyHandleInvalid)?;
-        self.may_leave(caller, key)
     }
 
     /// `CKR_ACTION_PROHIBITED` unless the object is in one of these states; what is no key always is.
@@ -109,6 +228,51 @@ impl Governed {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A template, completed and judged. `also`: what else is known of the object, from the function or the other half.
+    fn admit(
+        &self,
+        mut template: Vec<Attribute>,
+        class: CK_OBJECT_CLASS,
+        also: &[Attribute],
+    ) -> Result<Vec<Attribute>> {
+        let Some(rules) = self.rules()? else { return Ok(template) };
+        let known = |ty| also.iter().find(|a| a.ty == ty);
+        let key_type = known(CKA_KEY_TYPE).and_then(|a| [a.clone()].into_iter().collect::<Attributes>().ulong(a.ty));
+        rules.complete(class, key_type, &mut template);
+        let mut whole: Attributes = also.iter().cloned().collect();
+        whole.put(Attribute::ulong(CKA_CLASS, class));
+        template.iter().cloned().for_each(|attribute| whole.put(attribute));
+        rules.judge(&whole)?;
+        Ok(template)
+    }
+
+    /// A key that is only known once it is made; one that breaks the policy goes again.
+    fn admit_made(&self, caller: Caller, made: ObjectId) -> Result<ObjectId> {
+        let Some(rules) = self.rules()? else { return Ok(made) };
+        let judged = self.read(caller, made, &MADE).map_or(Ok(()), |object| rules.judge(&object));
+        match judged {
+            Ok(()) => Ok(made),
+            Err(error) => {
+                let _ = self.inner.destroy(caller, made);
+                Err(error)
+            }
+        }
+    }
+
+    /// `CKR_ACTION_PROHIBITED` where approvals are missing.
+    fn approved(&self, rules: &Rules, approvals: &[String], needed: u32, act: Act, subject: &str) -> Result<()> {
+        if needed == 0 {
+            return Ok(());
+        }
+        let serial = self.inner.info()?.serial;
+        let asked = Asked { act, subject, token: serial.trim_end(), now: (self.clock)() };
+        approval::check(approvals, needed, &asked, |name| rules.policy().approvers.get(name).map(String::as_str))
+    }
+
+    fn class_said(template: &[Attribute], default: CK_OBJECT_CLASS) -> CK_OBJECT_CLASS {
+        template.iter().cloned().collect::<Attributes>().ulong(CKA_CLASS).unwrap_or(default)
     }
 }
 
@@ -127,30 +291,132 @@ impl Token for Governed {
         logged_in() -> Option<User>;
         init_pin(caller: Caller, pin: &[u8]) -> Result<()>;
         set_pin(caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
-        create(caller: Caller, template: Vec<Attribute>) -> Result<ObjectId>;
-        destroy(caller: Caller, object: ObjectId) -> Result<()>;
         size(caller: Caller, object: ObjectId) -> Result<u64>;
         get(caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
-        generate_key(caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId>;
-        generate_key_pair(caller: Caller, mechanism: &Mechanism, public: Vec<Attribute>, private: Vec<Attribute>) -> Result<(ObjectId, ObjectId)>;
         keeps_life() -> bool;
-        change_life(caller: Caller, order: &Order) -> Result<()>;
-        rotate(caller: Caller, rotation: &Rotation) -> Result<Rotated>;
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;
+        policy() -> Result<Option<Arc<SignedPolicy>>>;
+        reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
+    }
+
+    /// A policy that names what this build does not have is refused before it is signed.
+    fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
+        Rules::of(Arc::new(SignedPolicy { text: text.to_owned(), ..SignedPolicy::default() }))?;
+        // One that was altered asks for nothing any more: the security officer must be able to mend it.
+        if let Ok(Some(rules)) = self.rules() {
+            let needed = rules.policy().approve_policy;
+            self.approved(&rules, approvals, needed, Act::Policy, &approval::digest(text))?;
+        }
+        self.inner.apply_policy(caller, text, at, approvals)
+    }
+
+    fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
+        if matches!(order.event, Event::Destroy | Event::Purge)
+            && let Some(rules) = self.rules()?
+            && let Some(key) = self.read(caller, order.key, &ENDING)
+        {
+            let needed = rules.class_of(&key).map_or(0, |class| class.approve_destroy);
+            let known = life::life(&key);
+            // What was approved once, and has only waited for the end of its window, needs no second approval.
+            let over = known.dates.destruction.is_some_and(|date| date <= (self.clock)());
+            if !(known.state == State::PendingDestroy && over) {
+                let subject = String::from_utf8_lossy(key.bytes(CKA_UNIQUE_ID).unwrap_or_default());
+                self.approved(&rules, &order.approvals, needed, Act::Destroy, &subject)?;
+            }
+        }
+        self.inner.change_life(caller, order)
+    }
+
+    fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
+        if let Some(rules) = self.rules()?
+            && let Some(object) = self.read(caller, rotation.key, &MADE)
+        {
+            rules.judge(&object).map_err(|error| error.recode(Code::ActionProhibited))?;
+            if rules.class_of(&object).is_some_and(|class| class.rotation == Rotating::External) {
+                return Err(Code::ActionProhibited
+                    .because("the policy leaves the rotation of this key to its signer (rotation = \"external\")"));
+            }
+        }
+        self.inner.rotate(caller, rotation)
+    }
+
+    fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
+        let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
+        self.inner.create(caller, self.admit(template, class, &[])?)
     }
 
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.only_while(caller, object, &[State::Active], "copied")?;
-        self.inner.copy(caller, object, template)
+        let made = self.inner.copy(caller, object, template)?;
+        self.admit_made(caller, made)
+    }
+
+    /// Where the key's class keeps a recovery window the key is only hidden; elsewhere a governed key leaves a tombstone.
+    fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()> {
+        let Some(rules) = self.rules()? else { return self.inner.destroy(caller, object) };
+        let on_token = |found: &Attributes| found.is_true(CKA_TOKEN) && life::is_key(found);
+        let found = self.read(caller, object, &[&GOVERNING[..], &[CKA_TOKEN]].concat()).filter(on_token);
+        let Some(class) = found.as_ref().and_then(|found| rules.class_of(found)) else {
+            return self.inner.destroy(caller, object);
+        };
+        let (event, destruction) = match class.recovery_window {
+            Some(window) => (Event::Destroy, Some((self.clock)().saturating_add(window))),
+            None => (Event::Purge, None),
+        };
+        let by = Authority { actor: super::process::actor(), reason: "C_DestroyObject".into(), at: (self.clock)() };
+        let dates = Dates { destruction, ..Dates::default() };
+        let order = Order {
+            key: object,
+            event,
+            dates,
+            by,
+            alone: true,
+            approvals: Vec::new(),
+            leave_nothing: class.no_tombstone,
+        };
+        self.change_life(caller, &order)
     }
 
     fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()> {
         let states = [State::PreActive, State::Active, State::Suspended, State::Deactivated];
         self.only_while(caller, object, &states, "changed")?;
+        if let Some(rules) = self.rules()?
+            && let Some(mut whole) = self.read(caller, object, &MADE)
+        {
+            template.iter().cloned().for_each(|attribute| whole.put(attribute));
+            rules.judge(&whole).map_err(|error| error.recode(Code::ActionProhibited))?;
+        }
         self.inner.set(caller, object, template)
+    }
+
+    fn generate_key(&self, caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId> {
+        let Ok(row) = table::row(mechanism.ty) else { return self.inner.generate_key(caller, mechanism, template) };
+        let class = Governed::class_said(&template, row.does.generates);
+        let also: Vec<Attribute> = row.keys.first().map(|ty| Attribute::ulong(CKA_KEY_TYPE, *ty)).into_iter().collect();
+        self.inner.generate_key(caller, mechanism, self.admit(template, class, &also)?)
+    }
+
+    fn generate_key_pair(
+        &self,
+        caller: Caller,
+        mechanism: &Mechanism,
+        public: Vec<Attribute>,
+        private: Vec<Attribute>,
+    ) -> Result<(ObjectId, ObjectId)> {
+        let Ok(row) = table::row(mechanism.ty) else {
+            return self.inner.generate_key_pair(caller, mechanism, public, private);
+        };
+        let mut also: Vec<Attribute> =
+            row.keys.first().map(|ty| Attribute::ulong(CKA_KEY_TYPE, *ty)).into_iter().collect();
+        // The private key is as large as the public one.
+        let sizes = [CKA_KEY_TYPE, CKA_MODULUS_BITS, CKA_EC_PARAMS];
+        also.extend(public.iter().filter(|a| sizes.contains(&a.ty)).cloned());
+        let public = self.admit(public, CKO_PUBLIC_KEY, &also)?;
+        let private = self.admit(private, CKO_PRIVATE_KEY, &also)?;
+        self.inner.generate_key_pair(caller, mechanism, public, private)
     }
 
     fn begin(
@@ -164,25 +430,28 @@ impl Token for Governed {
         // The token first: its stamp is older than the verdict, so a change that comes between is seen at the next use.
         let begun = self.inner.begin(caller, what, mechanism, key, spare)?;
         let (Some(key), Some(purpose)) = (key, purpose(what)) else { return Ok(begun) };
-        let kind = what as u8;
-        let allowed = self.gate.held(key, kind, &begun.stamp, self.clock).unwrap_or_else(|| {
-            let verdict = self.verdict(caller, key, purpose);
-            self.gate.keep(key, kind, &begun.stamp, verdict);
-            verdict.allowed
-        });
+        let kind = ((what as u64) << 48) ^ mechanism.ty;
+        let (allowed, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
+            Some(held) => held,
+            None => {
+                let (verdict, _, limits) = self.judge(caller, key, purpose, mechanism.ty)?;
+                self.gate.keep(key, kind, &begun.stamp, (verdict, limits));
+                (verdict.allowed, limits)
+            }
+        };
         match allowed {
-            true => Ok(begun),
-            false => Err(self.refusal(caller, key, purpose, Code::KeyFunctionNotPermitted)),
+            true => self.spend(caller, key, limits).map(|()| begun),
+            false => Err(self.refusal(caller, key, purpose, mechanism.ty)),
         }
     }
 
     fn digest_key(&self, caller: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()> {
-        self.check(caller, key, Purpose::Protect, Code::KeyIndigestible)?;
+        self.check(caller, key, Purpose::Protect, CK_UNAVAILABLE_INFORMATION, Code::KeyIndigestible)?;
         self.inner.digest_key(caller, digest, key)
     }
 
     fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
-        self.may_wrap(caller, wrapping, key)?;
+        self.may_wrap(caller, mechanism, wrapping, key)?;
         self.inner.wrap(caller, mechanism, wrapping, key)
     }
 
@@ -193,7 +462,7 @@ impl Token for Governed {
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<Option<usize>> {
-        self.may_wrap(caller, wrapping, key)?;
+        self.may_wrap(caller, mechanism, wrapping, key)?;
         self.inner.wrapped_len(caller, mechanism, wrapping, key)
     }
 
@@ -204,7 +473,7 @@ impl Token for Governed {
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<(Vec<u8>, MessageParams)> {
-        self.may_wrap(caller, wrapping, key)?;
+        self.may_wrap(caller, mechanism, wrapping, key)?;
         self.inner.wrap_authenticated(caller, mechanism, wrapping, key)
     }
 
@@ -216,8 +485,11 @@ impl Token for Governed {
         wrapped: &[u8],
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
-        self.check(caller, unwrapping, Purpose::Process, Code::UnwrappingKeyHandleInvalid)?;
-        self.inner.unwrap(caller, mechanism, unwrapping, wrapped, template)
+        self.check(caller, unwrapping, Purpose::Process, mechanism.ty, Code::UnwrappingKeyHandleInvalid)?;
+        let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
+        let template = self.admit(template, class, &[])?;
+        let made = self.inner.unwrap(caller, mechanism, unwrapping, wrapped, template)?;
+        self.admit_made(caller, made)
     }
 
     fn derive(
@@ -228,13 +500,27 @@ impl Token for Governed {
         template: Vec<Attribute>,
     ) -> Result<Derived> {
         for key in std::iter::once(base).chain(mechanism.params.objects()) {
-            self.check(caller, key, Purpose::Protect, Code::KeyHandleInvalid)?;
+            self.check(caller, key, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
         }
-        self.inner.derive(caller, mechanism, base, template)
+        let class = Governed::class_said(&template, CKO_SECRET_KEY);
+        let also = [Attribute::ulong(CKA_KEY_TYPE, CKK_GENERIC_SECRET)];
+        let template = self.admit(template, class, &also)?;
+        let derived = self.inner.derive(caller, mechanism, base, template)?;
+        let made: Vec<ObjectId> = derived.key.into_iter().chain(derived.further.iter().copied()).collect();
+        for (at, key) in made.iter().enumerate() {
+            if let Err(error) = self.admit_made(caller, *key) {
+                // All or none.
+                for other in made.iter().enumerate().filter(|(other, _)| *other != at) {
+                    let _ = self.inner.destroy(caller, *other.1);
+                }
+                return Err(error);
+            }
+        }
+        Ok(derived)
     }
 
     fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
-        self.check(caller, public, Purpose::Protect, Code::KeyHandleInvalid)?;
+        self.check(caller, public, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
         self.inner.encapsulated_len(caller, mechanism, public)
     }
 
@@ -245,8 +531,11 @@ impl Token for Governed {
         public: ObjectId,
         template: Vec<Attribute>,
     ) -> Result<(Vec<u8>, ObjectId)> {
-        self.check(caller, public, Purpose::Protect, Code::KeyHandleInvalid)?;
-        self.inner.encapsulate(caller, mechanism, public, template)
+        self.check(caller, public, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
+        let class = Governed::class_said(&template, CKO_SECRET_KEY);
+        let template = self.admit(template, class, &[])?;
+        let (ciphertext, made) = self.inner.encapsulate(caller, mechanism, public, template)?;
+        Ok((ciphertext, self.admit_made(caller, made)?))
     }
 
     fn decapsulate(
@@ -257,7 +546,10 @@ impl Token for Governed {
         ciphertext: &[u8],
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
-        self.check(caller, private, Purpose::Process, Code::UnwrappingKeyHandleInvalid)?;
-        self.inner.decapsulate(caller, mechanism, private, ciphertext, template)
+        self.check(caller, private, Purpose::Process, mechanism.ty, Code::UnwrappingKeyHandleInvalid)?;
+        let class = Governed::class_said(&template, CKO_SECRET_KEY);
+        let template = self.admit(template, class, &[])?;
+        let made = self.inner.decapsulate(caller, mechanism, private, ciphertext, template)?;
+        self.admit_made(caller, made)
     }
 }

@@ -125,6 +125,7 @@ use State::*;
 /// Every transition there is. A key that was compromised or deactivated is never active again.
 const TRANSITIONS: &[(State, Event, To)] = &[
     (PreActive, Activate, To::State(Active)),
+    (PreActive, Deactivate, To::State(Deactivated)),
     (PreActive, Compromise, To::State(Compromised)),
     (PreActive, Destroy, To::State(PendingDestroy)),
     (PreActive, Purge, To::State(Destroyed)),

@@ -9,6 +9,7 @@ use once_cell::sync::Lazy;
 use super::Attributes;
 use super::row::Row;
 use super::rows::{certificate, common, key, lifecycle, named, other, pair, pqc, secret};
+use crate::token::CKO_KEYWARD_POLICY;
 
 /// How an object comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +107,7 @@ pub static CLASSES: &[Class] = classes! {
     CKO_OTP_KEY, Some(CKA_KEY_TYPE), [Create, Generate, Unwrap, Derive],
         [common::OBJECT, common::STORAGE, common::PRIVATE_BY_DEFAULT, key::KEY, lifecycle::LIFE, key::SECRET, secret::OTP], [];
     CKO_PROFILE, None, [Token], [common::OBJECT, common::BUILT_IN, other::PROFILE], [];
+    CKO_KEYWARD_POLICY, None, [Token], [common::OBJECT, common::BUILT_IN, lifecycle::POLICY], [];
     CKO_VALIDATION, None, [Token], [common::OBJECT, common::BUILT_IN, other::VALIDATION], [];
     CKO_TRUST, None, [Create], [common::OBJECT, common::STORAGE, other::TRUST],
         [Rule::When {

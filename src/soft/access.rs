@@ -220,6 +220,14 @@ impl Soft {
         file.init_user_pin(&keys, pin)
     }
 
+    /// The keys that only the security officer's login gives. `CKR_USER_NOT_LOGGED_IN`.
+    pub(super) fn officer_keys(&self) -> Result<Arc<Keys>> {
+        match &self.state.read().login {
+            Some(Login { user: User::SecurityOfficer, keys }) => Ok(keys.clone()),
+            _ => Err(Code::UserNotLoggedIn.because("that is the security officer's to do")),
+        }
+    }
+
     pub(super) fn change_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
         self.environment.check_pin(new)?;

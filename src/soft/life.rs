@@ -14,7 +14,9 @@ use crate::lifecycle::{Event, Life, State, state, version};
 use crate::object::build::{self};
 use crate::object::{Attributes, life};
 use crate::store::Change;
-use crate::token::{Attribute, Authority, CKA_KEYWARD_LOGICAL_KEY, Caller, ObjectId, Order, TakeOver};
+use crate::token::{
+    Attribute, Authority, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_USES, Caller, ObjectId, Order, TakeOver,
+};
 
 /// Index entries read at a time.
 const BATCH: usize = 64;
@@ -60,6 +62,27 @@ impl Soft {
         }
         self.write_life(&view, changed)?;
         if order.event == Event::Purge { view.file.forget_removed() } else { Ok(()) }
+    }
+
+    /// Takes uses out of a key's limit. Another process may be at the same: then once more, with what it has left.
+    pub(super) fn reserve_key_uses(&self, id: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        const TRIES: usize = 8;
+        let view = self.view()?;
+        for last in (0..TRIES).rev() {
+            let object = self.object(&view, id)?;
+            let used = object.attributes.ulong(CKA_KEYWARD_USES).unwrap_or(0);
+            let granted = uses.min(limit.saturating_sub(used));
+            if granted == 0 {
+                return Ok(0);
+            }
+            let mut next = object.attributes.clone();
+            next.put(Attribute::ulong(CKA_KEYWARD_USES, used.saturating_add(granted)));
+            match self.write_life(&view, vec![(object, Some(next))]) {
+                Err(error) if error.code() == Code::FunctionFailed && last > 0 => continue,
+                done => return done.map(|()| granted),
+            }
+        }
+        Ok(0)
     }
 
     /// The keys of the same pair, whatever number of copies.
@@ -227,7 +250,14 @@ fn changed_by(attributes: &Attributes, order: &Order) -> Result<Option<Attribute
     let before = attributes.ulong(crate::token::CKA_KEYWARD_STATE_BEFORE).and_then(State::of).unwrap_or_default();
     let to = match (now.state, order.event) {
         (State::Destroyed, Event::Purge) => State::Destroyed,
-        _ => state::next(now.state_at(order.by.at), order.event, before)?,
+        _ => {
+            let by_date = now.state_at(order.by.at);
+            // What a date has brought already may be written down as the event that it was.
+            match state::next(now.state, order.event, before) {
+                Ok(to) if to == by_date => to,
+                _ => state::next(by_date, order.event, before)?,
+            }
+        }
     };
     if order.leave_nothing && to == State::Destroyed {
         return Ok(None);

@@ -10,6 +10,7 @@ mod keys;
 mod life;
 mod manage;
 mod object;
+mod policy;
 mod rotate;
 mod search;
 mod shelf;
@@ -38,6 +39,7 @@ pub struct Soft {
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
     objects: Arc<object::Objects>,
+    policy: RwLock<policy::Held>,
     /// One change of login or PIN at a time; held across the key derivation, which nobody else waits for.
     authenticating: Mutex<()>,
 }
@@ -241,6 +243,18 @@ impl Token for Soft {
 
     fn prove(&self, _caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>> {
         self.prove_possession(key, mechanism, request)
+    }
+
+    fn policy(&self) -> Result<Option<Arc<SignedPolicy>>> {
+        self.policy_in_force()
+    }
+
+    fn reserve_uses(&self, _caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
+        self.reserve_key_uses(key, uses, limit)
+    }
+
+    fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {
+        self.sign_policy(text, at)
     }
 
     fn take_over(&self, caller: Caller, order: &TakeOver) -> Result<()> {

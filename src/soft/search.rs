@@ -11,7 +11,7 @@ use super::manage::{COARSE, SELECTIVE};
 use super::object::Object;
 use crate::error::Result;
 use crate::object::{Attributes, build, codec, life};
-use crate::token::{Attribute, CKA_KEYWARD_STATE, ObjectId, Search};
+use crate::token::{Attribute, CKA_KEYWARD_STATE, CKO_KEYWARD_POLICY, ObjectId, Search};
 
 /// Index entries read from the slot file at a time.
 const BATCH: usize = 64;
@@ -21,6 +21,8 @@ const BATCH: usize = 64;
 struct Rule {
     /// It names the state: also keys that are to be destroyed, and tombstones.
     hidden: bool,
+    /// It names the class: also the policy, which no other search shows.
+    class: bool,
     /// It names an ID or a unique ID: that version, by the label of the logical key too.
     version: bool,
 }
@@ -28,11 +30,13 @@ struct Rule {
 impl Rule {
     fn of(wanted: &Attributes) -> Rule {
         let said = |ty| wanted.bytes(ty).is_some_and(|value| !value.is_empty());
-        Rule { hidden: wanted.get(CKA_KEYWARD_STATE).is_some(), version: said(CKA_ID) || said(CKA_UNIQUE_ID) }
+        let names = |ty| wanted.get(ty).is_some();
+        Rule { hidden: names(CKA_KEYWARD_STATE), class: names(CKA_CLASS), version: said(CKA_ID) || said(CKA_UNIQUE_ID) }
     }
 
     fn finds(self, object: &Attributes, template: &[Attribute]) -> bool {
-        if life::state(object).hidden() && !self.hidden {
+        let policy = object.ulong(CKA_CLASS) == Some(CKO_KEYWARD_POLICY);
+        if life::state(object).hidden() && !self.hidden || policy && !self.class {
             return false;
         }
         if build::matches(object, template) {

@@ -131,6 +131,7 @@ impl Shelf {
             state: RwLock::new(State::default()),
             changes: AtomicU64::new(1),
             objects: Arc::new(Objects::new()),
+            policy: RwLock::default(),
             authenticating: Mutex::new(()),
         };
         if exists {

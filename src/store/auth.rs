@@ -10,7 +10,7 @@ use super::device::DeviceSecret;
 use super::engine::{AuthRow, Batch, Flush, TokenRows, Tries};
 use super::format::{HeaderBytes, Kdf, Login, Reader, WRAPPED};
 use super::keys::{Master, Role};
-use super::seal::{Key, Sealer, hmac};
+use super::seal::{Key, Sealer, hkdf, hmac};
 use super::slot_file::SlotFile;
 use crate::config::KdfPreset;
 use crate::error::{Code, Error, Result};
@@ -41,10 +41,10 @@ fn stretch(kdf: Kdf, salt: &[u8; 16], pin: &[u8]) -> Result<Key> {
     Ok(key)
 }
 
-fn kek(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, pin: &[u8]) -> Result<Sealer> {
+fn kek(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, pin: &[u8]) -> Result<Key> {
     let stretched = stretch(login.kdf, &login.salt, pin)?;
     let info: [&[u8]; 4] = [b"keyward kek", uuid, &[role as u8], &login.generation.to_be_bytes()];
-    Ok(Sealer::new(&device.salt_for(&stretched, &info)?))
+    device.salt_for(&stretched, &info)
 }
 
 /// A login record for `pin`. Slow, as is its purpose: never inside a transaction.
@@ -60,18 +60,26 @@ pub fn login_for(
     let mut plain = Secret::new([0u8; 36]);
     let bytes = master.version.to_be_bytes().into_iter().chain(master.key.expose().iter().copied());
     plain.expose_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    let sealed = kek(device, uuid, role, &login, pin)?.seal(&wrap_aad(uuid, role), plain.expose())?;
+    let sealed = Sealer::new(&kek(device, uuid, role, &login, pin)?).seal(&wrap_aad(uuid, role), plain.expose())?;
     login.wrapped = sealed.try_into().map_err(|_| Code::GeneralError)?;
     Ok(login)
 }
 
-/// The master key; `None`: it was another PIN.
-fn open(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, pin: &[u8]) -> Result<Option<Master>> {
-    let Some(plain) = kek(device, uuid, role, login, pin)?.open(&wrap_aad(uuid, role), &login.wrapped) else {
+/// The master key, and a key that this login alone gives; `None`: it was another PIN.
+fn open(
+    device: &DeviceSecret,
+    uuid: &[u8; 16],
+    role: Role,
+    login: &Login,
+    pin: &[u8],
+) -> Result<Option<(Master, Key)>> {
+    let kek = kek(device, uuid, role, login, pin)?;
+    let Some(plain) = Sealer::new(&kek).open(&wrap_aad(uuid, role), &login.wrapped) else {
         return Ok(None);
     };
     let mut from = Reader(&plain);
-    Ok(Some(Master { version: from.u32()?, key: Secret::new(from.array()?) }))
+    let office = hkdf(&[], kek.expose(), &[b"keyward office"])?;
+    Ok(Some((Master { version: from.u32()?, key: Secret::new(from.array()?) }, office)))
 }
 
 fn wrap_aad(uuid: &[u8; 16], role: Role) -> Vec<u8> {
@@ -165,6 +173,8 @@ pub struct Try<'a> {
 pub struct Good {
     pub uuid: [u8; 16],
     pub master: Master,
+    /// What this role's login alone gives: HKDF(KEK, "keyward office").
+    pub office: Key,
     pub login: Login,
     /// All records of the moment at which the login stood there.
     pub auth: Vec<(u8, AuthRow)>,
@@ -188,10 +198,10 @@ impl Try<'_> {
         };
         let outcome = open(self.device, &raised.uuid, self.role, &raised.login, pin)?;
         match outcome {
-            Some(master) => {
+            Some((master, office)) => {
                 self.settle(&raised, |_| Count::default())?;
                 drop(held);
-                Ok(Good { uuid: raised.uuid, master, login: raised.login, auth: raised.auth })
+                Ok(Good { uuid: raised.uuid, master, office, login: raised.login, auth: raised.auth })
             }
             None => {
                 // A good try elsewhere may have cleared our count meanwhile.
@@ -266,7 +276,7 @@ impl Try<'_> {
             return Err(locked(self.role));
         }
         match open(self.device, &uuid, self.role, &login, pin)? {
-            Some(master) => Ok(Good { uuid, master, login, auth: rows.auth }),
+            Some((master, office)) => Ok(Good { uuid, master, office, login, auth: rows.auth }),
             None => Err(Code::PinIncorrect.because(format!("wrong PIN of the {}", self.role.name()))),
         }
     }

@@ -8,6 +8,7 @@ use super::device::DeviceSecret;
 use super::engine::{ObjectRow, Tag};
 use super::format::{decode_attrs, encode_attrs};
 use super::seal::{Key, Part, Sealer, aad, hkdf, hmac};
+use crate::crypto::ed25519::{PrivateKey, SIGNATURE_LEN, Scheme};
 use crate::error::{Code, Error, Result};
 use crate::secret::{Secret, SecretBytes};
 
@@ -35,6 +36,8 @@ pub struct Keys {
     role: Option<Role>,
     public: Half,
     private: Option<Link>,
+    /// The seed of the security officer's signatures.
+    office: Option<Key>,
 }
 
 /// A master key and what comes of it. Each rotation that these keys live through adds a link; the last counts. Links
@@ -60,7 +63,7 @@ impl Master {
 impl Keys {
     pub(super) fn public(device: &DeviceSecret, uuid: [u8; 16]) -> Result<Keys> {
         let root = device.derive(b"keyward public", &uuid)?;
-        Ok(Keys { uuid, role: None, public: Half::of(&root, &uuid, 1, None)?, private: None })
+        Ok(Keys { uuid, role: None, public: Half::of(&root, &uuid, 1, None)?, private: None, office: None })
     }
 
     /// `index`: the index key that earlier master keys left (see `rotate`); `None`: the master key's own.
@@ -74,6 +77,21 @@ impl Keys {
         let half = Half::of(&master.key, &uuid, master.version, index)?;
         let private = Link { master, half, next: OnceLock::new() };
         Ok(Keys { role: Some(role), private: Some(private), ..Keys::public(device, uuid)? })
+    }
+
+    pub(super) fn with_office(self, role: Role, office: Key) -> Keys {
+        Keys { office: (role == Role::SecurityOfficer).then_some(office), ..self }
+    }
+
+    /// Signs in the security officer's name: the public key (Ed25519), and the signature. It is another key with each new PIN
+    /// of the officer's. `CKR_USER_NOT_LOGGED_IN` for anybody else.
+    pub fn sign_as_officer(&self, message: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+        let seed =
+            self.office.as_ref().ok_or_else(|| Code::UserNotLoggedIn.because("only the security officer signs"))?;
+        let key = PrivateKey::new(seed.expose())?;
+        let mut signature = vec![0; SIGNATURE_LEN];
+        key.sign(Scheme::Pure, message, &mut signature)?;
+        Ok((key.public().to_vec(), signature))
     }
 
     /// Goes on with a new master key: the index key stays.

@@ -205,7 +205,8 @@ impl SlotFile {
             self.tidy(role, pin, &good);
         }
         let index = self.carried(&good)?;
-        Keys::after_login(&self.device, good.uuid, role, good.master, index.as_ref()).map(Arc::new)
+        let keys = Keys::after_login(&self.device, good.uuid, role, good.master, index.as_ref())?;
+        Ok(Arc::new(keys.with_office(role, good.office)))
     }
 
     /// What is due at a login and may as well wait for the next one.

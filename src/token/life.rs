@@ -43,6 +43,37 @@ vendor! {
     CKA_KEYWARD_STATE_ACTOR = 14;
     /// `CK_ULONG`: the state before a pending destruction.
     CKA_KEYWARD_STATE_BEFORE = 15;
+    /// Of the policy: `CK_ULONG`, one more with each that is applied.
+    CKA_KEYWARD_POLICY_NUMBER = 16;
+    /// Of the policy: the Ed25519 key that the security officer's login gives, and the signature under it.
+    CKA_KEYWARD_POLICY_KEY = 17;
+    CKA_KEYWARD_POLICY_SIGNATURE = 18;
+    /// `CK_ULONG`: how many uses have been taken out of the limit that the key's class sets.
+    CKA_KEYWARD_USES = 19;
+}
+
+/// The class of the object that holds the token's policy.
+pub const CKO_KEYWARD_POLICY: CK_ULONG = KEYWARD_BASE | 1;
+
+/// A policy as the security officer signed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignedPolicy {
+    /// TOML, as it was given.
+    pub text: String,
+    /// One more with each that is applied.
+    pub number: u64,
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Ed25519.
+    pub key: Vec<u8>,
+    pub signature: Vec<u8>,
+}
+
+impl SignedPolicy {
+    /// What is signed: bound to the token as it was initialised.
+    pub fn message(token: &[u8; 16], number: u64, at: u64, text: &str) -> Vec<u8> {
+        [b"keyward policy 1", token.as_slice(), &number.to_be_bytes(), &at.to_be_bytes(), text.as_bytes()].concat()
+    }
 }
 
 /// A change of state. Both halves of a pair change together.
@@ -55,6 +86,8 @@ pub struct Order {
     pub by: Authority,
     /// Of the one object alone, whatever half of a pair it is: `C_DestroyObject`.
     pub alone: bool,
+    /// The texts of the approvals that go with it.
+    pub approvals: Vec<String>,
     /// After a purge nothing is kept, not even the metadata.
     pub leave_nothing: bool,
 }

@@ -7,6 +7,9 @@
 #[allow(dead_code)]
 mod harness;
 
+mod approval;
+mod maintain;
+mod policy;
 mod program;
 mod rotation;
 mod states;

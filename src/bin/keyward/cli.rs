@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{audit, compat, completion, key, manual, mechanisms, migrate, object, pin, token};
+use crate::commands::{
+    approval, audit, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -17,6 +20,7 @@ Exit codes:
   6  refused: by the token's rules, or because the choice was ambiguous
   7  `doctor`, a check or a report found something
   8  not confirmed
+  9  `maintain`: done, and something needs a person
 
 PINs come from the terminal, or from --pin-file, --pin-fd or --pin-env (and --so-pin-..., --new-pin-...).
 A file or descriptor gives one line per PIN.";
@@ -55,6 +59,14 @@ pub enum Command {
     /// Activate, suspend, rotate, revoke and destroy keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Check, sign and show the token's policy
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Approve, as one of several, what the policy asks approvals for
+    #[command(subcommand)]
+    Approval(approval::Command),
+    /// Do what time has brought: activate, rotate, deactivate, destroy, and warn ahead
+    Maintain(maintain::Maintain),
     /// Change or reset a PIN
     #[command(subcommand)]
     Pin(pin::Command),

@@ -18,6 +18,7 @@ pub enum Exit {
     Refused = 6,
     Unsound = 7,
     NotConfirmed = 8,
+    Attention = 9,
 }
 
 #[derive(Debug)]

@@ -7,7 +7,9 @@ use std::ptr::{self, NonNull};
 
 use aws_lc_sys as ffi;
 
-use super::{Number, Refused, Result, done, made, refused, write_be};
+pub(in crate::crypto) use super::number::Number;
+use super::number::write_be;
+use super::{Refused, Result, done, made, refused};
 
 /// A safe prime of this many bits to which 2 is a base of the subgroup of prime order: it is 23 modulo 24.
 pub(in crate::crypto) fn safe_prime(bits: usize) -> Result<Number> {

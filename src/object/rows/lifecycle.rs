@@ -27,6 +27,15 @@ macro_rules! row {
     };
 }
 
+/// The policy's own object.
+pub const POLICY: &[Row] = &[
+    Row::new(cryptoki_sys::CKA_VALUE, "CKA_VALUE", Kind::Bytes, &[1], Source::Nobody),
+    row!(CKA_KEYWARD_POLICY_NUMBER, Kind::Ulong, &[1], Source::Nobody),
+    row!(CKA_KEYWARD_STATE_DATE, Kind::Ulong, &[1], Source::Nobody),
+    row!(CKA_KEYWARD_POLICY_KEY, Kind::Bytes, &[1], Source::Nobody),
+    row!(CKA_KEYWARD_POLICY_SIGNATURE, Kind::Bytes, &[1], Source::Nobody),
+];
+
 pub const LIFE: &[Row] = &[
     row!(CKA_KEYWARD_STATE, Kind::OneOf(STATES), TOKENS, Source::Computed(Compute::State)),
     row!(CKA_KEYWARD_VERSION, Kind::Ulong, TOKENS, Source::Implied(1)),
@@ -42,5 +51,6 @@ pub const LIFE: &[Row] = &[
     row!(CKA_KEYWARD_STATE_DATE, Kind::Ulong, TOKENS, Source::Nobody),
     row!(CKA_KEYWARD_STATE_REASON, Kind::Text, TOKENS, Source::Nobody),
     row!(CKA_KEYWARD_STATE_ACTOR, Kind::Text, TOKENS, Source::Nobody),
+    row!(CKA_KEYWARD_USES, Kind::Ulong, TOKENS, Source::Nobody),
     row!(CKA_KEYWARD_STATE_BEFORE, Kind::OneOf(STATES), TOKENS, Source::Nobody),
 ];

@@ -5,6 +5,8 @@ mod request;
 mod rotate;
 mod target;
 
+pub use target::{Found, authority, hex, look};
+
 use clap::Subcommand;
 
 use crate::context::Context;
@@ -33,6 +35,8 @@ pub enum Command {
     Purge(change::Purge),
     /// Make the next version of a key
     Rotate(rotate::Rotate),
+    /// Print the certificate request of a staged key, or of one in force
+    Request(rotate::Request),
     /// Import the certificate of a staged or present version
     Certify(rotate::Certify),
     /// Wrap keys anew under the newest version of their wrapping key
@@ -53,6 +57,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Recover(arguments) => change::recover(context, arguments),
         Command::Purge(arguments) => change::purge(context, arguments),
         Command::Rotate(arguments) => rotate::rotate(context, arguments),
+        Command::Request(arguments) => rotate::request(context, arguments),
         Command::Certify(arguments) => rotate::certify(context, arguments),
         Command::Rewrap(arguments) => rotate::rewrap(context, arguments),
         Command::Show(arguments) => change::show(context, arguments),

@@ -1,16 +1,19 @@
 //! The commands, one file per group.
 
+pub mod approval;
 pub mod audit;
 pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
 pub mod key;
+pub mod maintain;
 pub mod manual;
 pub mod mechanisms;
 pub mod migrate;
 pub mod object;
 pub mod pin;
+pub mod policy;
 pub mod token;
 pub mod upkeep;
 
@@ -24,6 +27,9 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Token(command)) => token::run(context, &command),
         Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
+        Some(Command::Approval(command)) => approval::run(&command),
+        Some(Command::Policy(command)) => policy::run(context, &command),
+        Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),

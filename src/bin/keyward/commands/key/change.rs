@@ -1,5 +1,7 @@
 //! Changes of state.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use cryptoki_sys::*;
 use keyward::lifecycle::{Dates, Event, State, clock};
@@ -7,6 +9,7 @@ use keyward::token::*;
 use serde_json::json;
 
 use super::target::{Found, Target, authority, hex, look};
+use crate::commands::approval::read_all;
 use crate::commands::object::find;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -105,6 +108,9 @@ pub struct Destroy {
     /// How long the key can still be brought back
     #[arg(long, default_value = "30d", value_parser = clock::parse_span)]
     window: u64,
+    /// An approval, where the policy asks for some; may be repeated
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -114,6 +120,9 @@ pub struct Purge {
     /// Keep no tombstone either: label, ID, dates and reason go too
     #[arg(long)]
     leave_nothing: bool,
+    /// An approval, where the policy asks for some; may be repeated
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -135,12 +144,14 @@ struct Change<'a> {
     dates: Dates,
     reason: &'a str,
     dry_run: bool,
+    approvals: Vec<String>,
     leave_nothing: bool,
 }
 
 impl<'a> Change<'a> {
     fn new(command: &'a str, done: &'a str, event: Event, reason: &'a str, dry_run: bool) -> Change<'a> {
-        Change { command, done, event, dates: Dates::default(), reason, dry_run, leave_nothing: false }
+        let (dates, approvals) = (Dates::default(), Vec::new());
+        Change { command, done, event, dates, reason, dry_run, approvals, leave_nothing: false }
     }
 
     fn make(&self, session: &Session, key: &Found) -> Result<Report> {
@@ -152,6 +163,7 @@ impl<'a> Change<'a> {
                 dates: self.dates,
                 by: authority(self.command, self.reason),
                 alone: false,
+                approvals: self.approvals.clone(),
                 leave_nothing: self.leave_nothing,
             };
             let failed = format!("cannot {} key {}", self.command.trim_start_matches("key "), key.label());
@@ -258,6 +270,7 @@ pub fn destroy(context: &Context, arguments: &Destroy) -> Result<Report> {
     }
     let done = format!("hidden, and can be recovered until {}", clock::text(end));
     let mut change = Change::new("key destroy", &done, Event::Destroy, reason, *dry_run);
+    change.approvals = read_all(&arguments.approval)?;
     change.dates.destruction = Some(end);
     change.make(&session, &key)
 }
@@ -276,6 +289,7 @@ pub fn purge(context: &Context, arguments: &Purge) -> Result<Report> {
         context.confirm(&format!("Key {} will be destroyed for good.", key.label()))?;
     }
     let mut change = Change::new("key purge", "destroyed for good", Event::Purge, reason, *dry_run);
+    change.approvals = read_all(&arguments.approval)?;
     change.leave_nothing = arguments.leave_nothing;
     change.make(&session, &key)
 }

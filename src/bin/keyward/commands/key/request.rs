@@ -26,23 +26,30 @@ use crate::session::Session;
 #[derive(Args, Clone, Debug, Default)]
 pub struct Wish {
     /// The subject: CN=www.example.org,O=Example; without it, that of the present certificate
-    #[arg(long, value_name = "NAME", requires = "stage")]
+    #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// A DNS name for the certificate; may be repeated
-    #[arg(long, requires = "stage")]
+    #[arg(long)]
     dns: Vec<String>,
     /// An IP address for the certificate; may be repeated
-    #[arg(long, requires = "stage")]
+    #[arg(long)]
     ip: Vec<IpAddr>,
     /// A mail address for the certificate; may be repeated
-    #[arg(long, requires = "stage")]
+    #[arg(long)]
     email: Vec<String>,
     /// The hash that is signed, for RSA and EC keys; without it, one as strong as the key
-    #[arg(long, value_enum, requires = "stage")]
+    #[arg(long, value_enum)]
     hash: Option<Hash>,
     /// RSA keys: sign with PSS
-    #[arg(long, requires = "stage")]
+    #[arg(long)]
     pss: bool,
+}
+
+impl Wish {
+    pub fn is_said(&self) -> bool {
+        let Wish { subject, dns, ip, email, hash, pss } = self;
+        subject.is_some() || !dns.is_empty() || !ip.is_empty() || !email.is_empty() || hash.is_some() || *pss
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

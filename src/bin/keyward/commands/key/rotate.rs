@@ -45,6 +45,14 @@ pub struct Rotate {
 }
 
 #[derive(Args, Debug)]
+pub struct Request {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    wish: Wish,
+}
+
+#[derive(Args, Debug)]
 pub struct Certify {
     /// The certificate, in PEM or DER
     file: PathBuf,
@@ -93,6 +101,9 @@ impl Wrapping {
 }
 
 pub fn rotate(context: &Context, arguments: &Rotate) -> Result<Report> {
+    if arguments.wish.is_said() && !arguments.stage {
+        return Err(Failure::new(Exit::Usage, "a certificate request comes with --stage"));
+    }
     let session = arguments.target.session(context)?;
     let old = arguments.target.one(&session, &[])?;
     if arguments.dry_run {
@@ -129,6 +140,15 @@ pub fn rotate(context: &Context, arguments: &Rotate) -> Result<Report> {
             Ok(Report::new(text, json))
         }
     }
+}
+
+pub fn request(context: &Context, arguments: &Request) -> Result<Report> {
+    let session = arguments.target.session(context)?;
+    let key = arguments.target.one(&session, &[])?;
+    let versions = versions(&session, &key)?;
+    let present = versions.iter().rev().find(|one| one.state() == State::Active).unwrap_or(&key);
+    let text = pem::encode("CERTIFICATE REQUEST", &signing_request(&session, &key, &arguments.wish, present)?);
+    Ok(Report::new(text.clone(), json!({ "key": key.json(), "csr": text })))
 }
 
 pub fn certify(context: &Context, arguments: &Certify) -> Result<Report> {

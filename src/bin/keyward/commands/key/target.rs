@@ -84,6 +84,15 @@ impl Found {
         life::version_of(&self.attributes)
     }
 
+    pub fn public_key_info(&self) -> Option<&[u8]> {
+        self.attributes.bytes(CKA_PUBLIC_KEY_INFO).filter(|info| !info.is_empty())
+    }
+
+    /// An older version, or a staged one: the label is another's.
+    pub fn is_archived(&self) -> bool {
+        life::logical_label(&self.attributes).len() < self.attributes.bytes(CKA_LABEL).map_or(0, <[u8]>::len)
+    }
+
     pub fn json(&self) -> Json {
         let date = |ty| self.attributes.ulong(ty).map(clock::text);
         json!({

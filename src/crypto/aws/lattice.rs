@@ -10,9 +10,7 @@ use std::ptr::{self, NonNull};
 
 use aws_lc_sys as ffi;
 
-use super::aws::{Refused, done, made};
-
-type Result<T> = std::result::Result<T, Refused>;
+use super::{Refused, Result, done, made};
 
 /// One of AWS-LC's algorithms, by the number that it has there.
 #[derive(Clone, Copy)]

@@ -1,0 +1,238 @@
+//! `keyward policy`: what the token's keys may be, and who may do what with them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use cryptoki_sys::*;
+use keyward::guard::Rules;
+use keyward::lifecycle::clock;
+use keyward::object::Attributes;
+use keyward::token::*;
+use serde_json::{Value as Json, json};
+
+use crate::choice::TokenChoice;
+use crate::commands::approval::read_all;
+use crate::commands::key::hex;
+use crate::commands::object::find;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Result};
+use crate::names;
+use crate::pins::{Reader, SoPin, Source, UserPin};
+use crate::report::{Report, shown};
+use crate::session::Session;
+
+/// What `policy init` writes.
+const TEMPLATE: &str = include_str!("../../../../docs/policies/template.toml");
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Write a policy to start from, with everything explained
+    Init(Init),
+    /// Check a policy file: is it right, and which keys of the token break it
+    Check(Check),
+    /// Sign a policy as the SO and put it into force
+    Apply(Apply),
+    /// Show the policy in force
+    Show(TokenChoice),
+}
+
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The file to make; without it, the policy is printed
+    file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples are in docs/policies. With --login the token's private keys are checked too. Exit code 6 \
+where the policy is right and keys break it."
+)]
+pub struct Check {
+    /// The policy file
+    file: PathBuf,
+    /// Check the file alone, without a token
+    #[arg(long)]
+    no_token: bool,
+    #[command(flatten)]
+    choice: TokenChoice,
+    /// Log in as the user, so that private keys are checked too
+    #[arg(long, short)]
+    login: bool,
+    #[command(flatten)]
+    pin: UserPin,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Keys that break the policy are not changed: it holds for new keys, and for every use.")]
+pub struct Apply {
+    /// The policy file
+    file: PathBuf,
+    #[command(flatten)]
+    choice: TokenChoice,
+    #[command(flatten)]
+    so_pin: SoPin,
+    /// An approval, where the present policy asks for some; may be repeated
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
+    /// Check the policy, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(context: &Context, command: &Command) -> Result<Report> {
+    match command {
+        Command::Init(arguments) => init(arguments),
+        Command::Check(arguments) => check(context, arguments),
+        Command::Apply(arguments) => apply(context, arguments),
+        Command::Show(choice) => show(context, choice),
+    }
+}
+
+fn init(arguments: &Init) -> Result<Report> {
+    let Some(path) = &arguments.file else {
+        return Ok(Report::new(TEMPLATE.to_owned(), json!({ "policy": TEMPLATE })));
+    };
+    let written =
+        std::fs::File::create_new(path).and_then(|mut file| std::io::Write::write_all(&mut file, TEMPLATE.as_bytes()));
+    written.map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display())))?;
+    let text = format!("{} holds a policy to start from; check it with `keyward policy check`.", path.display());
+    Ok(Report::new(text, json!({ "file": path })))
+}
+
+/// The file's text, and the policy that it is.
+fn read(path: &Path) -> Result<(String, Rules)> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", path.display())))?;
+    let signed = SignedPolicy { text: text.clone(), ..SignedPolicy::default() };
+    let wrong = |error: keyward::error::Error| {
+        Failure::new(Exit::Refused, format!("{}: {}", path.display(), error.why().unwrap_or("it is broken")))
+    };
+    Ok((text, Rules::of(Arc::new(signed)).map_err(wrong)?))
+}
+
+fn check(context: &Context, arguments: &Check) -> Result<Report> {
+    let (text, rules) = read(&arguments.file)?;
+    let name = shown(&rules.policy().name);
+    if arguments.no_token {
+        return Ok(Report::new(format!("Policy {name:?} is right."), json!({ "policy": name, "right": true })));
+    }
+    let (slot, _) = arguments.choice.of(context.slots()?)?;
+    let mut session = Session::open(&slot.token, false)?;
+    if arguments.login || arguments.pin.source() != Source::Terminal {
+        let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
+        session.login(User::User, &pin)?;
+    }
+    let present = session.token.policy().map_err(Failure::of("cannot read the policy in force"))?;
+    let before = present.as_ref().and_then(|signed| Rules::of(signed.clone()).ok());
+    let mut lines = vec![match &present {
+        None => format!("Policy {name:?} is right; the token has none yet."),
+        Some(signed) if signed.text == text => format!("Policy {name:?} is the one in force."),
+        Some(signed) => format!("Policy {name:?} is right; policy {} is in force.", signed.number),
+    }];
+    let (mut broken, mut moved) = (Vec::new(), Vec::new());
+    for key in keys(&session)? {
+        let named = described(&key);
+        let class = rules.class_of(&key).map(|class| class.name.clone());
+        let was = before.as_ref().and_then(|rules| rules.class_of(&key)).map(|class| class.name.clone());
+        if class != was {
+            let name = |class: &Option<String>| class.clone().unwrap_or_else(|| "no class".to_owned());
+            lines.push(format!("moves   {named}: from {} to {}", name(&was), name(&class)));
+            moved.push(json!({ "key": named, "from": was, "to": class }));
+        }
+        if let Err(error) = rules.judge(&key) {
+            lines.push(format!("breaks  {named}: {}", error.why().unwrap_or_default()));
+            broken.push(json!({ "key": named, "why": error.why() }));
+        }
+    }
+    let exit = if broken.is_empty() { Exit::Done } else { Exit::Refused };
+    let json = json!({ "policy": name, "right": true, "breaks": broken, "moves": moved });
+    Ok(Report { text: lines.join("\n"), json, exit })
+}
+
+/// What is read of a key to judge it.
+const JUDGED: [CK_ATTRIBUTE_TYPE; 24] = [
+    CKA_CLASS,
+    CKA_KEY_TYPE,
+    CKA_LABEL,
+    CKA_UNIQUE_ID,
+    CKA_KEYWARD_VERSION,
+    CKA_KEYWARD_CLASS,
+    CKA_EXTRACTABLE,
+    CKA_SENSITIVE,
+    CKA_VALUE_LEN,
+    CKA_MODULUS_BITS,
+    CKA_MODULUS,
+    CKA_EC_PARAMS,
+    CKA_PARAMETER_SET,
+    CKA_ENCRYPT,
+    CKA_DECRYPT,
+    CKA_SIGN,
+    CKA_VERIFY,
+    CKA_SIGN_RECOVER,
+    CKA_VERIFY_RECOVER,
+    CKA_WRAP,
+    CKA_UNWRAP,
+    CKA_DERIVE,
+    CKA_ENCAPSULATE,
+    CKA_DECAPSULATE,
+];
+
+fn keys(session: &Session) -> Result<Vec<Attributes>> {
+    let mut keys = Vec::new();
+    for class in [CKO_PRIVATE_KEY, CKO_SECRET_KEY, CKO_PUBLIC_KEY, CKO_OTP_KEY] {
+        for object in find(session, vec![Attribute::ulong(CKA_CLASS, class)])? {
+            let answers = session.token.get(session.caller, object, &JUDGED);
+            let answers = answers.map_err(Failure::of("cannot read a key"))?;
+            let known = JUDGED.iter().zip(answers).filter_map(|(ty, answer)| match answer {
+                Answer::Value(value) => Some(Attribute { ty: *ty, value }),
+                _ => None,
+            });
+            keys.push(known.collect());
+        }
+    }
+    Ok(keys)
+}
+
+fn described(key: &Attributes) -> String {
+    let text = |ty| shown(&String::from_utf8_lossy(key.bytes(ty).unwrap_or_default()));
+    let class = names::class(key.ulong(CKA_CLASS).unwrap_or_default());
+    format!("{class} {} ({})", text(CKA_LABEL), text(CKA_UNIQUE_ID))
+}
+
+fn apply(context: &Context, arguments: &Apply) -> Result<Report> {
+    let (text, rules) = read(&arguments.file)?;
+    let name = shown(&rules.policy().name);
+    if arguments.dry_run {
+        return Ok(Report::new(format!("Policy {name:?} would be signed."), json!({ "policy": name, "done": false })));
+    }
+    let approvals = read_all(&arguments.approval)?;
+    let (slot, _) = arguments.choice.of(context.slots()?)?;
+    let pin = Reader::default().read(&arguments.so_pin.source(), "SO PIN")?;
+    let mut session = Session::open(&slot.token, true)?;
+    session.login(User::SecurityOfficer, &pin)?;
+    let applied = session.token.apply_policy(session.caller, &text, clock::now(), &approvals);
+    applied.map_err(Failure::of("cannot apply the policy"))?;
+    let signed = session.token.policy().map_err(Failure::of("cannot read the policy back"))?;
+    let number = signed.map_or(0, |signed| signed.number);
+    let text = format!("Policy {name:?} is in force, as number {number}.");
+    Ok(Report::new(text, json!({ "policy": name, "number": number, "done": true })))
+}
+
+fn show(context: &Context, choice: &TokenChoice) -> Result<Report> {
+    let (slot, _) = choice.of(context.slots()?)?;
+    let session = Session::open(&slot.token, false)?;
+    let signed = session.token.policy().map_err(Failure::of("cannot read the policy"))?;
+    let Some(signed) = signed else {
+        return Ok(Report::new("The token has no policy.".to_owned(), json!({ "policy": Json::Null })));
+    };
+    let key = hex(&signed.key);
+    let head = format!("# Number {}, signed {} by the SO's key {key}.\n", signed.number, clock::text(signed.at));
+    let json = json!({
+        "policy": signed.text,
+        "number": signed.number,
+        "signed": clock::text(signed.at),
+        "key": key,
+    });
+    Ok(Report::new(format!("{head}{}", signed.text), json))
+}

@@ -1,0 +1,19 @@
+//! Pure-Rust cryptography by the names that `aws` uses: RustCrypto's crates and curve25519-dalek.
+//!
+//! What is secret is computed in constant time by the crates' own word, for lengths that are public. Nothing here asks for
+//! `unsafe`.
+
+pub(super) mod aes;
+mod brainpool512;
+pub(super) mod chacha;
+pub(super) mod curve25519;
+pub(super) mod ec;
+pub(super) mod finite;
+pub(super) mod gcm;
+pub(super) mod ml_dsa;
+pub(super) mod ml_kem;
+pub(super) mod number;
+pub(super) mod rsa;
+mod system;
+
+use super::refused::{Refused, Result};

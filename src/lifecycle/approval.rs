@@ -1,0 +1,179 @@
+//! Approvals: a named person's signature under one act on one thing, for a time. What a policy marks needs several.
+
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use crate::crypto::digest::{Digest, hash};
+use crate::crypto::ed25519::{PrivateKey, PublicKey, SIGNATURE_LEN, Scheme};
+use crate::error::{Code, Result};
+
+/// What can be approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// Of the key with this unique ID: hiding it, or destroying it for good.
+    Destroy,
+    /// Of the policy with this SHA-256 in hexadecimal.
+    Policy,
+}
+
+/// One approval, as its file holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    pub act: Act,
+    /// A key's unique ID, or a policy's digest.
+    pub subject: String,
+    /// The token's serial.
+    pub token: String,
+    /// As the policy names the approver.
+    pub approver: String,
+    /// Seconds since 1970 from which on it no longer counts.
+    pub until: u64,
+    /// Ed25519, in hexadecimal.
+    pub signature: String,
+}
+
+/// What an act needs approvals for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub act: Act,
+    pub subject: &'a str,
+    pub token: &'a str,
+    pub now: u64,
+}
+
+impl Approval {
+    /// Signed by the approver's seed.
+    pub fn sign(seed: &[u8], act: Act, subject: &str, token: &str, approver: &str, until: u64) -> Result<Approval> {
+        let mut approval = Approval {
+            act,
+            subject: subject.to_owned(),
+            token: token.to_owned(),
+            approver: approver.to_owned(),
+            until,
+            signature: String::new(),
+        };
+        let mut signature = vec![0; SIGNATURE_LEN];
+        PrivateKey::new(seed)?.sign(Scheme::Pure, &approval.message(), &mut signature)?;
+        approval.signature = hex(&signature);
+        Ok(approval)
+    }
+
+    /// `CKR_ARGUMENTS_BAD`.
+    pub fn parse(text: &str) -> Result<Approval> {
+        toml::from_str(text).map_err(|e| Code::ArgumentsBad.because(format!("this is no approval: {e}")))
+    }
+
+    pub fn render(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Code::GeneralError.because(e.to_string()))
+    }
+
+    /// Each part with its length, so that no two approvals share a message.
+    fn message(&self) -> Vec<u8> {
+        let act: &[u8] = match self.act {
+            Act::Destroy => b"destroy",
+            Act::Policy => b"policy",
+        };
+        let until = self.until.to_be_bytes();
+        let parts: [&[u8]; 5] = [act, self.subject.as_bytes(), self.token.as_bytes(), self.approver.as_bytes(), &until];
+        let mut message = b"keyward approval 1".to_vec();
+        for part in parts {
+            message.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            message.extend_from_slice(part);
+        }
+        message
+    }
+
+    /// Why it does not count for this act; `None`: it does.
+    fn fault(&self, asked: &Asked<'_>, key: Option<&str>) -> Option<String> {
+        let by = &self.approver;
+        let same = (self.act, self.subject.as_str()) == (asked.act, asked.subject)
+            && self.token.eq_ignore_ascii_case(asked.token);
+        if !same {
+            return Some(format!("{by}'s approval is of something else"));
+        }
+        if self.until <= asked.now {
+            return Some(format!("{by}'s approval ended {}", clock::text(self.until)));
+        }
+        let Some(key) = key.and_then(unhex) else { return Some(format!("the policy knows no approver {by}")) };
+        let signature = unhex(&self.signature).unwrap_or_default();
+        let valid = PublicKey::new(&key).and_then(|key| key.verify(Scheme::Pure, &self.message(), &signature));
+        valid.err().map(|_| format!("{by}'s signature is wrong"))
+    }
+}
+
+/// Whether `texts` hold `needed` approvals by different approvers. `CKR_ACTION_PROHIBITED` says what is missing.
+pub fn check<'a>(
+    texts: &[String],
+    needed: u32,
+    asked: &Asked<'_>,
+    key_of: impl Fn(&str) -> Option<&'a str>,
+) -> Result<()> {
+    let (mut by, mut faults): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for text in texts {
+        let approval = Approval::parse(text)?;
+        match approval.fault(asked, key_of(&approval.approver)) {
+            Some(fault) => faults.push(fault),
+            None if by.contains(&approval.approver) => {}
+            None => by.push(approval.approver),
+        }
+    }
+    let given = u32::try_from(by.len()).unwrap_or(u32::MAX);
+    if given >= needed {
+        return Ok(());
+    }
+    let faults = if faults.is_empty() { String::new() } else { format!("; {}", faults.join("; ")) };
+    Err(Code::ActionProhibited.because(format!(
+        "the policy asks for {needed} approvals of {}, {given} are there{faults}: see `keyward approval sign`",
+        asked.subject
+    )))
+}
+
+/// The subject of a policy's approval.
+pub fn digest(text: &str) -> String {
+    hex(&hash(Digest::Sha256, text.as_bytes()))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let digits = pairs.iter().all(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.then(|| pairs.iter().map(byte).collect()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn approvals_count_by_approver_act_subject_token_and_time() {
+        let keys = [[1u8; 32], [2; 32], [3; 32]];
+        let public: Vec<String> = keys.iter().map(|seed| hex(&PrivateKey::new(seed).unwrap().public())).collect();
+        let names = ["alice", "bob", "carol"];
+        let key_of = |name: &str| names.iter().position(|n| *n == name).map(|at| public[at].as_str());
+        let sign = |at: usize, act, subject: &str, token: &str, until| {
+            Approval::sign(&keys[at], act, subject, token, names[at], until).unwrap().render().unwrap()
+        };
+        let asked = Asked { act: Act::Destroy, subject: "id", token: "00ff", now: 100 };
+        let checked = |texts: &[String]| check(texts, 2, &asked, key_of).map_err(|e| e.why().unwrap().to_owned());
+        let (alice, bob) = (sign(0, Act::Destroy, "id", "00ff", 200), sign(1, Act::Destroy, "id", "00FF", 200));
+        assert_eq!(checked(&[alice.clone(), bob]), Ok(()));
+        for (other, said) in [
+            (sign(0, Act::Destroy, "id", "00ff", 300), "1 are there"),
+            (sign(1, Act::Policy, "id", "00ff", 200), "something else"),
+            (sign(1, Act::Destroy, "other", "00ff", 200), "something else"),
+            (sign(1, Act::Destroy, "id", "0000", 200), "something else"),
+            (sign(1, Act::Destroy, "id", "00ff", 100), "ended"),
+            (sign(1, Act::Destroy, "id", "00ff", 200).replace("200", "201"), "signature is wrong"),
+            (sign(1, Act::Destroy, "id", "00ff", 200).replace("bob", "mallory"), "knows no approver"),
+        ] {
+            assert!(checked(&[alice.clone(), other.clone()]).unwrap_err().contains(said), "{other}");
+        }
+        assert!(check(&["nonsense".into()], 1, &asked, key_of).is_err());
+    }
+}
