@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, compat, completion, key, manual, mechanisms, migrate, object, pin, token};
 use crate::commands::{
-    approval, audit, compat, completion, key, maintain, manual, mechanisms, object, pin, policy, token,
+    approval, audit, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy, token,
 };
 
 const EXIT_CODES: &str = "\
