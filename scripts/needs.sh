@@ -71,6 +71,7 @@ need_clients() {
     need /usr/sbin/openvpn openvpn
     need gnupg-pkcs11-scd gnupg-pkcs11-scd
     need gpgsm gpgsm
+    need gpg gpg
     need gpg-agent gpg-agent
     need osslsigncode osslsigncode
     need systemd-cryptenroll systemd

@@ -45,7 +45,7 @@ pub enum KdfPreset {
     Strong,
 }
 
-/// `mechanisms = "modern" | "all" | [list] | [-list]`
+/// `mechanisms = "modern" | "all" | "approved" | [list] | [-list]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mechanisms {
     /// All rows but the legacy ones.
@@ -55,6 +55,8 @@ pub enum Mechanisms {
     Only(Vec<String>),
     /// Modern without these.
     Without(Vec<String>),
+    /// Those that FIPS 140-3 approves, with the keys and parameters that it approves; a use of others is refused.
+    Approved,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -21,6 +21,7 @@ pub mod abi;
 pub mod module;
 pub mod session;
 pub mod guard;
+pub mod backup;
 pub mod soft;
 pub mod forward;
 pub mod mechanism;

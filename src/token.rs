@@ -297,6 +297,10 @@ pub struct TokenInfo {
     pub firmware: (u8, u8),
 }
 
+/// The flag of `CKA_OBJECT_VALIDATION_FLAGS` and `C_GetSessionValidationFlags` for what the approved mode
+/// (`mechanisms = "approved"`) has let pass.
+pub const APPROVED_FLAG: CK_FLAGS = 1;
+
 /// `CK_MECHANISM_INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MechanismInfo {
@@ -469,6 +473,11 @@ pub trait Token: Send + Sync {
     /// Whether the parameters of this vendor mechanism are to be passed on as they are ([`Params::Opaque`]).
     fn takes_opaque(&self, ty: CK_MECHANISM_TYPE) -> bool {
         let _ = ty;
+        false
+    }
+
+    /// Whether it lets pass only what is approved (`mechanisms = "approved"`).
+    fn approved_only(&self) -> bool {
         false
     }
 

@@ -14,11 +14,15 @@ fn keyward() -> PathBuf {
     found.max().expect("cargo builds libkeyward.so with the tests").1
 }
 
-/// Runs one script; its last line is the verdict. What it installs or compiles for its client is kept for the next run.
+/// Runs one script; its last line is the verdict. What it installs or compiles for its client is kept for the next
+/// run, the browsers' pictures are kept to be looked at: target/tmp/interop.
 fn passes(script: &str, module: &Path, disturbed: bool) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/interop").join(script);
     let mut command = Command::new("bash");
-    command.arg(&path).arg(module).env("INTEROP_KEEP", Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop"));
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop");
+    let pictures = kept.join("pictures");
+    std::fs::create_dir_all(&pictures).unwrap();
+    command.arg(&path).arg(module).env("INTEROP_KEEP", kept).env("PICTURES", pictures);
     if disturbed {
         command.env("DISTURB", "yes");
     }

@@ -120,7 +120,7 @@ fn the_debian_package_installs_and_removes_cleanly() {
 
     // A package database of its own: the machine's stays as it is.
     let root = scratch.path("root");
-    for directory in ["var/lib/dpkg/updates", "var/lib/dpkg/info", "var/lib/dpkg/triggers"] {
+    for directory in ["etc", "var/lib/dpkg/updates", "var/lib/dpkg/info", "var/lib/dpkg/triggers"] {
         std::fs::create_dir_all(root.join(directory)).unwrap();
     }
     std::fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
@@ -136,8 +136,14 @@ fn the_debian_package_installs_and_removes_cleanly() {
     for path in ["lib/libkeyward.so", "bin/keyward", "include/keyward.h", "share/p11-kit/modules/keyward.module"] {
         assert!(root.join("usr").join(path).is_file(), "{path}");
     }
+    // The user of the system's tokens, where this machine can make one in that root.
+    if Command::new("systemd-sysusers").arg("--version").output().is_ok() {
+        assert!(std::fs::read_to_string(root.join("etc/passwd")).unwrap().contains("keyward:"));
+        assert!(root.join("var/lib/keyward").is_dir());
+    }
     let version = done(Command::new(root.join("usr/bin/keyward")).arg("--version"));
     assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
     done(dpkg().args(["--purge", "keyward"]));
     assert_eq!(files(&root.join("usr")), Vec::<PathBuf>::new());
+    assert!(!root.join("usr/bin").exists() && !root.join("usr/lib/systemd").exists());
 }

@@ -521,3 +521,31 @@ fn a_full_disk_makes_no_half_token() {
         drop(place.create());
     }
 }
+
+/// A durable create waits for the medium once, as do a login and a change of PIN, whatever the number of objects; and a
+/// change of PIN writes no more than its own record.
+#[test]
+fn a_create_costs_one_flush() {
+    let _alone = alone();
+    let place = Place::new();
+    let (file, keys) = place.ready();
+    file.commit(&keys, (0..300).map(|n| insert(true, &label(n), "many")).collect()).unwrap();
+    let costs = |work: &dyn Fn()| {
+        bent::state().events = Some(Vec::new());
+        work();
+        let events = bent::state().events.take().unwrap();
+        let flushes = events.iter().filter(|event| matches!(event, Event::Sync { .. })).count();
+        let bytes: usize =
+            events.iter().map(|event| if let Event::Write { data, .. } = event { data.len() } else { 0 }).sum();
+        (flushes, bytes)
+    };
+    // Every thousandth page of the log or so the engine copies it into the file, which flushes twice more.
+    for n in 0..20 {
+        let (flushes, _) = costs(&|| drop(file.commit(&keys, vec![insert(true, &format!("one-{n}"), "one")]).unwrap()));
+        assert_eq!(flushes, 1, "{n}");
+    }
+    assert_eq!(costs(&|| drop(file.unlock(Role::User, PIN).unwrap())).0, 1);
+    let (flushes, bytes) = costs(&|| file.set_pin(Role::User, PIN, NEW).unwrap());
+    // The try is counted before it is made, and the new record written.
+    assert!(flushes == 2 && bytes < 10 * 8192, "{flushes} flushes, {bytes} bytes");
+}

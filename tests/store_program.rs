@@ -292,6 +292,12 @@ fn files_under_a_passphrase_are_imported() {
             assert_eq!(certificate[0]["id"], private[0]["id"], "{options}");
         }
     }
+    // The words of softhsm2-util.
+    openssl(&home, "pkcs8 -topk8 -in ec.pem -passout pass:x1 -out util.pem");
+    let util = format!("--import {} --token care --label util --id a1 --pin 123456", path("util.pem"));
+    assert_eq!(home.run(&format!("{util} --file-pin wrong")).status.code(), Some(5));
+    assert_eq!(home.good(&format!("{util} --file-pin x1"))["imported"], 2);
+    assert_eq!(home.good("object list --label util --class public-key")[0]["id"], "a1");
     // Cut off anywhere, or with any byte changed, a file is refused; nothing is made, and nothing panics.
     let whole = std::fs::read(path("0.pfx")).unwrap();
     let before = count(&home);

@@ -295,3 +295,36 @@ fn a_replaced_or_removed_file_is_noticed() {
     assert_eq!(code(file.commit(&fresh, vec![insert(false, "lost", "2")])), Code::DeviceRemoved);
     assert_eq!(code(file.header()), Code::DeviceRemoved);
 }
+
+/// 0600 and 0700 whatever the umask: one that allows others everything, and one that forbids the owner.
+#[test]
+fn files_are_private_whatever_the_umask() {
+    const NAME: &str = "files_are_private_whatever_the_umask";
+    if let Some(setting) = setting() {
+        // SAFETY: sets this process's mask, nothing else.
+        unsafe { libc::umask(u32::from_str_radix(&setting[1], 8).unwrap() as libc::mode_t) };
+        let path = std::path::Path::new(&setting[0]).join("new/tokens/00.slot");
+        let device = DeviceSecret::load_or_create(&path.parent().unwrap().join("../secret/device")).unwrap();
+        let file = SlotFile::create(&path, Arc::new(device), RULES, SERIAL, "l", SO).unwrap();
+        file.unlock(Role::SecurityOfficer, SO).unwrap();
+        // While it is open, the log and its index are there too.
+        let mut seen = 0;
+        for directory in ["new", "new/tokens", "new/secret", "new/secret/anchors"] {
+            let directory = std::path::Path::new(&setting[0]).join(directory);
+            for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+                let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+                let expected = if entry.metadata().unwrap().is_dir() { 0o700 } else { 0o600 };
+                assert_eq!(mode, expected, "{}: {mode:o}", entry.path().display());
+                seen += 1;
+            }
+        }
+        assert!(seen >= 8, "{seen}");
+        return;
+    }
+    for mask in ["0", "077", "0377"] {
+        let place = Place::new();
+        let mut child = again(NAME, &format!("{}|{mask}", place.0.display()));
+        let out = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+        assert!(child.wait().unwrap().success(), "{mask}: {out}");
+    }
+}

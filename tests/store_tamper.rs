@@ -161,3 +161,133 @@ fn login_records_and_header_cannot_be_edited() {
     file.commit(&keys, vec![insert(true, "x", "x")]).unwrap();
     assert!(file.verify(&keys).unwrap().is_clean());
 }
+
+/// A small generator: the same changes in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+/// A slot file at rest, its keys, and what its objects were.
+struct Resting {
+    place: Place,
+    bytes: Vec<u8>,
+    keys: std::sync::Arc<Keys>,
+    whole: Vec<(u64, Vec<u8>, Vec<u8>)>,
+}
+
+impl Resting {
+    fn new() -> Resting {
+        let (place, file, keys) = four();
+        let more = (0..40).map(|n| insert(n % 3 == 0, &format!("more-{n}"), "more")).collect();
+        file.commit(&keys, more).unwrap();
+        file.commit(&keys, vec![Change::Delete { id: 10 }, Change::Delete { id: 11 }]).unwrap();
+        let whole = contents(&file, &keys);
+        assert_eq!(whole.len(), 42);
+        drop(file);
+        let bytes = std::fs::read(place.slot()).unwrap();
+        Resting { place, bytes, keys, whole }
+    }
+
+    /// Of a changed file: refused, or each object is what it was or is not given out, and what is missing shows.
+    fn judge(&self, bytes: &[u8], what: &str) {
+        for rest in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{rest}", self.place.slot().display()));
+        }
+        std::fs::write(self.place.slot(), bytes).unwrap();
+        let probed = probe(&self.place.slot(), device());
+        let Ok(file) = SlotFile::open(&self.place.slot(), device(), RULES) else {
+            assert!(probed.is_err(), "{what}");
+            return;
+        };
+        let found = contents(&file, &self.keys);
+        for one in &found {
+            assert!(self.whole.contains(one), "{what}: object {} was changed and is believed", one.0);
+        }
+        let clean = file.verify(&self.keys).is_ok_and(|report| report.is_clean());
+        assert!(
+            !clean || found == self.whole,
+            "{what}: {} objects are missing and nothing shows",
+            self.whole.len() - found.len()
+        );
+    }
+}
+
+/// Every object that can be read whole, by its id.
+fn contents(file: &SlotFile, keys: &Keys) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
+    let read = |id: u64| {
+        let record = file.read(keys, id).ok()??;
+        let secret = file.secret(keys, &record).ok()??;
+        Some((id, record.attrs.clone(), secret.expose().clone()))
+    };
+    (1..=60).filter_map(read).collect()
+}
+
+/// Flips, swaps, cuts and repeats of a file's bytes.
+fn hostile(rounds: usize) {
+    const PAGE: usize = 8192;
+    let resting = Resting::new();
+    resting.judge(&resting.bytes, "as it was");
+    let (mut dice, len) = (Dice(0x5EED_1234_5678_9ABC), resting.bytes.len());
+    for round in 0..rounds {
+        let mut bytes = resting.bytes.clone();
+        let what = match round % 8 {
+            0..=3 => {
+                let (at, bit) = (dice.below(len), dice.below(8));
+                bytes[at] ^= 1 << bit;
+                format!("bit {bit} of byte {at}")
+            }
+            4 => {
+                let (one, other) = (dice.below(len / PAGE) * PAGE, dice.below(len / PAGE) * PAGE);
+                let page = resting.bytes[one..one + PAGE].to_vec();
+                bytes[other..other + PAGE].copy_from_slice(&page);
+                format!("page at {one} over the one at {other}")
+            }
+            5 => {
+                let (at, size) = (dice.below(len), 1 + dice.below(64));
+                let end = (at + size).min(len);
+                (at..end).for_each(|at| bytes[at] = dice.below(256) as u8);
+                format!("{size} bytes at {at}")
+            }
+            6 => {
+                bytes.truncate(dice.below(len));
+                format!("cut to {}", bytes.len())
+            }
+            _ => {
+                // Among the numbers that the engine itself believes: the heads of its pages.
+                let (at, value) = (dice.below(len / PAGE) * PAGE + dice.below(16), dice.below(256) as u8);
+                bytes[at] = value;
+                format!("byte {at} to {value}")
+            }
+        };
+        resting.judge(&bytes, &what);
+    }
+}
+
+#[test]
+fn whatever_the_bytes_nothing_changed_is_believed() {
+    hostile(240);
+}
+
+#[test]
+#[ignore = "minutes: twenty thousand changed files"]
+fn whatever_the_bytes_in_twenty_thousand_files_nothing_changed_is_believed() {
+    hostile(20_000);
+}
+
+#[test]
+#[ignore = "minutes: every byte of a file"]
+fn any_byte_that_is_flipped_shows_or_is_of_no_use() {
+    let resting = Resting::new();
+    for at in 0..resting.bytes.len() {
+        let mut bytes = resting.bytes.clone();
+        bytes[at] ^= 0xff;
+        resting.judge(&bytes, &format!("byte {at}"));
+    }
+}

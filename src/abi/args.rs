@@ -19,10 +19,15 @@ use crate::token::Bytes;
 /// Every bit pattern of the size of the type must be a value of it, padding aside.
 pub unsafe trait Plain: Copy {}
 
-/// Checks that `count` elements of `size` bytes from `address` lie in an address space.
-fn fits(address: usize, count: usize, size: usize) -> Result<()> {
-    let len = count.checked_mul(size).filter(|len| *len <= isize::MAX as usize).ok_or(Code::ArgumentsBad)?;
-    address.checked_add(len).ok_or(Code::ArgumentsBad)?;
+/// NULL, or anywhere in the first page: no program has memory there, but garbage often points there.
+fn nowhere<T>(ptr: *const T) -> bool {
+    (ptr as usize) < 4096
+}
+
+/// Checks that `count` elements from `ptr` lie in an address space. Without elements any address will do.
+fn fits<T>(ptr: *const T, count: usize) -> Result<()> {
+    let len = count.checked_mul(size_of::<T>()).filter(|len| *len <= isize::MAX as usize).ok_or(Code::ArgumentsBad)?;
+    (ptr as usize).checked_add(len).filter(|_| len == 0 || !nowhere(ptr)).ok_or(Code::ArgumentsBad)?;
     Ok(())
 }
 
@@ -47,11 +52,7 @@ impl In {
         if len == 0 {
             return Ok(&[]);
         }
-        // Nor anywhere in the first page: no program has memory there, but garbage often points there.
-        if (self.ptr as usize) < 4096 {
-            Err(Code::ArgumentsBad)?;
-        }
-        fits(self.ptr as usize, len, 1)?;
+        fits(self.ptr, len)?;
         // SAFETY: not NULL, and of a possible length; `new` promised the rest.
         Ok(unsafe { std::slice::from_raw_parts(self.ptr, len) })
     }
@@ -112,10 +113,10 @@ impl<T> In<T> {
         T: Plain,
     {
         let len = length(self.len)?;
-        if len > max || len > 0 && self.ptr.is_null() {
+        if len > max {
             Err(Code::ArgumentsBad)?;
         }
-        fits(self.ptr as usize, len, size_of::<T>())?;
+        fits(self.ptr, len)?;
         // SAFETY: not NULL where there is an element, and `new` promised that all can be read.
         Ok((0..len).map(|at| unsafe { self.ptr.add(at).read_unaligned() }).collect())
     }
@@ -139,7 +140,7 @@ impl<T: Plain> Maybe<T> {
 
     pub fn get(&self) -> Option<T> {
         // SAFETY: not NULL, and `new` promised that it can be read.
-        (!self.0.is_null()).then(|| unsafe { self.0.read_unaligned() })
+        (!nowhere(self.0)).then(|| unsafe { self.0.read_unaligned() })
     }
 
     /// `CKR_ARGUMENTS_BAD` for NULL.
@@ -163,7 +164,7 @@ impl<T> Place<T> {
 
     /// Before anything is done whose result must not be lost. `CKR_ARGUMENTS_BAD` for NULL.
     pub fn check(&self) -> Result<()> {
-        if self.ptr.is_null() { Err(Code::ArgumentsBad.into()) } else { Ok(()) }
+        if nowhere(self.ptr) { Err(Code::ArgumentsBad.into()) } else { Ok(()) }
     }
 
     /// `CKR_ARGUMENTS_BAD` for NULL.
@@ -222,7 +223,7 @@ impl Out {
             return self.report(work(bytes, Room::Ask)?, true);
         }
         let room = length(room)?;
-        fits(self.ptr as usize, room, 1)?;
+        fits(self.ptr, room)?;
         let mut copies = [const { None }; N];
         for (copy, input) in copies.iter_mut().zip(inputs) {
             if !self.is_apart(input.bytes()?, room) {
@@ -300,8 +301,7 @@ impl OutExact {
         if len == 0 {
             return work(&mut []);
         }
-        Place { ptr: self.ptr }.check()?;
-        fits(self.ptr as usize, len, 1)?;
+        fits(self.ptr, len)?;
         // SAFETY: not NULL, of a possible length, writable by the promise of `new`.
         work(unsafe { std::slice::from_raw_parts_mut(self.ptr, len) })
     }
@@ -337,6 +337,7 @@ impl<T: Copy> OutList<T> {
         if room < count {
             Err(Code::BufferTooSmall)?;
         }
+        fits(self.ptr, list.len())?;
         self.write(list.iter().copied());
         Ok(())
     }
@@ -369,10 +370,7 @@ impl OutFound {
     pub fn fill(&self, search: impl FnOnce(usize, &mut dyn FnMut(CK_OBJECT_HANDLE)) -> Result<usize>) -> Result<()> {
         self.count.check()?;
         let max = length(self.max)?;
-        if max > 0 {
-            Place { ptr: self.ptr }.check()?;
-        }
-        fits(self.ptr as usize, max, size_of::<CK_OBJECT_HANDLE>())?;
+        fits(self.ptr, max)?;
         let mut at = 0;
         let found = search(max, &mut |handle| {
             if at < max {
@@ -426,7 +424,7 @@ pub fn label(text: &In) -> Result<String> {
 /// A C string of at most `max` bytes without its NUL; `None` for NULL and for a longer one.
 pub fn c_string(text: Maybe<u8>, max: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    (!text.0.is_null()).then_some(())?;
+    (!nowhere(text.0)).then_some(())?;
     for at in 0..=max {
         // SAFETY: `Maybe::new` promised a string; no byte behind its NUL is read.
         match unsafe { text.0.add(at).read() } {

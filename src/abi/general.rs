@@ -241,18 +241,19 @@ pub(super) fn parallel(session: CK_SESSION_HANDLE) -> Result<()> {
     Err(Code::FunctionNotParallel.into())
 }
 
-/// `C_GetSessionValidationFlags`: this module is validated by nobody, so no flag is ever set. `CKR_ARGUMENTS_BAD` for an
+/// `C_GetSessionValidationFlags`: in the approved mode whether the last operation was an approved one. This module is validated by
+/// nobody, and no validation object explains the flag. `CKR_ARGUMENTS_BAD` for an
 /// unknown type.
 pub(super) fn validation_flags(
     session: CK_SESSION_HANDLE,
     ty: CK_SESSION_VALIDATION_FLAGS_TYPE,
     place: Place<CK_FLAGS>,
 ) -> Result<()> {
-    module::session(session)?;
+    let session = module::session(session)?;
     if ty != CKS_LAST_VALIDATION_OK {
         Err(Code::ArgumentsBad)?;
     }
-    place.put(0)
+    place.put(session.validation_flags())
 }
 
 /// `C_AsyncComplete`, `C_AsyncGetID`, `C_AsyncJoin`: `C_OpenSession` opens synchronous sessions only, so that no function

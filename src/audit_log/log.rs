@@ -113,6 +113,11 @@ impl Log {
         self.with_chain(|chain| chain.rotate_now(accept))
     }
 
+    /// The number of the last line that this process knows; `None`: it has not looked.
+    pub fn last(&self) -> Option<u64> {
+        hold(&self.open).as_ref().map(|open| open.chain.seq())
+    }
+
     /// The keys of the record, and where its head lies.
     pub fn keys(&self) -> Result<&(Arc<AuditKeys>, PathBuf)> {
         self.keys.get_or_try_init(|| {

@@ -190,7 +190,7 @@ impl Source<'_> {
             self.wrong(
                 at,
                 &format!(
-                    "mechanisms is {found}; expected \"modern\", \"all\", a list of names such as [\"AES_GCM\"], \
+                    "mechanisms is {found}; expected \"modern\", \"all\", \"approved\", a list of names such as [\"AES_GCM\"], \
                      or a list of names each with - before it, which are taken away from \"modern\""
                 ),
             )
@@ -198,6 +198,7 @@ impl Source<'_> {
         match written.into_inner() {
             toml::Value::String(word) if word == "modern" => Ok(Mechanisms::Modern),
             toml::Value::String(word) if word == "all" => Ok(Mechanisms::All),
+            toml::Value::String(word) if word == "approved" => Ok(Mechanisms::Approved),
             toml::Value::Array(list) => {
                 let names: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
                 listed(&names.ok_or_else(|| wrong("a list of other things than names"))?).map_err(wrong)

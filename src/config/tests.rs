@@ -171,6 +171,7 @@ fn mechanisms_are_a_word_or_a_list() {
     let scratch = Scratch::new();
     let read = |text: &str| scratch.read(text).unwrap().mechanisms;
     assert_eq!(read("mechanisms = 'modern'"), Mechanisms::Modern);
+    assert_eq!(read("mechanisms = 'approved'"), Mechanisms::Approved);
     assert_eq!(
         read("mechanisms = ['AES_GCM', 'CKM_ECDSA']"),
         Mechanisms::Only(vec!["AES_GCM".into(), "CKM_ECDSA".into()])

@@ -56,5 +56,7 @@ pub mod x448;
 pub mod xdh;
 pub mod xmss;
 
+#[cfg(all(test, feature = "aws-lc", feature = "pure-rust"))]
+mod differential;
 #[cfg(test)]
 mod pqc_tests;

@@ -132,6 +132,10 @@ impl Filter {
         let numbers = |names: &[String]| names.iter().map(|name| number(name)).collect::<Result<HashSet<_>>>();
         let (mechanisms, without) = match &rules.mechanisms {
             Mechanisms::All | Mechanisms::Modern => (None, HashSet::new()),
+            // Their sizes and hashes are the HSM's to judge.
+            Mechanisms::Approved => {
+                (Some(table::enabled(&Mechanisms::Approved)?.iter().map(|row| row.ty).collect()), HashSet::new())
+            }
             Mechanisms::Only(names) => (Some(numbers(names)?), HashSet::new()),
             Mechanisms::Without(names) => (None, numbers(names)?),
         };

@@ -321,6 +321,7 @@ impl Token for Audited {
             key: ObjectId
         ) -> Result<Option<usize>>;
         encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
+        approved_only() -> bool;
         keeps_life() -> bool;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;

@@ -295,6 +295,7 @@ impl Token for Governed {
         get(caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
+        approved_only() -> bool;
         keeps_life() -> bool;
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;

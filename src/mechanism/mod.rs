@@ -3,6 +3,7 @@
 
 mod aead;
 pub mod aes;
+pub mod approved;
 pub mod cipher;
 pub mod dh;
 pub mod digest;
@@ -23,6 +24,7 @@ pub mod plan;
 pub mod pqc;
 mod pqc_attributes;
 mod prf;
+pub mod provenance;
 pub mod rsa;
 pub mod salsa;
 pub mod secret_key;

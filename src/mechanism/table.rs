@@ -247,7 +247,7 @@ pub struct Row {
     pub flags: CK_FLAGS,
     pub params: ParamKind,
     pub offer: Offer,
-    /// Approved by FIPS 140-3 (SP 800-140C/D), at the sizes that the row's family checks.
+    /// Approved by FIPS 140-3 (SP 800-140C/D), under the conditions of `mechanism::approved`.
     pub approved: bool,
     /// `CKM_` of the digest in a hash-then-sign, HMAC or KDF row.
     pub hash: Option<CK_MECHANISM_TYPE>,
@@ -342,6 +342,7 @@ pub fn enabled(choice: &Mechanisms) -> Result<Vec<&'static Row>> {
     let modern = |row: &&'static Row| row.offer == Offer::On;
     Ok(match choice {
         Mechanisms::All => all().collect(),
+        Mechanisms::Approved => all().filter(|row| row.approved).collect(),
         Mechanisms::Modern => all().filter(modern).collect(),
         Mechanisms::Only(names) => {
             let named = named(names)?;

@@ -34,6 +34,20 @@ const NETWORK: &[(u32, &str)] = &[
     (0x1983_0326, "FhGFS"),
 ];
 
+/// Kinds of FUSE, as `/proc/self/mountinfo` names them.
+const NETWORK_FUSE: &[(&str, &str)] = &[
+    ("fuse.sshfs", "SSHFS"),
+    ("fuse.glusterfs", "GlusterFS"),
+    ("fuse.ceph-fuse", "Ceph"),
+    ("fuse.s3fs", "s3fs"),
+    ("fuse.rclone", "rclone"),
+    ("fuse.juicefs", "JuiceFS"),
+    ("fuse", "a FUSE file system of no known kind"),
+];
+
+/// `FUSE_SUPER_MAGIC`.
+const FUSE: u32 = 0x6573_5546;
+
 /// `CKR_DEVICE_ERROR` with the system's reason, or the code for a full disk or a missing permission.
 pub fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     let code = match error.kind() {
@@ -51,9 +65,16 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file of this account, made (0600) where missing, open to read and write.
+/// The file, open to read and write; made, as [`create_private`] does, where it is missing.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    match open() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match create_private(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open(),
+            made => made,
+        },
+        opened => opened,
+    }
 }
 
 /// Sees to it that writing the `len` bytes from `start` on finds room, where the file system can promise that. The file's
@@ -147,11 +168,24 @@ pub fn file_system(path: &Path) -> Result<FileSystem> {
     if unsafe { libc::statfs(name.as_ptr(), &mut kind) != 0 || libc::statvfs(name.as_ptr(), &mut flags) != 0 } {
         return Err(failed("look at the file system of", path, &io::Error::last_os_error()));
     }
-    let magic = kind.f_type as u32;
-    Ok(FileSystem {
-        network: NETWORK.iter().find(|row| row.0 == magic).map(|row| row.1),
-        read_only: flags.f_flag & libc::ST_RDONLY != 0,
-    })
+    let network = match kind.f_type as u32 {
+        FUSE => {
+            let device = fs::metadata(path).map_err(|e| failed("look at", path, &e))?.dev();
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            network_fuse(&mounts, (libc::major(device), libc::minor(device)))
+        }
+        magic => NETWORK.iter().find(|row| row.0 == magic).map(|row| row.1),
+    };
+    Ok(FileSystem { network, read_only: flags.f_flag & libc::ST_RDONLY != 0 })
+}
+
+/// What kind of FUSE the device is, where it is one between machines (`proc_pid_mountinfo(5)`: the third field, and the
+/// first after the hyphen).
+fn network_fuse(mounts: &str, (major, minor): (u32, u32)) -> Option<&'static str> {
+    let device = format!("{major}:{minor}");
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
+    let kind = mount.split(" - ").nth(1)?.split(' ').next()?;
+    NETWORK_FUSE.iter().find(|row| row.0 == kind).map(|row| row.1)
 }
 
 /// Whether this account, as it now acts, may write there.
@@ -185,6 +219,19 @@ mod tests {
         let refused = check_private(&path).unwrap_err();
         assert!(refused.why().unwrap().contains("chmod 600"), "{refused}");
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn kinds_of_fuse_between_machines_are_known_by_their_mount() {
+        let mounts = "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+                      41 22 0:37 / /home/ada/far rw,nosuid shared:9 - fuse.sshfs ada@host: rw,user_id=1000\n\
+                      42 22 0:38 / /mnt/ntfs rw shared:10 master:2 - fuseblk /dev/sdb1 rw\n\
+                      43 22 0:39 / /mnt/x rw - fuse none rw\n";
+        assert_eq!(network_fuse(mounts, (0, 37)), Some("SSHFS"));
+        assert_eq!(network_fuse(mounts, (0, 38)), None, "a local disk");
+        assert!(network_fuse(mounts, (0, 39)).is_some());
+        assert_eq!(network_fuse(mounts, (8, 1)), None);
+        assert_eq!(network_fuse("nonsense\n\n", (0, 37)), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Locks between processes that wait instead of polling.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::files::open_private;
 use super::fork::at_fork;
 use crate::error::{Code, Result};
 
@@ -33,10 +33,9 @@ impl RangeLock {
     /// Waits until it has byte `byte` of `path`, which is made (0600) where missing.
     /// `CKR_TOKEN_WRITE_PROTECTED` where the file cannot be made or opened, `CKR_DEVICE_ERROR` where it cannot be locked.
     pub fn wait(path: &Path, byte: u8, mode: Mode) -> Result<RangeLock> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(
-                |e| Code::TokenWriteProtected.because(format!("cannot open the lock file {}: {e}", path.display())),
-            )?;
+        let file = open_private(path).map_err(|e| {
+            Code::TokenWriteProtected.because(format!("cannot open the lock file {}: {e}", path.display()))
+        })?;
         let lock = RangeLock { noted: note(file.as_raw_fd()), file };
         let kind = match mode {
             Mode::Shared => libc::F_RDLCK,

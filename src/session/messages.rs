@@ -3,10 +3,12 @@
 //! The operation itself lasts until its `Final`. A message ends with its last part or with an error; a length query and a
 //! too small buffer keep it.
 
+use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_AES_GCM};
+
 use super::active::{Active, Done, Operations, Room};
 use super::{Session, hold};
 use crate::error::{Code, Result};
-use crate::token::{MessageParams, Step, Use};
+use crate::token::{Generator, MessageParams, Step, Use};
 
 /// Which part of a message a call brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +111,13 @@ impl Session {
         room: Room<'_>,
     ) -> Result<Done> {
         let asks = matches!(room, Room::Ask) && part != Part::First;
-        hold(&self.state).operations.message(what, part, asks, |active| {
+        let done = hold(&self.state).operations.message(what, part, asks, |active| {
+            if self.slot.token.approved_only()
+                && what == Use::MessageEncrypt
+                && matches!(part, Part::First | Part::Whole)
+            {
+                approved_iv(active.mechanism, params)?;
+            }
             if part == Part::First {
                 return active.begun.operation.start_message(Some(params), aad).map(|()| Done::Wrote(0));
             }
@@ -124,13 +132,14 @@ impl Session {
                     }
                 }
             })
-        })
+        });
+        self.stepped(part.step(), done)
     }
 
     /// `C_SignMessage` and its parts; the codes of [`Session::cipher_message`].
     pub fn sign_message(&self, part: Part, input: &[u8], room: Room<'_>) -> Result<Done> {
         let asks = matches!(room, Room::Ask) && part.ends();
-        hold(&self.state).operations.message(Use::MessageSign, part, asks, |active| match part {
+        let done = hold(&self.state).operations.message(Use::MessageSign, part, asks, |active| match part {
             Part::First | Part::Next => feed(active, part, input),
             Part::Whole | Part::Last => into_room(active, part.step(), input.len(), room, |active, out| {
                 let operation = &mut active.begun.operation;
@@ -141,7 +150,8 @@ impl Session {
                 operation.update(input, &mut [])?;
                 operation.finish(out)
             }),
-        })
+        });
+        self.stepped(part.step(), done)
     }
 
     /// `C_VerifyMessage` and its parts; `signature` counts for the whole and for the last. `CKR_SIGNATURE_INVALID`,
@@ -161,7 +171,7 @@ impl Session {
             }
             Ok(Done::Wrote(0))
         });
-        done.map(drop)
+        self.stepped(part.step(), done).map(drop)
     }
 
     /// `C_Message*Final`. `CKR_OPERATION_NOT_INITIALIZED`; `CKR_OPERATION_ACTIVE` amid a message.
@@ -175,6 +185,15 @@ impl Session {
         *state.operations.spare(what) = ended;
         Ok(())
     }
+}
+
+/// In the approved mode a GCM message is encrypted under an IV of the token's making (SP 800-38D, 8):
+/// `CKR_OPERATION_NOT_VALIDATED`.
+fn approved_iv(mechanism: CK_MECHANISM_TYPE, params: &MessageParams) -> Result<()> {
+    if mechanism == CKM_AES_GCM && params.generator == Generator::Given {
+        Err(Code::OperationNotValidated.because("CKM_AES_GCM is approved with an IV that the token generates"))?;
+    }
+    Ok(())
 }
 
 /// The parts of a signed message that bring no signature.

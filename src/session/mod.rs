@@ -10,6 +10,7 @@ mod objects;
 mod saved;
 mod slot;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use cryptoki_sys::*;
@@ -20,7 +21,7 @@ pub use objects::DerivedHandles;
 pub use slot::{Gate, Slot};
 
 use crate::error::{Code, Error, Result};
-use crate::token::{Attribute, Bytes, Caller, Mechanism, Params, Search, SessionId, Step, Use, User};
+use crate::token::{APPROVED_FLAG, Attribute, Bytes, Caller, Mechanism, Params, Search, SessionId, Step, Use, User};
 use active::{Active, Operations};
 
 /// The mechanism that [`Use::Random`] is begun with.
@@ -40,6 +41,8 @@ pub struct Session {
     pub slot: Arc<Slot>,
     read_write: bool,
     state: Mutex<State>,
+    /// Whether the last operation that ended was an approved one.
+    validated: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,7 +63,7 @@ impl Session {
     /// Opens a session; the codes of [`Slot::enter`].
     pub fn open(id: SessionId, slot: Arc<Slot>, read_write: bool) -> Result<Session> {
         slot.enter(id, read_write)?;
-        Ok(Session { id, slot, read_write, state: Mutex::default() })
+        Ok(Session { id, slot, read_write, state: Mutex::default(), validated: AtomicBool::new(false) })
     }
 
     /// Ends the session. Does not wait for a call that another thread is making in it: that one's result is still its
@@ -72,6 +75,27 @@ impl Session {
             Err(TryLockError::WouldBlock) => {}
         }
         self.slot.leave(self.id, self.read_write);
+    }
+
+    /// `C_GetSessionValidationFlags` for `CKS_LAST_VALIDATION_OK`. In the approved mode an operation that is not approved does
+    /// not come to its end.
+    pub fn validation_flags(&self) -> CK_FLAGS {
+        if self.validated.load(Ordering::Acquire) { APPROVED_FLAG } else { 0 }
+    }
+
+    /// Takes note of how an operation ended.
+    fn ended<T>(&self, result: Result<T>) -> Result<T> {
+        self.validated.store(self.slot.token.approved_only() && result.is_ok(), Ordering::Release);
+        result
+    }
+
+    /// The same for one that may not have ended.
+    fn stepped(&self, step: Step, result: Result<Done>) -> Result<Done> {
+        match result {
+            Ok(Done::Needs(_)) => result,
+            Ok(Done::Wrote(_)) if step == Step::Update => result,
+            _ => self.ended(result),
+        }
     }
 
     pub fn caller(&self) -> Caller {
@@ -222,7 +246,7 @@ impl Session {
     /// asks for a context-specific login first (which ends the operation too: PKCS#11 3.2, `C_Sign`), and what the
     /// operation says.
     pub fn run(&self, what: Use, step: Step, input: &[u8], room: Room<'_>) -> Result<Done> {
-        hold(&self.state).operations.run(what, step, input, room)
+        self.stepped(step, hold(&self.state).operations.run(what, step, input, room))
     }
 
     /// `C_DigestUpdate`, `C_SignUpdate`, `C_VerifyUpdate`.
@@ -232,7 +256,7 @@ impl Session {
 
     /// `C_Verify`, and without input `C_VerifyFinal`; without a signature their like of an operation begun with one.
     pub fn verify(&self, what: Use, input: Option<&[u8]>, signature: Option<&[u8]>) -> Result<()> {
-        hold(&self.state).operations.verify(what, input, signature)
+        self.ended(hold(&self.state).operations.verify(what, input, signature))
     }
 
     /// `C_DigestEncryptUpdate`, `C_SignEncryptUpdate`: `fed` takes the input of the encryption.

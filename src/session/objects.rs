@@ -46,7 +46,8 @@ impl Session {
 
     /// `C_GenerateKey`.
     pub fn generate_key(&self, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<CK_OBJECT_HANDLE> {
-        self.slot.handle(self.slot.token.generate_key(self.caller(), mechanism, template)?)
+        let made = self.slot.token.generate_key(self.caller(), mechanism, template);
+        self.slot.handle(self.ended(made)?)
     }
 
     /// `C_GenerateKeyPair`: the public key and the private key.
@@ -56,7 +57,8 @@ impl Session {
         public: Vec<Attribute>,
         private: Vec<Attribute>,
     ) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
-        let (public, private) = self.slot.token.generate_key_pair(self.caller(), mechanism, public, private)?;
+        let made = self.slot.token.generate_key_pair(self.caller(), mechanism, public, private);
+        let (public, private) = self.ended(made)?;
         Ok((self.slot.handle(public)?, self.slot.handle(private)?))
     }
 
@@ -68,7 +70,7 @@ impl Session {
         key: CK_OBJECT_HANDLE,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let work = |token: &dyn Token, wrapping, key| token.wrap(self.caller(), mechanism, wrapping, key);
-        self.wrapping(wrapping, key, work).map(Zeroizing::new)
+        self.ended(self.wrapping(wrapping, key, work)).map(Zeroizing::new)
     }
 
     /// How long the result of [`Session::wrap`] or [`Session::wrap_authenticated`] will be, in bytes; `None` where only the
@@ -90,7 +92,7 @@ impl Session {
         key: CK_OBJECT_HANDLE,
     ) -> Result<(Vec<u8>, MessageParams)> {
         let work = |token: &dyn Token, wrapping, key| token.wrap_authenticated(self.caller(), mechanism, wrapping, key);
-        self.wrapping(wrapping, key, work)
+        self.ended(self.wrapping(wrapping, key, work))
     }
 
     /// Whether both handles are those of objects. `CKR_WRAPPING_KEY_HANDLE_INVALID`, `CKR_KEY_HANDLE_INVALID`.
@@ -137,8 +139,8 @@ impl Session {
     ) -> Result<CK_OBJECT_HANDLE> {
         let code = handle_code(Code::UnwrappingKeyHandleInvalid);
         let unwrapping = self.slot.object(unwrapping).map_err(&code)?;
-        let key = self.slot.token.unwrap(self.caller(), mechanism, unwrapping, wrapped, template).map_err(&code)?;
-        self.slot.handle(key)
+        let made = self.slot.token.unwrap(self.caller(), mechanism, unwrapping, wrapped, template);
+        self.slot.handle(self.ended(made).map_err(&code)?)
     }
 
     /// `C_DeriveKey`. `CKR_KEY_HANDLE_INVALID`.
@@ -149,7 +151,8 @@ impl Session {
         template: Vec<Attribute>,
     ) -> Result<DerivedHandles> {
         let base = self.slot.object(base).map_err(key_handle)?;
-        let derived = self.slot.token.derive(self.caller(), mechanism, base, template).map_err(key_handle)?;
+        let derived = self.slot.token.derive(self.caller(), mechanism, base, template);
+        let derived = self.ended(derived).map_err(key_handle)?;
         Ok(DerivedHandles {
             key: derived.key.map(|key| self.slot.handle(key)).transpose()?,
             further: derived.further.into_iter().map(|key| self.slot.handle(key)).collect::<Result<_>>()?,
@@ -171,8 +174,8 @@ impl Session {
         template: Vec<Attribute>,
     ) -> Result<(Vec<u8>, CK_OBJECT_HANDLE)> {
         let public = self.slot.object(public).map_err(key_handle)?;
-        let made = self.slot.token.encapsulate(self.caller(), mechanism, public, template).map_err(key_handle);
-        let (ciphertext, key) = made?;
+        let made = self.slot.token.encapsulate(self.caller(), mechanism, public, template);
+        let (ciphertext, key) = self.ended(made).map_err(key_handle)?;
         Ok((ciphertext, self.slot.handle(key)?))
     }
 
@@ -187,7 +190,7 @@ impl Session {
         let code = handle_code(Code::UnwrappingKeyHandleInvalid);
         let private = self.slot.object(private).map_err(&code)?;
         let key = self.slot.token.decapsulate(self.caller(), mechanism, private, ciphertext, template);
-        self.slot.handle(key.map_err(&code)?)
+        self.slot.handle(self.ended(key).map_err(&code)?)
     }
 }
 

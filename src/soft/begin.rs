@@ -11,7 +11,7 @@ use crate::crypto::random::Generator;
 use crate::error::{Code, Result};
 use crate::mechanism::key::Key;
 use crate::mechanism::messages;
-use crate::mechanism::table::Row;
+use crate::mechanism::table::{Row, flag_of};
 use crate::object::Attributes;
 use crate::token::{Begun, Mechanism, ObjectId, Operation, Params, Size, Stamp, Step, Use};
 
@@ -40,11 +40,13 @@ impl Soft {
             return Err(Code::MechanismInvalid.into());
         }
         let Some(id) = key else {
+            self.environment.approve(row, flag_of(what), &mechanism.params, &Attributes::new())?;
             return Ok(begun(begin(row, what, &mechanism.params, None)?, stamp));
         };
         let view = self.view()?;
         let object = self.key_object(&view, id, Code::KeyHandleInvalid)?;
         permit(&object, row, usage(what), Code::KeyTypeInconsistent)?;
+        self.environment.approve(row, flag_of(what), &mechanism.params, &object.attributes)?;
         let operation = match &row.does.spend {
             Some(spending) if what == Use::Sign => self.stateful(&view, &object, row, spending, &mechanism.params)?,
             _ => begin(row, what, &mechanism.params, Some(&object.key(&view)?))?,

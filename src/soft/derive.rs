@@ -39,6 +39,7 @@ impl Soft {
         let params = &mechanism.params;
         let view = self.view()?;
         let base = self.base_object(&view, base, row)?;
+        self.environment.approve(row, CKF_DERIVE, params, &base.attributes)?;
         let others = self.other_keys(&view, row, params)?;
         let plan = plan(row, params, &base.attributes, template)?;
         let has_key = plan.key.is_some();
@@ -59,7 +60,8 @@ impl Soft {
             further,
         })?;
         let parents: Vec<&Attributes> = std::iter::once(&base).chain(&others).map(|o| &o.attributes).collect();
-        let objects = finish(judged, made.objects, (row.does.heritage)(&parents), has_key)?;
+        let mut objects = finish(judged, made.objects, (row.does.heritage)(&parents), has_key)?;
+        objects.iter_mut().for_each(|made| self.environment.mark(made));
         let mut ids = self.keep(&view, caller, &objects)?.into_iter();
         let key = if has_key { ids.next() } else { None };
         Ok(Derived { key, further: ids.collect(), bytes: made.bytes })

@@ -65,7 +65,7 @@ impl Soft {
         {
             return Err(Code::KeyHandleInvalid.because("CKA_ENCAPSULATE_TEMPLATE allows no such key"));
         }
-        Ok((ciphertext, self.keep_one(&view, caller, made)?))
+        Ok((ciphertext, self.keep_made(&view, caller, made)?))
     }
 
     pub(super) fn decapsulate_key(
@@ -79,6 +79,7 @@ impl Soft {
         let row = self.row_for(mechanism, CKF_DECAPSULATE)?;
         let view = self.view()?;
         let object = self.unwrapper(&view, private, row, CKA_DECAPSULATE)?;
+        self.environment.approve(row, CKF_DECAPSULATE, &mechanism.params, &object.attributes)?;
         let template = imposed(&object.attributes, CKA_DECAPSULATE_TEMPLATE, template)?;
         let Some(kem) = &row.does.kem else {
             let template = with_class(template)?;
@@ -89,7 +90,7 @@ impl Soft {
         let secret = (kem.decapsulate)(&mechanism.params, &key, ciphertext).map_err(decapsulation_code)?;
         let value = (row.does.shared)(&mechanism.params, secret, value_length(draft.attributes()))?;
         let made = draft.finish(given(&value))?;
-        self.keep_one(&view, caller, made)
+        self.keep_made(&view, caller, made)
     }
 
     fn encapsulator(
@@ -104,6 +105,7 @@ impl Soft {
         if object.class() != Some(CKO_PUBLIC_KEY) {
             return Err(Code::KeyTypeInconsistent.into());
         }
+        self.environment.approve(row, CKF_ENCAPSULATE, &mechanism.params, &object.attributes)?;
         Ok((row, object))
     }
 }

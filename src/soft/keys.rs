@@ -24,8 +24,9 @@ impl Soft {
         let key_type = key_type(row, &template)?;
         let draft = build::draft(Origin::Generate, &view.maker(), Some(row.does.generates), Some(key_type), template)?;
         may_keep(&view, caller, &draft)?;
+        self.environment.approve(row, CKF_GENERATE, &mechanism.params, draft.attributes())?;
         let own = row.does.generate.ok_or(Code::MechanismInvalid)?(row, &mechanism.params, draft.attributes())?;
-        self.keep_one(&view, caller, draft.finish(generated(row, own))?)
+        self.keep_made(&view, caller, draft.finish(generated(row, own))?)
     }
 
     pub(super) fn generate_pair(
@@ -44,13 +45,16 @@ impl Soft {
         };
         let public = draft(CKO_PUBLIC_KEY, public)?;
         let private = draft(CKO_PRIVATE_KEY, private)?;
+        self.environment.approve(row, CKF_GENERATE_KEY_PAIR, &mechanism.params, public.attributes())?;
         let generate = row.does.generate_pair.ok_or(Code::MechanismInvalid)?;
         let mut pair = generate(row, &mechanism.params, public.attributes(), private.attributes())?;
         let info = public_key_info(&public, &pair.public)?;
         pair.public.push(info.clone());
         pair.private.push(info);
-        let public = public.finish(generated(row, pair.public))?;
-        let private = private.finish(generated(row, pair.private))?;
+        let mut public = public.finish(generated(row, pair.public))?;
+        let mut private = private.finish(generated(row, pair.private))?;
+        self.environment.mark(&mut public);
+        self.environment.mark(&mut private);
         match self.keep(&view, caller, &[public, private])?[..] {
             [public, private] => Ok((public, private)),
             _ => Err(Code::GeneralError.into()),

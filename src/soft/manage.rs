@@ -112,6 +112,12 @@ impl Soft {
         Ok(())
     }
 
+    /// Keeps what an operation has made.
+    pub(super) fn keep_made(&self, view: &View, caller: Caller, mut attributes: Attributes) -> Result<ObjectId> {
+        self.environment.mark(&mut attributes);
+        self.keep_one(view, caller, attributes)
+    }
+
     pub(super) fn keep_one(&self, view: &View, caller: Caller, attributes: Attributes) -> Result<ObjectId> {
         self.keep(view, caller, &[attributes])?.pop().ok_or(Code::GeneralError.into())
     }
@@ -226,6 +232,11 @@ pub(super) fn update_clear(object: &Arc<Object>, attributes: &Attributes) -> Cha
 
 fn sealed(secret: &Attributes) -> Option<SecretBytes> {
     (!secret.is_empty()).then(|| codec::encode(secret))
+}
+
+/// What the slot file finds an object by, from its attributes as they are kept there.
+pub fn index_of(attrs: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
+    Ok(index(&codec::decode(attrs)?))
 }
 
 /// What the slot file finds an object by.

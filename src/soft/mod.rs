@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use crate::error::Result;
 use crate::token::*;
 
+pub use manage::index_of;
 pub use shelf::{Shelf, Shelved};
 
 /// A software token: one slot file, or the place where one will stand.
@@ -56,6 +57,10 @@ impl Token for Soft {
     fn mechanism_info(&self, ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo> {
         let row = self.environment.row(ty)?;
         Ok(MechanismInfo { min_key: row.size.0, max_key: row.size.1, flags: row.offers() })
+    }
+
+    fn approved_only(&self) -> bool {
+        self.environment.config.mechanisms == crate::config::Mechanisms::Approved
     }
 
     fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {

@@ -12,12 +12,14 @@ use parking_lot::{Mutex, RwLock};
 use super::Soft;
 use super::access::State;
 use super::object::{Object, Objects};
-use crate::config::{Config, FreeSlot};
+use crate::config::{Config, FreeSlot, Mechanisms};
 use crate::crypto::digest::{Digest, hash};
 use crate::error::{Code, Result};
+use crate::mechanism::approved;
 use crate::mechanism::table::{self, Row};
+use crate::object::Attributes;
 use crate::store::{DeviceSecret, Rules, SlotFile};
-use crate::token::Token;
+use crate::token::{APPROVED_FLAG, Attribute, Params, Token};
 
 /// What all tokens of one configuration share.
 pub struct Environment {
@@ -41,6 +43,23 @@ impl Environment {
     /// `CKR_MECHANISM_INVALID` also for a row that the configuration leaves out.
     pub fn row(&self, ty: CK_MECHANISM_TYPE) -> Result<&'static Row> {
         Ok(self.enabled.get(&ty).copied().ok_or(Code::MechanismInvalid)?)
+    }
+
+    /// In the approved mode, whether a use of a row is approved (see [`approved::check`]): `CKR_OPERATION_NOT_VALIDATED`.
+    pub(super) fn approve(&self, row: &Row, usage: CK_FLAGS, params: &Params, key: &Attributes) -> Result<()> {
+        match self.config.mechanisms {
+            Mechanisms::Approved => approved::check(row, usage, params, key),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an approved operation made says so (PKCS#11 3.2, validation objects, key object state), where it is a key that may
+    /// be used so. The flag is one that no validation object explains: nobody has validated this module.
+    pub(super) fn mark(&self, made: &mut Attributes) {
+        let key = made.get(CKA_OBJECT_VALIDATION_FLAGS).is_some();
+        if key && self.config.mechanisms == Mechanisms::Approved && approved::is_approved_key(made) {
+            made.put(Attribute::ulong(CKA_OBJECT_VALIDATION_FLAGS, APPROVED_FLAG));
+        }
     }
 
     /// The device secret. It is made only for the first token: a fresh one beside existing slot files would hide that

@@ -89,6 +89,7 @@ impl Soft {
         let view = self.view()?;
         let wrapper = self.key_object(&view, wrapping, Code::WrappingKeyHandleInvalid)?;
         permit(&wrapper, row, CKA_WRAP, Code::WrappingKeyTypeInconsistent)?;
+        self.environment.approve(row, CKF_WRAP, &mechanism.params, &wrapper.attributes)?;
         let target = self.key_object(&view, key, Code::KeyHandleInvalid)?;
         may_be_wrapped(&target.attributes, &wrapper.attributes)?;
         let whole = target.whole(&view)?;
@@ -111,6 +112,7 @@ impl Soft {
         let row = self.row_for(mechanism, CKF_UNWRAP)?;
         let view = self.view()?;
         let unwrapper = self.unwrapper(&view, unwrapping, row, CKA_UNWRAP)?;
+        self.environment.approve(row, CKF_UNWRAP, &mechanism.params, &unwrapper.attributes)?;
         let template = imposed(&unwrapper.attributes, CKA_UNWRAP_TEMPLATE, template)?;
         self.unwrap_under(&view, caller, (row, &mechanism.params), &unwrapper, wrapped, template)
     }
@@ -148,7 +150,7 @@ impl Soft {
         let plain = opened(row, params, &unwrapper.key(view)?, wrapped).map_err(unwrapping_code)?;
         let own = unwrapped(row, plain.expose(), draft.attributes())?;
         let made = draft.finish(Given { attributes: own, ..Given::default() })?;
-        self.keep_one(view, caller, made)
+        self.keep_made(view, caller, made)
     }
 }
 

@@ -5,8 +5,8 @@
 //! durable, and read before the slot file is. So whatever order things happen in, and wherever they stop, an older slot
 //! file is the only thing that stands behind its anchor.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -114,9 +114,7 @@ impl<'a> Anchor<'a> {
             os::create_private_dirs(dir)?;
         }
         let _alone = RangeLock::wait(&self.path, 0, Mode::Exclusive)?;
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path);
-        let file = file.map_err(|e| os::failed("open", &self.path, &e))?;
+        let file = os::open_private(&self.path).map_err(|e| os::failed("open", &self.path, &e))?;
         let now = self.newest(&file);
         let number = now.as_ref().map_or(1, |(number, _)| number.wrapping_add(1));
         match change(now.map(|(_, mark)| mark)) {

@@ -79,6 +79,16 @@ impl DeviceSecret {
         DeviceSecret { anchors: Some(directory.to_owned()), ..self }
     }
 
+    /// The 32 bytes themselves: for a backup alone, which another machine must be able to open.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.key.expose()
+    }
+
+    /// The same secret without a place for anchors.
+    pub fn detached(&self) -> DeviceSecret {
+        DeviceSecret { key: self.key.duplicate(), anchors: None }
+    }
+
     /// Where this machine remembers what must not go back; `None`: nowhere.
     pub fn anchors(&self) -> Option<&Path> {
         self.anchors.as_deref()
@@ -142,7 +152,10 @@ impl DeviceSecret {
 fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => {
-            format!("{error}: without it no token of this machine opens; restore it from its backup")
+            format!(
+                "{error}: without it nothing of this machine's slot files can be read, not by any PIN, and no backup of a \
+                 slot file helps. Restore the secret from its own backup; there is no other way"
+            )
         }
         _ => format!("cannot read it: {error}"),
     }

@@ -129,10 +129,12 @@ impl SlotFile {
             }
             self.follow(keys, &rows)?;
             let mut meta = rows.meta;
-            let mut writer = Writer { batch, keys, ledger: Ledger::open(keys, &meta)? };
+            let ledger = Ledger::open(keys, &meta)?;
+            let mut writer = Writer { batch, keys, ledger, next: None, entries: Vec::new() };
             for change in &changes {
                 made.extend(writer.apply(change)?);
             }
+            writer.enter()?;
             writer.ledger.close(keys, &mut meta)?;
             batch.set_meta(&meta)
         })?;
@@ -184,6 +186,10 @@ struct Writer<'a> {
     batch: &'a dyn Batch,
     keys: &'a Keys,
     ledger: Ledger,
+    /// The id of the next object; `None`: to be asked for.
+    next: Option<u64>,
+    /// Index entries of inserted objects, still to be made.
+    entries: Vec<(Tag, u64)>,
 }
 
 impl Writer<'_> {
@@ -211,17 +217,29 @@ impl Writer<'_> {
         secret: Option<&SecretBytes>,
         index: &[(u64, Vec<u8>)],
     ) -> Result<u64> {
-        let (half, id) = (self.keys.half(private)?, self.batch.next_id()?);
+        let half = self.keys.half(private)?;
+        let id = match self.next {
+            Some(id) if id <= MAX => id,
+            _ => self.batch.next_id()?,
+        };
+        self.next = id.checked_add(1);
         let (tags, secret_version) = (tags(half, index), u64::from(secret.is_some()));
         let mut row =
             ObjectRow { id, version: 1, key_version: half.version, private, secret_version, attrs: Vec::new() };
         half.seal_attrs(&mut row, &tags, attrs)?;
         let sealed = secret.map(|s| half.seal_secret(&row, s)).transpose()?;
         self.batch.insert(&row, sealed.as_deref())?;
-        tags.iter().try_for_each(|tag| self.batch.add_tag(tag, id))?;
+        self.entries.extend(tags.into_iter().map(|tag| (tag, id)));
         self.ledger.sum(private)?.add(&summand(half, &row, sealed.as_deref()));
         self.ledger.total = self.ledger.total.wrapping_add(1);
         Ok(id)
+    }
+
+    /// Makes the index entries of what was inserted, in the index's order: a tag may stand anywhere in it, and so each page
+    /// is written once, however many objects come at a time.
+    fn enter(&mut self) -> Result<()> {
+        self.entries.sort_unstable();
+        self.entries.iter().try_for_each(|(tag, id)| self.batch.add_tag(tag, *id))
     }
 
     fn update(

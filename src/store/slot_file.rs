@@ -285,6 +285,15 @@ impl SlotFile {
         self.store.backup(to)
     }
 
+    /// Puts a token that was made elsewhere into its place, whole and durable. What this machine remembered of a former
+    /// token of that name is forgotten. The codes of [`SlotFile::backup`].
+    pub fn settle(&self, to: &Path, device: &DeviceSecret) -> Result<()> {
+        if let Some(anchor) = Anchor::new(device, to).filter(|_| !to.exists()) {
+            anchor.forget()?;
+        }
+        self.store.backup(to)
+    }
+
     /// Gives the space of removed objects back; returns the bytes before and after. Other writers wait meanwhile.
     pub fn compact(&self) -> Result<(u64, u64)> {
         self.store.compact()

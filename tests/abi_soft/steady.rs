@@ -84,17 +84,60 @@ fn messages_signed_and_verified() {
     assert_eq!(made, 0);
 }
 
-/// The gate between (docs/lifecycle.md, "The gate") keeps its verdict and allocates nothing either.
+type Do = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut u8, CK_ULONG, *mut u8, *mut CK_ULONG) -> CK_RV;
+
+/// An init and its one call, again and again, by mechanism: nothing but what the cryptographic library does for itself.
 #[test]
-fn one_key_begun_again_and_again() {
+fn sign_encrypt_and_digest() {
     let running = start();
     let session = running.session;
-    let key = create(session, secret(CKK_GENERIC_SECRET).bytes(CKA_VALUE, &[3; 32]));
-    let by = [mechanism(CKM_SHA256_HMAC)];
-    let made = allocations(|| {
-        let (mut out, mut out_len) = ([0; 32], 32);
-        ok!(C_SignInit, session, ptr(&by), key);
-        ok!(C_Sign, session, ptr(b"data"), 4, out.as_mut_ptr(), &raw mut out_len);
-    });
-    assert_eq!(made, 0);
+    let list = keyward::abi::function_list_3_2();
+    let generic = create(session, secret(CKK_GENERIC_SECRET).bytes(CKA_VALUE, &[3; 32]));
+    let aes = aes_key(session, &[7; 32]);
+    let public = || Template::new().yes(CKA_VERIFY);
+    let (_, ec) =
+        pair(session, CKM_EC_KEY_PAIR_GEN, public().bytes(CKA_EC_PARAMS, P256), Template::new().yes(CKA_SIGN));
+    let ed25519 = public().bytes(CKA_EC_PARAMS, &[6, 3, 0x2b, 0x65, 0x70]);
+    let (_, ed) = pair(session, CKM_EC_EDWARDS_KEY_PAIR_GEN, ed25519, Template::new().yes(CKA_SIGN));
+    let bits = public().number(CKA_MODULUS_BITS, 2048);
+    let (_, rsa) = pair(session, CKM_RSA_PKCS_KEY_PAIR_GEN, bits, Template::new().yes(CKA_SIGN));
+    let mut iv = [5u8; 16];
+    let gcm = CK_GCM_PARAMS {
+        pIv: iv.as_mut_ptr(),
+        ulIvLen: 12,
+        ulIvBits: 96,
+        pAAD: null_mut(),
+        ulAADLen: 0,
+        ulTagBits: 128,
+    };
+    let (sign_init, encrypt_init) = (list.C_SignInit.unwrap(), list.C_EncryptInit.unwrap());
+    let (sign, encrypt, digest): (Do, Do, Do) = (list.C_Sign.unwrap(), list.C_Encrypt.unwrap(), list.C_Digest.unwrap());
+    let cases = [
+        (mechanism(CKM_SHA256_HMAC), Some((sign_init, generic)), sign),
+        (mechanism(CKM_ECDSA), Some((sign_init, ec)), sign),
+        (mechanism(CKM_ECDSA_SHA256), Some((sign_init, ec)), sign),
+        (mechanism(CKM_EDDSA), Some((sign_init, ed)), sign),
+        (mechanism(CKM_SHA256_RSA_PKCS), Some((sign_init, rsa)), sign),
+        (mechanism(CKM_AES_CMAC), Some((sign_init, aes)), sign),
+        (with(CKM_AES_CBC, &iv), Some((encrypt_init, aes)), encrypt),
+        (with(CKM_AES_GCM, &gcm), Some((encrypt_init, aes)), encrypt),
+        (mechanism(CKM_SHA256), None, digest),
+    ];
+    let data = [6; 32];
+    let mut out = [0; 512];
+    for (by, begin, call) in cases {
+        let by = [by];
+        let made = allocations(|| {
+            match begin {
+                // SAFETY: arguments that live until the call returns.
+                Some((init, key)) => assert_eq!(unsafe { init(session, ptr(&by), key) }, CKR_OK),
+                None => ok!(C_DigestInit, session, ptr(&by)),
+            }
+            let mut out_len = 512;
+            // SAFETY: as above.
+            let rv = unsafe { call(session, ptr(&data), 32, out.as_mut_ptr(), &raw mut out_len) };
+            assert_eq!(rv, CKR_OK, "{:#x}", by[0].mechanism);
+        });
+        assert_eq!(made, 0, "mechanism {:#x}", by[0].mechanism);
+    }
 }

@@ -3,9 +3,12 @@
 // `c!` calls what its arguments name, and the tests know what they pass.
 #![allow(clippy::macro_metavars_in_unsafe)]
 
+mod backup;
 mod damage;
 mod export;
 mod modes;
 mod place;
 mod processes;
+mod reports;
+mod transfer;
 mod worker;

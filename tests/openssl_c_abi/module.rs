@@ -7,8 +7,8 @@ use cryptoki_sys::*;
 
 /// One token in a directory of its own, and a read-write user session.
 pub struct Module {
-    api: Pkcs11,
-    session: CK_SESSION_HANDLE,
+    pub api: Pkcs11,
+    pub session: CK_SESSION_HANDLE,
 }
 
 /// An attribute of a template.
@@ -78,10 +78,16 @@ pub const DECRYPT: Way = Way {
 
 // SAFETY of all calls below: every pointer is to a live Rust value whose length is passed with it.
 impl Module {
+    /// With all mechanisms.
     pub fn new(directory: &Path) -> Module {
+        Module::with(directory, "all")
+    }
+
+    /// With those that this word of the configuration names.
+    pub fn with(directory: &Path, mechanisms: &str) -> Module {
         let config = directory.join("keyward.toml");
         let text = format!(
-            "tokens = {:?}\ndevice_secret = {:?}\nmechanisms = \"all\"\n",
+            "tokens = {:?}\ndevice_secret = {:?}\nmechanisms = {mechanisms:?}\n",
             directory.join("tokens"),
             directory.join("device.secret")
         );
@@ -215,9 +221,13 @@ impl Module {
     }
 
     pub fn digest(&self, ty: CK_MECHANISM_TYPE, input: &[u8]) -> Vec<u8> {
+        self.digest_by(plain(ty), input)
+    }
+
+    pub fn digest_by(&self, mut mechanism: CK_MECHANISM, input: &[u8]) -> Vec<u8> {
         // SAFETY: see above.
         unsafe {
-            ok(self.api.C_DigestInit(self.session, &mut plain(ty)));
+            ok(self.api.C_DigestInit(self.session, &mut mechanism));
             self.produce(Pkcs11::C_Digest, input)
         }
     }
@@ -284,6 +294,31 @@ impl Module {
                 wrapped.len() as CK_ULONG,
                 attributes.as_mut_ptr(),
                 attributes.len() as CK_ULONG,
+                &mut handle,
+            )
+        });
+        handle
+    }
+
+    #[allow(dead_code)] // As below.
+    pub fn decapsulate(
+        &self,
+        mut mechanism: CK_MECHANISM,
+        private: CK_OBJECT_HANDLE,
+        ciphertext: &[u8],
+        template: &[Attr],
+    ) -> CK_OBJECT_HANDLE {
+        let (mut attributes, mut handle) = (attributes(template), 0);
+        // SAFETY: see above.
+        ok(unsafe {
+            self.api.C_DecapsulateKey(
+                self.session,
+                &mut mechanism,
+                private,
+                attributes.as_mut_ptr(),
+                attributes.len() as CK_ULONG,
+                ciphertext.as_ptr().cast_mut(),
+                ciphertext.len() as CK_ULONG,
                 &mut handle,
             )
         });

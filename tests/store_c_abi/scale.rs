@@ -12,7 +12,7 @@ use keyward::token::{Attribute, Caller, SessionId, User};
 
 use crate::harness::*;
 use crate::ok;
-use crate::store_common::{again, setting};
+use crate::store_common::{again, processor_time, setting};
 use crate::world::*;
 
 const FEW: u64 = 10;
@@ -30,19 +30,20 @@ fn template(n: u64) -> Vec<Attribute> {
     ]
 }
 
-/// Fills a token by what `keyward object import` goes by; objects a second.
-fn fill(slot: CK_SLOT_ID, objects: u64) -> f64 {
+/// Fills a token by what `keyward object import` goes by; objects a second, and a second of processor time.
+fn fill(slot: CK_SLOT_ID, objects: u64) -> (f64, f64) {
     let config = Config::load().unwrap();
     let slots = keyward::module::open_slots(Arc::new(config)).unwrap();
     let token = slots.iter().find(|one| one.id == slot).unwrap().token.clone();
     let caller = Caller { session: SessionId(1), read_write: true };
     token.login(caller, User::User, USER_PIN).unwrap();
-    let began = Instant::now();
-    let batch = 1000.min(objects);
+    let (began, began_work) = (Instant::now(), processor_time());
+    let batch = 20_000.min(objects);
     for start in (0..objects).step_by(batch as usize) {
         token.create_all(caller, (start..start + batch).map(template).collect()).unwrap();
     }
-    objects as f64 / began.elapsed().as_secs_f64()
+    let rate = |time: Duration| objects as f64 / time.as_secs_f64();
+    (rate(began.elapsed()), rate(processor_time() - began_work))
 }
 
 fn scale(name: &str, objects: u64) {
@@ -60,8 +61,8 @@ fn scale(name: &str, objects: u64) {
         key_pair(logged_in(slot), b"signer");
         made.push(slot);
         if count == objects {
-            println!("{objects} objects imported, {rate:.0} a second");
-            assert!(cfg!(debug_assertions) || rate >= 5000.0, "{rate}");
+            println!("{objects} objects imported, {:.0} a second, {:.0} a second of processor time", rate.0, rate.1);
+            assert!(cfg!(debug_assertions) || rate.1 >= 5000.0, "{rate:?}");
         }
     }
     ok!(C_Finalize, null_mut());
@@ -77,20 +78,20 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-/// The mean of `rounds` calls, after one that is not counted.
+/// The mean processor time of `rounds` calls, after one that is not counted.
 fn mean(rounds: u64, mut work: impl FnMut(u64)) -> Duration {
     work(0);
-    let began = Instant::now();
+    let began = processor_time();
     (0..rounds).for_each(&mut work);
-    began.elapsed() / rounds as u32
+    (processor_time() - began) / rounds as u32
 }
 
 fn measure(few: CK_SLOT_ID, many: CK_SLOT_ID, objects: u64) {
     let opened = || {
-        let began = Instant::now();
+        let began = processor_time();
         ok!(C_Initialize, null_mut());
         let session = open(many);
-        (began.elapsed(), session)
+        (processor_time() - began, session)
     };
     let _ = opened();
     ok!(C_Finalize, null_mut());
@@ -134,11 +135,13 @@ fn measure(few: CK_SLOT_ID, many: CK_SLOT_ID, objects: u64) {
     };
     ok!(C_FindObjectsFinal, session);
     let listing = began.elapsed();
-    let create = mean(50, |n| {
+    let began = Instant::now();
+    for n in 0..50 {
         create(session, kept(b"single", &n.to_string()));
-    });
+    }
+    let create = began.elapsed() / 50;
     println!(
-        "initialise and open {open_both:?}; find by label {by_label:?}, by ID {by_id:?}, by ID and class {by_id_and_class:?}; \
+        "processor time to initialise and open {open_both:?}; find by label {by_label:?}, by ID {by_id:?}, by ID and class {by_id_and_class:?}; \
          sign {many_sign:?}, beside {FEW} objects {few_sign:?}; list all {listing:?}; durable create {create:?}; \
          resident {before_listing} MiB, {} MiB after the listing",
         resident()

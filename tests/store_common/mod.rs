@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use keyward::config::KdfPreset;
 use keyward::secret::SecretBytes;
@@ -89,4 +90,12 @@ pub fn again(name: &str, setting: &str) -> Child {
 pub fn setting() -> Option<Vec<String>> {
     let setting = std::env::var("KEYWARD_TEST_CHILD").ok()?;
     Some(setting.split('|').map(str::to_owned).collect())
+}
+
+/// The processor's time that this thread has used: figures by it are the same on a busy machine.
+pub fn processor_time() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live timespec, and a clock that is always there.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) }, 0);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

@@ -3,7 +3,7 @@
 use cryptoki_sys::*;
 
 use super::Plan;
-use crate::check::keys::{ED25519, Keys, Kind, P256, P384, X25519};
+use crate::check::keys::{ED448, ED25519, Keys, Kind, P256, P384, P521, SECP256K1, X448, X25519};
 use crate::context::{Choice, Env, RW, Stop, T, fail};
 use crate::data::{Hash, Mech, Template};
 use crate::ffi::{Api, Call, Refused, Session};
@@ -20,6 +20,7 @@ type Maker = fn(&Shared, Session) -> Result<Step, Stop>;
 /// What all threads of a job use.
 #[derive(Clone)]
 pub struct Shared {
+    pub kind: Kind,
     pub keys: Keys,
     pub data: Vec<u8>,
     /// Output of the operation that this one undoes: a signature, a ciphertext.
@@ -133,10 +134,20 @@ rows! {
     "P-256 sign" Once(32), Kind::Ec(P256), Mech::new(CKM_ECDSA), SIGN, true;
     "P-256 verify" Once(32), Kind::Ec(P256), Mech::new(CKM_ECDSA), What::Verify, true;
     "P-384 sign" Once(48), Kind::Ec(P384), Mech::new(CKM_ECDSA), SIGN, true;
+    "P-384 verify" Once(48), Kind::Ec(P384), Mech::new(CKM_ECDSA), What::Verify, true;
+    "P-521 sign" Once(64), Kind::Ec(P521), Mech::new(CKM_ECDSA), SIGN, true;
+    "P-521 verify" Once(64), Kind::Ec(P521), Mech::new(CKM_ECDSA), What::Verify, true;
+    "secp256k1 sign" Once(32), Kind::Ec(SECP256K1), Mech::new(CKM_ECDSA), SIGN, true;
+    "P-384 ECDH" Once(0), Kind::Ec(P384), Mech::new(CKM_ECDH1_DERIVE), What::Derive, true;
     "P-256 ECDH" Once(0), Kind::Ec(P256), Mech::new(CKM_ECDH1_DERIVE), What::Derive, true;
     "X25519" Once(0), Kind::Montgomery(X25519), Mech::new(CKM_ECDH1_DERIVE), What::Derive, true;
+    "X448" Once(0), Kind::Montgomery(X448), Mech::new(CKM_ECDH1_DERIVE), What::Derive, true;
     "Ed25519 sign" Once(32), Kind::Edwards(ED25519), Mech::new(CKM_EDDSA), SIGN, true;
     "Ed25519 verify" Once(32), Kind::Edwards(ED25519), Mech::new(CKM_EDDSA), What::Verify, true;
+    "Ed448 sign" Once(32), Kind::Edwards(ED448), Mech::new(CKM_EDDSA), SIGN, true;
+    "Ed448 verify" Once(32), Kind::Edwards(ED448), Mech::new(CKM_EDDSA), What::Verify, true;
+    "SLH-DSA-SHA2-128f sign" Once(32), Kind::SlhDsa(CKP_SLH_DSA_SHA2_128F), Mech::new(CKM_SLH_DSA), SIGN, true;
+    "SLH-DSA-SHA2-128f verify" Once(32), Kind::SlhDsa(CKP_SLH_DSA_SHA2_128F), Mech::new(CKM_SLH_DSA), What::Verify, true;
     "ML-DSA-65 sign" Once(32), Kind::MlDsa(CKP_ML_DSA_65), Mech::new(CKM_ML_DSA), SIGN, true;
     "ML-DSA-65 verify" Once(32), Kind::MlDsa(CKP_ML_DSA_65), Mech::new(CKM_ML_DSA), What::Verify, true;
     "ML-KEM-768 encapsulate" Once(0), Kind::MlKem(CKP_ML_KEM_768), Mech::new(CKM_ML_KEM), What::Encapsulate, true;
@@ -148,18 +159,27 @@ rows! {
     "AES-256-CTR encrypt" Size, Kind::Aes(32), Mech::ctr(128, [7; 16]), ENCRYPT, true;
     "AES-256-CBC encrypt in parts" Size, Kind::Aes(32), cbc(),
         What::Parts(F::C_EncryptInit, F::C_EncryptUpdate, F::C_EncryptFinal), true;
+    "AES-256-GCM encrypt in parts" Size, Kind::Aes(32), gcm(),
+        What::Parts(F::C_EncryptInit, F::C_EncryptUpdate, F::C_EncryptFinal), true;
     "SHA-256" Size, Kind::None, Mech::new(CKM_SHA256), DIGEST, true;
     "SHA-512" Size, Kind::None, Mech::new(CKM_SHA512), DIGEST, true;
     "SHA-256 in parts" Size, Kind::None, Mech::new(CKM_SHA256),
         What::Parts(F::C_DigestInit, F::C_DigestUpdate, F::C_DigestFinal), true;
     "HMAC-SHA256" Size, Kind::Generic(32), Mech::new(CKM_SHA256_HMAC), SIGN, true;
+    "HMAC-SHA256 in parts" Size, Kind::Generic(32), Mech::new(CKM_SHA256_HMAC),
+        What::Parts(F::C_SignInit, F::C_SignUpdate, F::C_SignFinal), true;
     "AES-256-CMAC" Size, Kind::Aes(32), Mech::new(CKM_AES_CMAC), SIGN, true;
     "random" Size, Kind::None, Mech::new(0), What::Random, true;
     "generate AES-256" Once(0), Kind::Aes(32), Mech::new(CKM_AES_KEY_GEN), What::Generate, true;
     "generate P-256" Once(0), Kind::Ec(P256), Mech::new(CKM_EC_KEY_PAIR_GEN), What::Generate, true;
+    "generate Ed25519" Once(0), Kind::Edwards(ED25519), Mech::new(CKM_EC_EDWARDS_KEY_PAIR_GEN), What::Generate, true;
+    "generate ML-DSA-65" Once(0), Kind::MlDsa(CKP_ML_DSA_65), Mech::new(CKM_ML_DSA_KEY_PAIR_GEN), What::Generate, true;
+    "generate ML-KEM-768" Once(0), Kind::MlKem(CKP_ML_KEM_768), Mech::new(CKM_ML_KEM_KEY_PAIR_GEN), What::Generate, true;
     "generate RSA-2048" Once(0), Kind::Rsa, Mech::new(CKM_RSA_PKCS_KEY_PAIR_GEN), What::Generate, true;
     "AES-KW wrap" Once(0), Kind::Aes(32), Mech::new(CKM_AES_KEY_WRAP), What::Wrap, true;
     "AES-KW unwrap" Once(0), Kind::Aes(32), Mech::new(CKM_AES_KEY_WRAP), What::Unwrap, true;
+    "RSA-2048 OAEP-SHA1 wrap" Once(0), Kind::Rsa, oaep_sha1(), What::Wrap, true;
+    "RSA-2048 OAEP-SHA1 unwrap" Once(0), Kind::Rsa, oaep_sha1(), What::Unwrap, true;
 }
 
 /// The cases of a plan.
@@ -243,13 +263,13 @@ impl Case {
         let s = if self.row.kind == What::Login { t.session()? } else { t.user()? };
         let keys =
             if self.row.kind == What::Generate { Keys { private: 0, public: 0 } } else { self.row.key.make(s)? };
-        let mut shared = Shared { keys, data, made: Vec::new(), mech, objects: self.objects };
+        let mut shared = Shared { kind: self.row.key, keys, data, made: Vec::new(), mech, objects: self.objects };
         if self.objects > 0 {
             fill(env, s, self.objects)?;
         }
         self.row.kind.before(s, &mut shared, t.env)?;
         let slot = t.slot()?;
-        Ok(Job::Module { api: t.api, slot, shared, make: self.row.kind.maker(self.row.key)? })
+        Ok(Job::Module { api: t.api, slot, shared, make: self.row.kind.maker()? })
     }
 
     #[cfg(feature = "floor")]
@@ -324,7 +344,7 @@ impl What {
         Ok(())
     }
 
-    fn maker(self, key: Kind) -> Result<Maker, Stop> {
+    fn maker(self) -> Result<Maker, Stop> {
         Ok(match self {
             What::One(F::C_SignInit, _) => |c, s| one(c, s, F::C_SignInit, F::C_Sign, c.keys.private, &c.data),
             What::One(F::C_DigestInit, _) => |c, s| one(c, s, F::C_DigestInit, F::C_Digest, 0, &c.data),
@@ -333,12 +353,11 @@ impl What {
             What::Parts(F::C_DigestInit, ..) => {
                 |c, s| parts(c, s, F::C_DigestInit, F::C_DigestUpdate, F::C_DigestFinal)
             }
+            What::Parts(F::C_SignInit, ..) => |c, s| parts(c, s, F::C_SignInit, F::C_SignUpdate, F::C_SignFinal),
             What::Parts(..) => |c, s| parts(c, s, F::C_EncryptInit, F::C_EncryptUpdate, F::C_EncryptFinal),
             What::Verify => verify,
             What::Derive => derive,
-            What::Generate if key == Kind::Rsa => |_, s| generate(s, Kind::Rsa),
-            What::Generate if key.is_pair() => |_, s| generate(s, Kind::Ec(P256)),
-            What::Generate => |_, s| generate(s, Kind::Aes(32)),
+            What::Generate => |c, s| generate(s, c.kind),
             What::Wrap => wrap,
             What::Unwrap => unwrap,
             What::Encapsulate => encapsulate,
@@ -381,15 +400,14 @@ fn parts(c: &Shared, s: Session, init: F, update: F, end: F) -> Result<Step, Sto
     let (mut mech, data, h, key) = (c.mech.raw(), c.data.clone(), s.h as usize, c.keys.public as usize);
     let mut out = vec![0u8; 1 << 14];
     stepping(move || {
-        let digest = init == F::C_DigestInit;
         let start = [h, mech.pointer(), key];
-        call(s, init, if digest { &start[..2] } else { &start })?;
+        call(s, init, if init == F::C_DigestInit { &start[..2] } else { &start })?;
         let mut len = out.len() as CK_ULONG;
         for part in data.chunks(4096) {
             len = out.len() as CK_ULONG;
             let place = &raw mut len as usize;
             let words = [h, part.as_ptr() as usize, part.len(), out.as_mut_ptr() as usize, place];
-            call(s, update, if digest { &words[..3] } else { &words })?;
+            call(s, update, if init == F::C_EncryptInit { &words } else { &words[..3] })?;
         }
         len = len.max(out.len() as CK_ULONG);
         call(s, end, &[h, out.as_mut_ptr() as usize, &raw mut len as usize])

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     approval, audit, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy, token,
+    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy,
+    report, token,
 };
 
 const EXIT_CODES: &str = "\
@@ -74,6 +76,12 @@ pub enum Command {
     Audit(audit::Command),
     /// Move objects between tokens, software ones or an HSM's
     Migrate(migrate::Arguments),
+    /// Back tokens up under the shares of custodians, and restore them
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Compliance facts, an HTML page, figures for Prometheus
+    #[command(subcommand)]
+    Report(report::Command),
     /// List the mechanisms of this build, or those that a token offers
     Mechanisms(mechanisms::Arguments),
     /// Show the configuration in effect

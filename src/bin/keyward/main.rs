@@ -21,6 +21,7 @@ mod choice;
 mod cli;
 mod commands;
 mod context;
+mod examples;
 mod failure;
 mod names;
 mod pem;
@@ -35,14 +36,15 @@ mod testing;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::context::Context;
 use crate::failure::Exit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = examples::added(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let json = cli.json;
     let context = Context::new(cli.config.clone(), cli.yes);
     let exit = match commands::run(&context, cli) {

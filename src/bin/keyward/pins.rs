@@ -64,6 +64,7 @@ sources!(
     source_pin_env,
     "source-pin"
 );
+sources!(TargetPin, "the user PIN of the token to transfer to", to_pin_file, to_pin_fd, to_pin_env, "to-pin");
 sources!(NewPin, "the new PIN", new_pin_file, new_pin_fd, new_pin_env, "new-pin");
 
 /// Reads the PINs of one command. Two PINs from one file or descriptor are its first and its second line.

@@ -80,6 +80,10 @@ pub(in crate::crypto) fn ed25519_verify(
     let answer = answer.try_into().map_err(|_| Refused)?;
     let answer = Scalar::from_canonical_bytes(answer).into_option().ok_or(Refused)?;
     let key = CompressedEdwardsY(*public).decompress().ok_or(Refused)?;
+    // Neither a sign where x is 0 nor a y that is not below the prime is an encoding (RFC 8032, 5.1.3); the crate takes both.
+    if key.compress().0 != *public {
+        return Err(Refused);
+    }
     let challenge = scalar(&domain, &[commitment, public, message]);
     let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&challenge, &-key, &answer);
     if expected.compress().0 == *commitment { Ok(()) } else { Err(Refused) }

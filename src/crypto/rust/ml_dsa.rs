@@ -1,14 +1,17 @@
 //! ML-DSA from the message representative mu on, by the `ml-dsa` crate. It keeps polynomials on the stack: see [`with_stack`].
 
 use std::convert::Infallible;
+use std::ops::Range;
 use std::result;
 
 use crypto_bigint::rand_core::{TryCryptoRng, TryRng};
 use ml_dsa::{ExpandedSigningKey, KeyExport, MlDsa44, MlDsa65, MlDsa87, MlDsaParams, Signature, VerifyingKey};
 use zeroize::Zeroizing;
 
+use super::ml_dsa_key::belongs;
 use super::{Refused, Result};
 use crate::crypto::ml_dsa::{MU_LEN, SEED_LEN, Set};
+use crate::crypto::shake::shake256;
 use crate::crypto::slh_dsa::with_stack;
 use crate::secret::SecretBytes;
 
@@ -66,6 +69,9 @@ fn public<P: MlDsaParams + Send + Sync + 'static>(key: &[u8]) -> Result<Box<dyn 
     Ok(Box::new(VerifyingKey::<P>::decode(&key.try_into().map_err(|_| Refused)?)))
 }
 
+/// Where tr stands in an expanded key.
+const TR: Range<usize> = 64..128;
+
 /// The signing key, its expanded form and its public key.
 type Made = (Box<dyn Sign>, SecretBytes, Vec<u8>);
 
@@ -75,35 +81,19 @@ fn private<P: MlDsaParams + Send + Sync + 'static>(set: Set, key: &[u8]) -> Resu
         let seed = Zeroizing::new(key.try_into().map_err(|_| Refused)?);
         Box::new(ExpandedSigningKey::<P>::from_seed(&seed))
     } else {
-        if key.len() != set.private_len() || !short(set, key) {
+        if key.len() != set.private_len() || !belongs(set, key) {
             return Err(Refused);
         }
         let key = Zeroizing::new(key.try_into().map_err(|_| Refused)?);
         Box::new(ExpandedSigningKey::<P>::from_expanded(&key))
     };
     let public = made.verifying_key().to_bytes().to_vec();
+    // tr is the public key's hash.
+    if key.get(TR).is_some_and(|tr| tr != shake256(&public, TR.len()).expose().as_slice()) {
+        return Err(Refused);
+    }
     let value = SecretBytes::copy_from(&Zeroizing::new(made.to_expanded()));
     Ok((made, value, public))
-}
-
-/// Whether the coefficients of s1 and s2 are in their range (FIPS 204, algorithm 25), which the crate takes for granted.
-fn short(set: Set, key: &[u8]) -> bool {
-    // eta, and k + l.
-    let (eta, polynomials) = match set {
-        Set::MlDsa44 => (2u32, 8usize),
-        Set::MlDsa65 => (4, 11),
-        Set::MlDsa87 => (2, 15),
-    };
-    let bits = if eta == 2 { 3 } else { 4 };
-    // rho, K and tr stand before them.
-    let packed = key.get(128..).and_then(|rest| rest.get(..polynomials * 32 * bits)).unwrap_or_default();
-    let largest = packed.chunks(bits).flat_map(|chunk| {
-        // Eight coefficients fill as many bytes as one has bits.
-        let word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-        (0..8).map(move |at| word >> (at * bits) & ((1 << bits) - 1))
-    });
-    // All of them are looked at, whatever they are.
-    largest.fold(0, u32::max) <= 2 * eta
 }
 
 pub(in crate::crypto) struct PublicKey(Box<dyn Verify>);

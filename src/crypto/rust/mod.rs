@@ -11,6 +11,7 @@ pub(super) mod ec;
 pub(super) mod finite;
 pub(super) mod gcm;
 pub(super) mod ml_dsa;
+mod ml_dsa_key;
 pub(super) mod ml_kem;
 pub(super) mod number;
 pub(super) mod rsa;

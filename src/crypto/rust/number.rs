@@ -32,7 +32,7 @@ impl Number {
     }
 
     /// In as few words as its value takes, which are then public.
-    pub(super) fn shortened(&self) -> BoxedUint {
+    pub fn shortened(&self) -> BoxedUint {
         (*self.0).clone().resize_unchecked(self.0.bit_width_vartime().max(1))
     }
 

@@ -26,8 +26,15 @@ const KEY_BLOCK: Does = Does { derive_all: Some(derive_key_block), plan: plan_ke
 const EXPORT: Does = Does { derive: Some(export), plan: plan_export, heritage: Heritage::bound, ..NOTHING };
 
 pub const ROWS: &[Row] = &[
-    row(CKM_TLS12_MASTER_KEY_DERIVE, "CKM_TLS12_MASTER_KEY_DERIVE", ParamKind::TlsMaster, MASTER),
-    any_length(CKM_TLS12_MASTER_KEY_DERIVE_DH, "CKM_TLS12_MASTER_KEY_DERIVE_DH", ParamKind::TlsMaster, MASTER),
+    // Implementation guidance of FIPS 140-3, D.Q: the master secret of RFC 7627 alone.
+    Row {
+        approved: false,
+        ..row(CKM_TLS12_MASTER_KEY_DERIVE, "CKM_TLS12_MASTER_KEY_DERIVE", ParamKind::TlsMaster, MASTER)
+    },
+    Row {
+        approved: false,
+        ..any_length(CKM_TLS12_MASTER_KEY_DERIVE_DH, "CKM_TLS12_MASTER_KEY_DERIVE_DH", ParamKind::TlsMaster, MASTER)
+    },
     row(
         CKM_TLS12_EXTENDED_MASTER_KEY_DERIVE,
         "CKM_TLS12_EXTENDED_MASTER_KEY_DERIVE",

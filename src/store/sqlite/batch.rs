@@ -105,10 +105,27 @@ impl<'a> Transaction<'a> {
             sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM idx b WHERE b.tag = ?{parameter} AND b.id = a.id)"));
         }
         sql.push_str(" ORDER BY a.id LIMIT ?3");
-        let (after, limit) = (signed(after)?, limited(limit));
-        let mut with: Vec<&dyn rusqlite::ToSql> = vec![*first, &after, &limit];
+        let (start, limit) = (signed(after)?, limited(limit));
+        let mut with: Vec<&dyn rusqlite::ToSql> = vec![*first, &start, &limit];
         with.extend(others.iter().map(|tag| *tag as &dyn rusqlite::ToSql));
-        self.all(&sql, with.as_slice(), |row| unsigned(row, 0))
+        let found = self.all(&sql, with.as_slice(), |row| unsigned(row, 0))?;
+        self.ascend(after, found.iter().copied())?;
+        Ok(found)
+    }
+
+    /// A tree of which a page was put in another's place may lead back to where a search came from, for ever.
+    fn ascend(&self, after: u64, ids: impl IntoIterator<Item = u64>) -> Result<()> {
+        let mut last = after;
+        for id in ids {
+            if id <= last {
+                let shown = self.path.display();
+                let why =
+                    format!("{shown}: object {id} follows {last}: the slot file is damaged; restore it from a backup");
+                return Err(Code::DeviceError.because(why));
+            }
+            last = id;
+        }
+        Ok(())
     }
 
     /// How many objects carry a tag, counted up to 64.
@@ -120,7 +137,10 @@ impl<'a> Transaction<'a> {
     /// See `Store::list`.
     pub fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>> {
         let sql = "SELECT id, private FROM obj WHERE id > ?1 AND private <= ?2 ORDER BY id LIMIT ?3";
-        self.all(sql, params![signed(after)?, private, limited(limit)], |row| Ok((unsigned(row, 0)?, row.get(1)?)))
+        let with = params![signed(after)?, private, limited(limit)];
+        let found = self.all(sql, with, |row| Ok((unsigned(row, 0)?, row.get(1)?)))?;
+        self.ascend(after, found.iter().map(|(id, _)| *id))?;
+        Ok(found)
     }
 
     /// What the engine's own check finds.
@@ -220,7 +240,10 @@ impl Batch for Transaction<'_> {
     }
 
     fn next_object(&self, after: u64) -> Result<Option<u64>> {
-        self.one("SELECT id FROM obj WHERE id > ?1 ORDER BY id LIMIT 1", [signed(after)?], |row| unsigned(row, 0))
+        let sql = "SELECT id FROM obj WHERE id > ?1 ORDER BY id LIMIT 1";
+        let next = self.one(sql, [signed(after)?], |row| unsigned(row, 0))?;
+        self.ascend(after, next)?;
+        Ok(next)
     }
 
     fn has_tag(&self, tag: &Tag, id: u64) -> Result<bool> {

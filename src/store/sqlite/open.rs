@@ -99,7 +99,10 @@ pub fn access(path: &Path) -> Result<Access> {
 
 /// Refuses media on which the engine's locks and shared memory do not hold.
 fn local(path: &Path) -> Result<os::FileSystem> {
-    let medium = os::file_system(path)?;
+    judged(path, os::file_system(path)?)
+}
+
+fn judged(path: &Path, medium: os::FileSystem) -> Result<os::FileSystem> {
     match medium.network {
         None => Ok(medium),
         Some(name) => {
@@ -326,4 +329,22 @@ fn is_corruption(error: &rusqlite::Error) -> bool {
 
 fn is_damage(error: &Error) -> bool {
     error.why().is_some_and(|why| why.contains("is damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_refused_with_a_reason() {
+        let path = Path::new("/far/away/t.slot");
+        let refused = judged(path, os::FileSystem { network: Some("NFS"), read_only: false }).unwrap_err();
+        assert_eq!(refused.code(), Code::DeviceError);
+        let why = refused.why().unwrap();
+        assert!(
+            why.contains("/far/away/t.slot lies on NFS") && why.contains("keep slot files on a local disk"),
+            "{why}"
+        );
+        assert!(judged(path, os::FileSystem { network: None, read_only: true }).unwrap().read_only);
+    }
 }

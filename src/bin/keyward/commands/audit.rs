@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use keyward::audit_log::report::{Count, Report as Found, Settings, Watch, Who};
-use keyward::audit_log::{self, Line, Log, Verified, export, time};
+use keyward::audit_log::{self, Class, Event, Line, Log, Verified, export, time};
 use keyward::error::Code;
 use keyward::module;
 use serde_json::{Value, json};
@@ -192,6 +192,15 @@ pub fn log(context: &Context) -> Result<Arc<Log>> {
         let message = "no record is kept: put an [audit] table into the configuration, or name a --directory";
         Failure::new(Exit::Configuration, message)
     })
+}
+
+/// Puts on record what the program does below the tokens, where a record is kept: before it is done. The number of the
+/// record's last line.
+pub fn note(context: &Context, operation: &str, serial: &str, rule: &str) -> Result<Option<u64>> {
+    let Some(log) = module::audit_log(&context.config()?) else { return Ok(None) };
+    let event = Event { token: serial, rule, result: "CKR_OK", ..Event::new(Class::Admin, operation) };
+    log.record(&event).map_err(Failure::of("nothing was done"))?;
+    Ok(log.last())
 }
 
 impl Part {

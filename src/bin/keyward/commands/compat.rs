@@ -1,10 +1,13 @@
 //! Hidden options that have the words of `softhsm2-util`, for scripts that already exist. Here alone a PIN may stand
 //! on the command line, since those scripts put it there.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::choice::{TokenChoice, slot_id};
+use crate::commands::object::{self, HexBytes, transfer};
 use crate::commands::token::{self, Making};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -13,28 +16,49 @@ use crate::report::Report;
 
 #[derive(Args, Debug, Default)]
 pub struct Options {
-    #[arg(long, hide = true, requires = "label")]
+    #[arg(long, hide = true, requires = "label", group = "action")]
     init_token: bool,
     #[arg(long, hide = true)]
     show_slots: bool,
+    #[arg(long, hide = true, requires = "label", group = "action", value_name = "FILE")]
+    import: Option<PathBuf>,
     #[arg(long, hide = true, requires = "init_token")]
     free: bool,
-    #[arg(long, hide = true, requires = "init_token", conflicts_with = "free", value_parser = slot_id)]
+    #[arg(long, hide = true, requires = "action", conflicts_with = "free", value_parser = slot_id)]
     slot: Option<u64>,
-    #[arg(long, hide = true, requires = "init_token", value_parser = token::label)]
+    #[arg(long, hide = true, requires = "import", conflicts_with = "slot")]
+    token: Option<String>,
+    #[arg(long, hide = true, requires = "import", conflicts_with_all = ["slot", "token"])]
+    serial: Option<String>,
+    #[arg(long, hide = true, requires = "action", value_parser = token::label)]
     label: Option<String>,
+    #[arg(long, hide = true, requires = "import", value_parser = object::hex_bytes)]
+    id: Option<HexBytes>,
     #[arg(long, hide = true, requires = "init_token")]
     so_pin: Option<String>,
-    #[arg(long, hide = true, requires = "init_token")]
+    #[arg(long, hide = true, requires = "action")]
     pin: Option<String>,
+    #[arg(long, hide = true, requires = "import")]
+    file_pin: Option<String>,
 }
 
 pub fn run(context: &Context, options: Options) -> Result<Report> {
     match options {
         Options { init_token: true, .. } => init(context, options),
+        Options { import: Some(_), .. } => import(context, options),
         Options { show_slots: true, .. } => token::list(context),
         _ => Err(Failure::new(Exit::Usage, "say what to do: see `keyward --help`")),
     }
+}
+
+fn import(context: &Context, options: Options) -> Result<Report> {
+    let choice = TokenChoice { token: options.token, serial: options.serial, slot: options.slot };
+    let wanted = transfer::Import::one(options.import.unwrap_or_default(), options.label, options.id, choice);
+    transfer::import_by(context, &wanted, &source(options.pin), source(options.file_pin))
+}
+
+fn source(given: Option<String>) -> Source {
+    given.map_or(Source::Terminal, |text| Source::Given(Zeroizing::new(text)))
 }
 
 fn init(context: &Context, options: Options) -> Result<Report> {
@@ -61,6 +85,5 @@ fn chosen(context: &Context, id: u64) -> Result<crate::slots::Slot> {
 }
 
 fn read(reader: &mut Reader, given: Option<String>, prompt: &str) -> Result<Pin> {
-    let source = given.map_or(Source::Terminal, |text| Source::Given(Zeroizing::new(text)));
-    reader.read_new(&source, prompt)
+    reader.read_new(&source(given), prompt)
 }

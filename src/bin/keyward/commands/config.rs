@@ -54,6 +54,7 @@ fn mechanisms(mechanisms: &Mechanisms) -> serde_json::Value {
     match mechanisms {
         Mechanisms::Modern => json!("modern"),
         Mechanisms::All => json!("all"),
+        Mechanisms::Approved => json!("approved"),
         Mechanisms::Only(names) => json!(names),
         Mechanisms::Without(names) => json!(names.iter().map(|name| format!("-{name}")).collect::<Vec<_>>()),
     }

@@ -4,17 +4,21 @@ mod change;
 mod request;
 mod rotate;
 mod target;
+mod transfer;
 
 pub use target::{Found, authority, hex, look};
 
 use clap::Subcommand;
 
+use crate::commands::inventory;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::report::Report;
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// List keys with state, age, end, last use and findings
+    List(inventory::List),
     /// Put a pre-active key into force; of a staged version also take the label over
     Activate(change::Activate),
     /// Stop a key from protecting anything new, for a time
@@ -41,12 +45,17 @@ pub enum Command {
     Certify(rotate::Certify),
     /// Wrap keys anew under the newest version of their wrapping key
     Rewrap(rotate::Rewrap),
+    /// Write an extractable key to a file: PKCS#8 under a passphrase, JWK
+    Export(transfer::Export),
+    /// Move a copy of an extractable key into another token, never in clear
+    Transfer(transfer::Transfer),
     /// Show the state, the dates and the versions of a key
     Show(change::Show),
 }
 
 pub fn run(context: &Context, command: &Command) -> Result<Report> {
     match command {
+        Command::List(arguments) => inventory::list(context, arguments),
         Command::Activate(arguments) => change::activate(context, arguments),
         Command::Suspend(arguments) => change::suspend(context, arguments),
         Command::Resume(arguments) => change::resume(context, arguments),
@@ -60,6 +69,8 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Request(arguments) => rotate::request(context, arguments),
         Command::Certify(arguments) => rotate::certify(context, arguments),
         Command::Rewrap(arguments) => rotate::rewrap(context, arguments),
+        Command::Export(arguments) => transfer::export(context, arguments),
+        Command::Transfer(arguments) => transfer::transfer(context, arguments),
         Command::Show(arguments) => change::show(context, arguments),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory};
 
 use crate::cli::Cli;
+use crate::examples;
 use crate::failure::{Exit, Failure, Result};
 use crate::report::Report;
 
@@ -15,7 +16,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<Report> {
-    let mut command = Cli::command();
+    let mut command = examples::added(Cli::command());
     command.build();
     let pages = write(&command, "keyward", &arguments.directory)?;
     let text = pages.iter().map(|page| format!("{}\n", page.display())).collect();

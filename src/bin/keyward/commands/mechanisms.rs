@@ -3,6 +3,7 @@
 use clap::Args;
 use keyward::config::{Config, Mechanisms};
 use keyward::mechanism::table::{self, Offer, Row};
+use keyward::mechanism::{approved, provenance};
 use serde_json::{Value, json};
 
 use crate::choice::TokenChoice;
@@ -79,6 +80,7 @@ fn offers(config: &Config, row: &Row) -> bool {
     let named = |names: &[String]| names.iter().any(|name| is_name_of(name, row));
     match &config.mechanisms {
         Mechanisms::All => true,
+        Mechanisms::Approved => row.approved,
         Mechanisms::Modern => row.offer == Offer::On,
         Mechanisms::Only(names) => named(names),
         Mechanisms::Without(names) => row.offer == Offer::On && !named(names),
@@ -116,6 +118,10 @@ fn described(one: &Offered) -> Value {
         "most_size": one.size.1,
         "uses": names::uses(one.flags),
         "approved": one.row.approved,
+        "approved_for": approved::conditions(one.row).collect::<Vec<_>>(),
+        "parameters": provenance::parameters(one.row.params),
+        "library": provenance::library(one.row),
+        "peers": provenance::peers(one.row),
         "legacy": one.row.offer == Offer::Legacy,
     })
 }

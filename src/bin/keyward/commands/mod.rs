@@ -2,10 +2,12 @@
 
 pub mod approval;
 pub mod audit;
+pub mod backup;
 pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod inventory;
 pub mod key;
 pub mod maintain;
 pub mod manual;
@@ -14,6 +16,7 @@ pub mod migrate;
 pub mod object;
 pub mod pin;
 pub mod policy;
+pub mod report;
 pub mod token;
 pub mod upkeep;
 
@@ -33,6 +36,8 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),
+        Some(Command::Backup(command)) => backup::run(context, &command),
+        Some(Command::Report(command)) => report::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
         Some(Command::Config(ConfigCommand::Show)) => config::show(context),
         Some(Command::Doctor) => Ok(doctor::run(context)),

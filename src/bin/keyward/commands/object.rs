@@ -212,7 +212,7 @@ fn brief(session: &Session, object: ObjectId) -> Result<Brief> {
     Ok(Brief { columns, json: Value::Object(json) })
 }
 
-fn read(session: &Session, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Vec<Answer>> {
+pub fn read(session: &Session, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Vec<Answer>> {
     let answers = session.token.get(session.caller, object, types).map_err(Failure::of("cannot read an object"))?;
     Ok(answers.into_vec())
 }

@@ -65,7 +65,7 @@ pub struct Accept {
 }
 
 /// The chosen token's slot file.
-fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
     let config = context.config()?;
     let (_, info) = choice.of(context.slots()?)?;
     let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));

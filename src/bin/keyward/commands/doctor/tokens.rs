@@ -94,7 +94,7 @@ fn state(subject: &str, id: u64, flags: CK_FLAGS, findings: &mut Findings) {
 pub fn unknown_mechanisms(config: &Config) -> Vec<&str> {
     let names = match &config.mechanisms {
         Mechanisms::Only(names) | Mechanisms::Without(names) => names.as_slice(),
-        Mechanisms::Modern | Mechanisms::All => &[],
+        Mechanisms::Modern | Mechanisms::All | Mechanisms::Approved => &[],
     };
     let known = |name: &str| table::all().any(|row| is_name_of(name, row));
     names.iter().map(String::as_str).filter(|name| !known(name)).collect()

@@ -9,8 +9,8 @@ use crate::failure::{Exit, Result};
 use crate::report::Report;
 use crate::session::Session;
 
-/// Objects in one transaction.
-const BATCH: usize = 1000;
+/// Objects in one transaction. A transaction touches most pages of a large token's index: rather few of them.
+const BATCH: usize = 20_000;
 
 /// An object as another token had it.
 pub struct Foreign {

@@ -78,7 +78,7 @@ pub fn import(context: &Context, arguments: &Import) -> Result<Report> {
         let attributes = opened(attributes, &key).ok_or_else(undecipherable)?;
         objects.push(Foreign { name, attributes });
     }
-    load(&writer(context, &arguments.choice, &arguments.pin)?, objects)
+    load(&writer(context, &arguments.choice, &arguments.pin.source())?, objects)
 }
 
 /// The token's key: salt (8 bytes), IV, and under the PIN's key three letters and the key itself.

@@ -21,7 +21,7 @@ use crate::pins::{Pin, Reader, Source, SourcePin, UserPin};
 use crate::report::Report;
 use crate::session::Session;
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(
     after_help = "Reads PEM (PRIVATE KEY, ENCRYPTED PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY, CERTIFICATE; several \
 in one file), DER (PKCS#8, certificates) and PKCS#12 (.pfx, .p12), whose friendly names become labels. All objects \
@@ -67,17 +67,22 @@ pub struct Export {
 }
 
 /// A session in which objects can be made.
-pub(super) fn writer(context: &Context, choice: &TokenChoice, pin: &UserPin) -> Result<Session> {
+pub(super) fn writer(context: &Context, choice: &TokenChoice, pin: &Source) -> Result<Session> {
     let (slot, _) = choice.of(context.slots()?)?;
-    let pin = Reader::default().read(&pin.source(), "User PIN")?;
+    let pin = Reader::default().read(pin, "User PIN")?;
     let mut session = Session::open(&slot.token, true)?;
     session.login(User::User, &pin)?;
     Ok(session)
 }
 
 pub fn import(context: &Context, arguments: &Import) -> Result<Report> {
+    import_by(context, arguments, &arguments.pin.source(), arguments.source_pin.source())
+}
+
+/// With the user PIN and the files' passphrase from where the caller says.
+pub fn import_by(context: &Context, arguments: &Import, pin: &Source, passphrase: Source) -> Result<Report> {
     // All files are read before anything is made.
-    let mut passphrase = Passphrase::new(arguments.source_pin.source());
+    let mut passphrase = Passphrase::new(passphrase);
     let mut templates = Vec::new();
     for path in &arguments.files {
         let wrong = |why: String| Failure::new(Exit::Failed, format!("{}: {why}", path.display()));
@@ -85,7 +90,7 @@ pub fn import(context: &Context, arguments: &Import) -> Result<Report> {
             templates.extend(arguments.templates(&block).map_err(wrong)?);
         }
     }
-    let session = writer(context, &arguments.choice, &arguments.pin)?;
+    let session = writer(context, &arguments.choice, pin)?;
     let made = templates.len();
     session.token.create_all(session.caller, templates).map_err(Failure::of("nothing was imported"))?;
     Ok(Report::new(format!("{made} objects imported"), json!({ "imported": made })))
@@ -150,6 +155,11 @@ impl Passphrase {
 }
 
 impl Import {
+    /// Of one file.
+    pub fn one(file: PathBuf, label: Option<String>, id: Option<HexBytes>, choice: TokenChoice) -> Import {
+        Import { files: vec![file], label, id, choice, ..Import::default() }
+    }
+
     fn templates(&self, block: &Block) -> Result<Vec<Vec<Attribute>>, String> {
         match block.label.as_str() {
             "PRIVATE KEY" => self.pair(&block.der, block),

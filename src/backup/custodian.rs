@@ -1,0 +1,63 @@
+//! Who keeps a share, and the form in which they get it.
+
+use pkcs1::RsaPublicKeyRef;
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::Decode;
+use pkcs8::spki::SubjectPublicKeyInfoRef;
+
+use super::age::Recipient;
+use super::share::Share;
+use crate::crypto::digest::Digest;
+use crate::crypto::rsa::{Oaep, PublicKey};
+
+use crate::error::{Code, Result};
+
+/// `rsaEncryption` (RFC 8017).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// Whose eyes alone a share is for.
+pub enum Kind {
+    Age(Recipient),
+    /// An RSA public key: OAEP with SHA-256.
+    Rsa(PublicKey),
+    /// Nobody's: the share is printed, to be kept in a safe.
+    Print,
+}
+
+pub struct Custodian {
+    /// Part of the share's file name.
+    pub name: String,
+    pub kind: Kind,
+}
+
+impl Custodian {
+    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA.
+    pub fn with_public_key(name: &str, der: &[u8]) -> Result<Custodian> {
+        let wrong =
+            || Code::KeyTypeInconsistent.because("only RSA public keys take a share; use an age recipient instead");
+        let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| wrong())?;
+        if info.algorithm.oid != RSA {
+            return Err(wrong());
+        }
+        let key =
+            RsaPublicKeyRef::try_from(info.subject_public_key.as_bytes().ok_or_else(wrong)?).map_err(|_| wrong())?;
+        let key = PublicKey::new(key.modulus.as_bytes(), key.public_exponent.as_bytes())?;
+        Ok(Custodian { name: name.to_owned(), kind: Kind::Rsa(key) })
+    }
+
+    /// What the custodian gets, and how the name of its file ends.
+    pub fn sealed(&self, share: &Share) -> Result<(Vec<u8>, &'static str)> {
+        let text = share.text();
+        match &self.kind {
+            Kind::Age(recipient) => Ok((recipient.encrypt(format!("{}\n", *text).as_bytes())?, "age")),
+            Kind::Rsa(key) => {
+                let mut out = vec![0; key.len()];
+                let len =
+                    key.encrypt_oaep(&Oaep::new(Digest::Sha256, Digest::Sha256, &[]), text.as_bytes(), &mut out)?;
+                out.truncate(len);
+                Ok((out, "rsa"))
+            }
+            Kind::Print => Ok((format!("{}\n", *text).into_bytes(), "txt")),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! `keyward key export` and `key transfer`: single keys out of a token that lets them go, and from token to token.
+//!
+//! An export wraps the key under a random AES key that lives for this one call (RFC 5649) and opens it here. A transfer never
+//! has it in clear: the target token makes an RSA pair for the call, and the source wraps for it (`CKM_RSA_AES_KEY_WRAP`).
+
+use std::path::PathBuf;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use clap::{Args, ValueEnum};
+use cryptoki_sys::*;
+use keyward::crypto::aes::Aes;
+use keyward::crypto::keywrap;
+use keyward::crypto::random;
+use keyward::mechanism::key;
+use keyward::object::Attributes;
+use keyward::token::*;
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::der::Encode;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::pkcs5::pbes2;
+use serde_json::{Map, Value as Json, json};
+use zeroize::Zeroizing;
+
+use super::target::{Found, Target};
+use crate::choice::TokenChoice;
+use crate::commands::object::read;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Result};
+use crate::pem;
+use crate::pins::{NewPin, Reader, TargetPin};
+use crate::report::Report;
+use crate::session::Session;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// PKCS#8 in PEM, encrypted under a passphrase (PBES2: PBKDF2-SHA256, AES-256-CBC)
+    Pkcs8,
+    /// The same without encryption
+    Pkcs8Plain,
+    /// JSON Web Key (RFC 7517), in clear
+    Jwk,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The key must be extractable. The passphrase is given as a new PIN is: by --new-pin-file, --new-pin-fd, \
+--new-pin-env, or at the terminal. Secret keys go as JWK alone. The export is an event of the audit record.
+
+Examples:
+  keyward key export --label tls --output tls.pem
+  keyward key export --label data --format jwk --output data.jwk --yes"
+)]
+pub struct Export {
+    #[command(flatten)]
+    target: Target,
+    #[arg(long, value_enum, default_value = "pkcs8")]
+    format: Format,
+    /// Write DER instead of PEM
+    #[arg(long)]
+    der: bool,
+    /// The file to write; it must not exist yet
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    passphrase: NewPin,
+    /// Only check that the key may leave
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The key must be extractable in the source. In the target it is sensitive, and extractable only with \
+--extractable. Label, ID and uses stay; the unique ID is the target's.
+
+Examples:
+  keyward key transfer --token web --label tls --to-token web2 --pin-file pin --to-pin-file pin2"
+)]
+pub struct Transfer {
+    #[command(flatten)]
+    target: Target,
+    /// The token to transfer to, by its label
+    #[arg(long, value_name = "LABEL")]
+    to_token: String,
+    #[command(flatten)]
+    to_pin: TargetPin,
+    /// Let the key be wrapped out of the target again
+    #[arg(long)]
+    extractable: bool,
+    /// Only check that the key may leave
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const PADDED: Mechanism = Mechanism { ty: CKM_AES_KEY_WRAP_KWP, params: Params::None };
+/// RFC 5649, 3.
+const ALTERNATIVE_IV: [u8; 4] = [0xa6, 0x59, 0x59, 0xa6];
+
+/// What is carried over with a key.
+const CARRIED: [CK_ATTRIBUTE_TYPE; 13] = [
+    CKA_CLASS,
+    CKA_KEY_TYPE,
+    CKA_LABEL,
+    CKA_ID,
+    CKA_SIGN,
+    CKA_DECRYPT,
+    CKA_ENCRYPT,
+    CKA_VERIFY,
+    CKA_UNWRAP,
+    CKA_WRAP,
+    CKA_DERIVE,
+    CKA_DECAPSULATE,
+    CKA_EXTRACTABLE,
+];
+
+/// The key in clear: PKCS#8 of a private key, the value of a secret one.
+fn opened(session: &Session, object: ObjectId) -> Result<Zeroizing<Vec<u8>>> {
+    let failed = Failure::of("the key cannot leave the token");
+    let mut value = Zeroizing::new([0u8; 32]);
+    random::fill(&mut *value).map_err(&failed)?;
+    let template = vec![
+        Attribute::ulong(CKA_CLASS, CKO_SECRET_KEY),
+        Attribute::ulong(CKA_KEY_TYPE, CKK_AES),
+        Attribute::bool(CKA_TOKEN, false),
+        Attribute::bool(CKA_WRAP, true),
+        Attribute::bytes(CKA_VALUE, &*value),
+    ];
+    let wrapping = session.token.create(session.caller, template).map_err(&failed)?;
+    let wrapped = session.token.wrap(session.caller, &PADDED, wrapping, object);
+    let _ = session.token.destroy(session.caller, wrapping);
+    let wrapped = wrapped.map_err(&failed)?;
+    let mut plain = Zeroizing::new(vec![0; wrapped.len()]);
+    let aes = Aes::new(&*value).map_err(&failed)?;
+    let len = keywrap::unwrap_padded(&aes, &ALTERNATIVE_IV, &wrapped, &mut plain).map_err(&failed)?;
+    plain.truncate(len);
+    Ok(plain)
+}
+
+pub fn export(context: &Context, arguments: &Export) -> Result<Report> {
+    let session = arguments.target.session(context)?;
+    let found = arguments.target.one(&session, &[])?;
+    let label = found.label();
+    let secret = found.attributes.ulong(CKA_CLASS) == Some(CKO_SECRET_KEY);
+    if secret && arguments.format != Format::Jwk {
+        return Err(Failure::new(Exit::Refused, "a secret key has no PKCS#8 form: say --format jwk"));
+    }
+    if arguments.dry_run {
+        opened(&session, found.object)?;
+        return Ok(Report::new(format!("key \"{label}\" may leave"), json!({ "label": label, "exported": false })));
+    }
+    if arguments.format != Format::Pkcs8 {
+        context.confirm(&format!("Key \"{label}\" will stand in {} in clear.", arguments.output.display()))?;
+    }
+    let plain = opened(&session, found.object)?;
+    let (kind, bytes) = match arguments.format {
+        Format::Pkcs8 => {
+            let source = arguments.passphrase.source();
+            let passphrase = Reader::default().read_new(&source, "Passphrase of the exported key")?;
+            ("ENCRYPTED PRIVATE KEY", encrypted(&plain, &passphrase)?)
+        }
+        Format::Pkcs8Plain => ("PRIVATE KEY", plain.clone()),
+        Format::Jwk => ("", jwk(&found, &plain)?),
+    };
+    let text = match (arguments.format, arguments.der) {
+        (Format::Jwk, _) | (_, true) => bytes,
+        _ => Zeroizing::new(pem::encode(kind, &bytes).into_bytes()),
+    };
+    let written =
+        keyward::os::write_private_new(&arguments.output, &text).map_err(Failure::of("cannot write the key"))?;
+    if !written {
+        let message = format!("{} is there already; nothing was written", arguments.output.display());
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    let text = format!("key \"{label}\" is exported to {}", arguments.output.display());
+    Ok(Report::new(text, json!({ "label": label, "file": arguments.output, "exported": true })))
+}
+
+fn encrypted(plain: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    const ITERATIONS: u32 = 600_000;
+    let wrong = |_| Failure::new(Exit::Failed, "the key cannot be encrypted");
+    let (mut salt, mut iv) = ([0u8; 16], [0u8; 16]);
+    let random = |out: &mut [u8]| random::fill(out).map_err(Failure::of("no randomness"));
+    random(&mut salt)?;
+    random(&mut iv)?;
+    let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv).map_err(wrong)?;
+    let text = parameters.encrypt(passphrase, plain).map_err(wrong)?;
+    let unencodable = |_| Failure::new(Exit::Failed, "the key cannot be encoded");
+    let data = OctetStringRef::new(&text).map_err(unencodable)?;
+    let info = EncryptedPrivateKeyInfoRef { encryption_algorithm: parameters.into(), encrypted_data: data };
+    info.to_der().map(Zeroizing::new).map_err(unencodable)
+}
+
+/// RFC 7518, 6, and RFC 8037.
+fn jwk(found: &Found, plain: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let wrong = || {
+        Failure::new(
+            Exit::Refused,
+            "this kind of key has no JWK form here: RSA, EC, Ed25519, X25519 and secret keys have",
+        )
+    };
+    let coded = |bytes: &[u8]| Json::from(Base64UrlUnpadded::encode_string(bytes));
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Json| drop(fields.insert(name.to_owned(), value));
+    put("kid", found.text(CKA_UNIQUE_ID).into());
+    if found.attributes.ulong(CKA_CLASS) == Some(CKO_SECRET_KEY) {
+        put("kty", "oct".into());
+        put("k", coded(plain));
+        return Ok(Zeroizing::new(Json::Object(fields).to_string().into_bytes()));
+    }
+    let own = key::pkcs8_to_attributes(plain).map_err(|_| wrong())?;
+    let mut whole: Attributes = own.into_iter().collect();
+    whole.put(Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY));
+    let public: Attributes = key::public_of(&whole).map_err(|_| wrong())?.into_iter().collect();
+    match whole.ulong(CKA_KEY_TYPE) {
+        Some(CKK_RSA) => {
+            put("kty", "RSA".into());
+            let names = [
+                (CKA_MODULUS, "n"),
+                (CKA_PUBLIC_EXPONENT, "e"),
+                (CKA_PRIVATE_EXPONENT, "d"),
+                (CKA_PRIME_1, "p"),
+                (CKA_PRIME_2, "q"),
+                (CKA_EXPONENT_1, "dp"),
+                (CKA_EXPONENT_2, "dq"),
+                (CKA_COEFFICIENT, "qi"),
+            ];
+            for (ty, name) in names {
+                let number = whole.bytes(ty).ok_or_else(wrong)?;
+                let zeros = number.iter().take_while(|byte| **byte == 0).count();
+                put(name, coded(number.get(zeros..).unwrap_or_default()));
+            }
+        }
+        Some(CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY) => {
+            let oid = whole.bytes(CKA_EC_PARAMS).and_then(|params| params.get(2..)).unwrap_or_default();
+            let curve = keyward::crypto::curve::Curve::from_oid(oid).ok_or_else(wrong)?;
+            let name = curve.names().iter().find(|name| JWK_CURVES.contains(name)).ok_or_else(wrong)?;
+            // A DER OCTET STRING.
+            let point = public.bytes(CKA_EC_POINT).ok_or_else(wrong)?;
+            let point = pem::element(point).map_or(point, |element| element.content);
+            put("crv", (*name).into());
+            put("d", coded(whole.bytes(CKA_VALUE).ok_or_else(wrong)?));
+            match point.split_first() {
+                Some((4, both)) if name.starts_with("P-") => {
+                    let (x, y) = both.split_at_checked(both.len() / 2).ok_or_else(wrong)?;
+                    put("kty", "EC".into());
+                    put("x", coded(x));
+                    put("y", coded(y));
+                }
+                _ => {
+                    put("kty", "OKP".into());
+                    put("x", coded(point));
+                }
+            }
+        }
+        _ => return Err(wrong()),
+    }
+    Ok(Zeroizing::new(Json::Object(fields).to_string().into_bytes()))
+}
+
+const JWK_CURVES: [&str; 7] = ["P-256", "P-384", "P-521", "Ed25519", "Ed448", "X25519", "X448"];
+
+pub fn transfer(context: &Context, arguments: &Transfer) -> Result<Report> {
+    let source = arguments.target.session(context)?;
+    let found = arguments.target.one(&source, &[])?;
+    let label = found.label();
+    let to = TokenChoice { token: Some(arguments.to_token.clone()), ..TokenChoice::default() };
+    let (slot, _) = to.of(context.slots()?)?;
+    let pin = Reader::default().read(&arguments.to_pin.source(), "User PIN of the target token")?;
+    let mut target = Session::open(&slot.token, true)?;
+    target.login(User::User, &pin)?;
+    let failed = Failure::of("the key cannot be transferred");
+    let (public, private) = pair(&target).map_err(&failed)?;
+    let carried = carry(&source, &target, (public, private), &found, arguments);
+    for object in [public, private] {
+        let _ = target.token.destroy(target.caller, object);
+    }
+    let made = carried?;
+    let done = if made { "is transferred" } else { "may be transferred" };
+    let text = format!("key \"{label}\" {done} to token \"{}\"", arguments.to_token);
+    Ok(Report::new(text, json!({ "label": label, "to": arguments.to_token, "transferred": made })))
+}
+
+/// For this call alone.
+fn pair(target: &Session) -> keyward::error::Result<(ObjectId, ObjectId)> {
+    let by = Mechanism { ty: CKM_RSA_PKCS_KEY_PAIR_GEN, params: Params::None };
+    let public = vec![
+        Attribute::bool(CKA_TOKEN, false),
+        Attribute::ulong(CKA_MODULUS_BITS, 3072),
+        Attribute::bool(CKA_WRAP, true),
+    ];
+    let private = vec![Attribute::bool(CKA_TOKEN, false), Attribute::bool(CKA_UNWRAP, true)];
+    target.token.generate_key_pair(target.caller, &by, public, private)
+}
+
+fn carry(
+    source: &Session,
+    target: &Session,
+    (public, private): (ObjectId, ObjectId),
+    found: &Found,
+    arguments: &Transfer,
+) -> Result<bool> {
+    let failed = Failure::of("the key cannot be transferred");
+    let numbers = read(target, public, &[CKA_MODULUS, CKA_PUBLIC_EXPONENT])?;
+    let mut template = vec![
+        Attribute::ulong(CKA_CLASS, CKO_PUBLIC_KEY),
+        Attribute::ulong(CKA_KEY_TYPE, CKK_RSA),
+        Attribute::bool(CKA_TOKEN, false),
+        Attribute::bool(CKA_WRAP, true),
+    ];
+    for (ty, answer) in [CKA_MODULUS, CKA_PUBLIC_EXPONENT].into_iter().zip(numbers) {
+        if let Answer::Value(value) = answer {
+            template.push(Attribute { ty, value });
+        }
+    }
+    let wrapping = source.token.create(source.caller, template).map_err(&failed)?;
+    let oaep = OaepParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA256, label: Bytes::new() };
+    let by = Mechanism { ty: CKM_RSA_AES_KEY_WRAP, params: Params::RsaAesWrap { aes_bits: 256, oaep } };
+    let wrapped = source.token.wrap(source.caller, &by, wrapping, found.object);
+    let _ = source.token.destroy(source.caller, wrapping);
+    let wrapped = wrapped.map_err(&failed)?;
+    if arguments.dry_run {
+        return Ok(false);
+    }
+    let answers = read(source, found.object, &CARRIED)?;
+    let mut template: Vec<Attribute> = CARRIED
+        .into_iter()
+        .zip(answers)
+        .filter(|(ty, _)| *ty != CKA_EXTRACTABLE)
+        .filter_map(|(ty, answer)| match answer {
+            Answer::Value(value) => Some(Attribute { ty, value }),
+            _ => None,
+        })
+        .collect();
+    template.extend([
+        Attribute::bool(CKA_TOKEN, true),
+        Attribute::bool(CKA_PRIVATE, true),
+        Attribute::bool(CKA_SENSITIVE, true),
+        Attribute::bool(CKA_EXTRACTABLE, arguments.extractable),
+    ]);
+    target.token.unwrap(target.caller, &by, private, &wrapped, template).map_err(&failed)?;
+    Ok(true)
+}
