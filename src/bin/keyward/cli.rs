@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy, token,
     approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy,
     report, token,
 };
