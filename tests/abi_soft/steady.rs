@@ -141,3 +141,18 @@ fn sign_encrypt_and_digest() {
         assert_eq!(made, 0, "mechanism {:#x}", by[0].mechanism);
     }
 }
+
+/// The gate between (docs/lifecycle.md, "The gate") keeps its verdict and allocates nothing either.
+#[test]
+fn one_key_begun_again_and_again() {
+    let running = start();
+    let session = running.session;
+    let key = create(session, secret(CKK_GENERIC_SECRET).bytes(CKA_VALUE, &[3; 32]));
+    let by = [mechanism(CKM_SHA256_HMAC)];
+    let made = allocations(|| {
+        let (mut out, mut out_len) = ([0; 32], 32);
+        ok!(C_SignInit, session, ptr(&by), key);
+        ok!(C_Sign, session, ptr(b"data"), 4, out.as_mut_ptr(), &raw mut out_len);
+    });
+    assert_eq!(made, 0);
+}
