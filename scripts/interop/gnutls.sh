@@ -9,5 +9,5 @@ export PORT
 # SoftHSM takes another mechanism for Ed25519 than GnuTLS.
 is_softhsm && leave_out "Make an Ed25519 key"
 follow
-refused "a wrong PIN" env GNUTLS_PIN=000000 p11tool --provider="$MODULE" --batch --login --list-privkeys "pkcs11:token=$LABEL"
+GNUTLS_PIN=000000 refused "a wrong PIN" p11tool --provider="$MODULE" --batch --login --list-privkeys "pkcs11:token=$LABEL"
 pass

@@ -9,6 +9,6 @@ PORT=$(free_port)
 export PORT
 follow
 # With SoftHSM, whose own OpenSSL is the host's, this ends in a crash at exit.
-is_softhsm || refused "a key that is not there" env OPENSSL_CONF="$WORK/openssl.cnf" openssl dgst -sha256 -engine pkcs11 \
+is_softhsm || OPENSSL_CONF=$WORK/openssl.cnf refused "a key that is not there" openssl dgst -sha256 -engine pkcs11 \
     -keyform engine -sign "pkcs11:token=$LABEL;object=nothing;type=private" -out sig file
 pass

@@ -150,40 +150,5 @@ cipher AES-CBC-PAD aes-256-cbc data
 cipher AES-CBC aes-256-cbc blocks -nopad
 cipher AES-ECB aes-256-ecb blocks -nopad
 
-# --- certificates, data, attributes -----------------------------------------------------------------------------------
-openssl req -x509 -new -key own-rsa.pem -subj "/CN=Interop" -days 30 -outform DER -out cert.der
-step "import a certificate" tool --write-object cert.der --type cert --id 11 --label own-rsa
-step "read it back" tool --read-object --type cert --id 11 --output-file cert.back
-step "  it is the same" cmp cert.der cert.back
-step "write a data object" tool --write-object data --type data --label notes --application-label interop --private
-step "read it back" tool --read-object --type data --label notes --output-file data.back
-step "  it is the same" cmp data data.back
-unseen() {
-    p11 --token-label "$LABEL" --list-objects >"$WORK/list.log" && ! grep -q notes "$WORK/list.log" && grep -q Interop "$WORK/list.log"
-}
-step "without a login private objects are not seen, public ones are" unseen
-step "change an ID" tool --type cert --id 11 --set-id 21
-step "  it is found by it" tool --read-object --type cert --id 21 --output-file cert.back
-step "delete the data object" tool --delete-object --type data --label notes
-refused "  it is gone" tool --read-object --type data --label notes --output-file data.back
-
-# --- digests and random ---------------------------------------------------------------------------------------------
-for bits in 256 384 512; do
-    step "hash with SHA$bits" tool --hash --mechanism "SHA$bits" --input-file data --output-file hash.token
-    openssl dgst "-sha$bits" -binary -out hash.openssl data
-    step "  OpenSSL has the same" cmp hash.token hash.openssl
-done
-step "64 random bytes" tool --generate-random 64 --output-file random
-[ "$(stat -c %s random)" -eq 64 ] || fail "not 64 random bytes"
-
-# --- PINs -----------------------------------------------------------------------------------------------------------
 refused "a wrong PIN" p11 --token-label "$LABEL" --login --pin 000000 --list-objects
-step "change the PIN" p11 --token-label "$LABEL" --login --pin "$PIN" --change-pin --new-pin 654321
-refused "  the old one is refused" tool --list-objects
-PIN=654321
-step "  the new one is taken, and the keys are there" tool --sign --mechanism SHA256-RSA-PKCS --id 01 --input-file data --output-file sig
-step "  OpenSSL verifies it" openssl dgst -sha256 -verify rsa.pub -signature sig data
-step "the SO sets a new PIN" p11 --token-label "$LABEL" --init-pin --login --login-type so --so-pin "$SO_PIN" --new-pin 111111
-PIN=111111
-step "  it is taken" tool --list-objects
 pass
