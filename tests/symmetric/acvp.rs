@@ -1,11 +1,7 @@
-//! The sample vectors of NIST's ACVP server, as gzipped JSON in the directory `acvp` of `KEYWARD_VECTORS` (by default
-//! `../shared/vectors`). Where that is not, or lacks a file, the test says so and passes.
+//! The sample vectors of NIST's ACVP server (see `acvp_common`).
 //!
 //! Not run: the Monte Carlo tests of the AES modes, the large-data tests, messages that are no whole bytes, and
 //! wrapping with the inverse cipher.
-
-use std::io::Read;
-use std::path::PathBuf;
 
 use cryptoki_sys::*;
 use keyward::crypto::digest::{Digest, hash};
@@ -13,20 +9,8 @@ use keyward::error::Code;
 use keyward::token::{Params, Use};
 use serde_json::Value;
 
+use super::acvp_common::load;
 use super::{begin, step, verify, whole};
-
-fn load(name: &str) -> Option<Value> {
-    let vectors = std::env::var_os("KEYWARD_VECTORS").map(PathBuf::from);
-    let vectors = vectors.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"));
-    let path = vectors.join("acvp").join(format!("{name}.json.gz"));
-    let Ok(packed) = std::fs::read(&path) else {
-        eprintln!("skipped: no {} (set KEYWARD_VECTORS to the directory of vectors)", path.display());
-        return None;
-    };
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
-}
 
 /// Every (group, test) of a type.
 fn tests<'a>(set: &'a Value, ty: &'a str) -> impl Iterator<Item = (&'a Value, &'a Value)> {

@@ -1,6 +1,8 @@
 //! The symmetric mechanisms, by the rows of the mechanism table, against published vectors; the generator across forks.
 
 mod acvp;
+#[path = "../acvp_common/mod.rs"]
+mod acvp_common;
 mod fork;
 mod wycheproof;
 
