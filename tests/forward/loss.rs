@@ -31,7 +31,8 @@ fn the_module_is_initialised_anew_where_a_session_alone_does_not_help() {
     let session = running.user();
     let (public, private) = ec_pair(session, "key", 1);
     let before = (running.scene.calls("C_Initialize"), running.scene.calls("C_Login"));
-    running.scene.faults("C_SignInit rv 0x30 1\nC_OpenSession rv 0x30 1");
+    // Twice: the last session is replaced before it is closed, and that too must not succeed.
+    running.scene.faults("C_SignInit rv 0x30 1\nC_OpenSession rv 0x30 2");
     let signature = try_sign(session, private, &[1; 32]).unwrap();
     assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
     assert_eq!(running.scene.calls("C_Initialize"), before.0 + 1);
