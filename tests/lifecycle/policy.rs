@@ -216,13 +216,12 @@ fn check_says_what_breaks_a_policy_before_it_is_applied() {
     let session = running.session;
     generate(session, aes("data-weak").yes(CKA_TOKEN), 16).unwrap();
     let path = std::env::temp_dir().join(format!("keyward-lifecycle-{}-check.toml", std::process::id()));
-    std::fs::write(&path, format!("version = 1\nname = 'check'\n[protection]\nallow_wrap_and_decrypt = true\n{DATA}"))
-        .unwrap();
+    std::fs::write(&path, format!("{NEUTRAL}{DATA}")).unwrap();
     let output = run(&["policy", "check", path.to_str().unwrap(), "--pin-env", "KEYWARD_TEST_PIN"]);
     assert_eq!(output.status.code(), Some(6));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let weak = report["breaks"].as_array().unwrap().iter().find(|b| b["key"].as_str().unwrap().contains("data-weak"));
-    assert!(weak.unwrap()["why"].as_str().unwrap().contains("at least 256 bits"));
+    assert!(weak.unwrap()["why"].as_str().unwrap().contains("at least 256 bits"), "{report}");
     let _ = std::fs::remove_file(&path);
 }
 
