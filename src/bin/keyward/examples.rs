@@ -34,6 +34,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("key recover", &["key recover --label tls"]),
     ("key purge", &["key purge --label tls"]),
     ("key rotate", &["key rotate --label db", "key rotate --label tls --stage --csr tls.csr"]),
+    ("key request", &["key request --label tls#v2 --subject CN=www.example.org --dns www.example.org"]),
     ("key certify", &["key certify tls.pem --label tls#v2"]),
     ("key rewrap", &["key rewrap --label kek wrapped.key"]),
     ("key show", &["key show --label tls", "key show --label tls --json"]),
