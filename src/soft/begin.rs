@@ -43,13 +43,17 @@ impl Soft {
             self.environment.approve(row, flag_of(what), &mechanism.params, &Attributes::new())?;
             return Ok(begun(begin(row, what, &mechanism.params, None)?, stamp));
         };
+        unless_changed(|| self.begin_on_key(what, row, &mechanism.params, id, stamp))
+    }
+
+    fn begin_on_key(&self, what: Use, row: &'static Row, params: &Params, id: ObjectId, stamp: Stamp) -> Result<Begun> {
         let view = self.view()?;
         let object = self.key_object(&view, id, Code::KeyHandleInvalid)?;
         permit(&object, row, usage(what), Code::KeyTypeInconsistent)?;
-        self.environment.approve(row, flag_of(what), &mechanism.params, &object.attributes)?;
+        self.environment.approve(row, flag_of(what), params, &object.attributes)?;
         let operation = match &row.does.spend {
-            Some(spending) if what == Use::Sign => self.stateful(&view, &object, row, spending, &mechanism.params)?,
-            _ => begin(row, what, &mechanism.params, Some(&object.key(&view)?))?,
+            Some(spending) if what == Use::Sign => self.stateful(&view, &object, row, spending, params)?,
+            _ => begin(row, what, params, Some(&object.key(&view)?))?,
         };
         Ok(Begun { operation, reauthenticate: reauthenticates(&object), private: object.private, stamp })
     }
@@ -86,6 +90,21 @@ impl Soft {
         }
         Ok(begun(crate::mechanism::digest::restore(state)?, Stamp::default()))
     }
+}
+
+/// How often an object that others change meanwhile is read.
+const READINGS: usize = 16;
+
+/// Again where it fails since another process changed the object between the reading of its two halves: the store says
+/// `CKR_FUNCTION_FAILED`, and the next reading finds the new record.
+pub(super) fn unless_changed<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..READINGS {
+        match attempt() {
+            Err(error) if error.code() == Code::FunctionFailed => {}
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 fn begun(operation: Box<dyn Operation>, stamp: Stamp) -> Begun {

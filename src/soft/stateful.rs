@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Soft;
 use super::access::View;
+use super::begin::unless_changed;
 use super::handle::{Number, Place};
 use super::manage::update;
 use super::object::{Object, Objects};
@@ -59,6 +60,10 @@ enum Read {
 impl Home {
     /// `CKR_KEY_HANDLE_INVALID` where it is gone.
     fn read(&self) -> Result<State> {
+        unless_changed(|| self.read_once())
+    }
+
+    fn read_once(&self) -> Result<State> {
         match self.at.place {
             Place::Session => {
                 let object = self.objects.session_object(self.at.number).ok_or(Code::KeyHandleInvalid)?;
@@ -113,11 +118,7 @@ impl Stateful {
     /// Takes out of the key what the signature of `message` needs.
     fn spend(&self, message: &[u8]) -> Result<Produce> {
         loop {
-            let State { mut attributes, read } = match self.home.read() {
-                // Changed between the reading of its halves.
-                Err(error) if error.code() == Code::FunctionFailed => self.home.read()?,
-                other => other?,
-            };
+            let State { mut attributes, read } = self.home.read()?;
             let spent = (self.spending.spend)(self.row, &self.params, &attributes, message)?;
             let changes = !spent.attributes.is_empty();
             spent.attributes.into_iter().for_each(|attribute| attributes.put(attribute));
