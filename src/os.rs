@@ -9,8 +9,8 @@ mod lock;
 mod shared;
 
 pub use files::{
-    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, open_private,
-    reserve, sync_dir, write_private_new,
+    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, not_a_file,
+    open_private, reserve, sync_dir, write_private_new,
 };
 pub use fork::{at_fork, fork_epoch};
 pub use lock::{LockFile, Mode, RangeLock};
