@@ -38,6 +38,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("key certify", &["key certify tls.pem --label tls#v2"]),
     ("key rewrap", &["key rewrap --label kek wrapped.key"]),
     ("key show", &["key show --label tls", "key show --label tls --json"]),
+    ("overlay init", &["overlay init --token hsm", "overlay init --token hsm --so-pin-file overlay.pin"]),
+    (
+        "overlay adopt",
+        &["overlay adopt --token hsm --dry-run", "overlay adopt --token hsm --reason 'inventory of 2026'"],
+    ),
     ("policy init", &["policy init", "policy init web.toml"]),
     ("policy check", &["policy check web.toml --token web"]),
     ("policy apply", &["policy apply web.toml --token web"]),
