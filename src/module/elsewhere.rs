@@ -32,7 +32,12 @@ impl Elsewhere {
     pub(super) fn open(config: &Config) -> Result<Elsewhere> {
         let modules = Modules::default();
         let mut slots: Vec<Leading> = Vec::new();
-        for rules in &config.slots {
+        for (at, rules) in config.slots.iter().enumerate() {
+            let overlay = &rules.filter.overlay;
+            if overlay.is_some() && config.slots.iter().take(at).any(|other| other.filter.overlay == *overlay) {
+                let why = "two slots of the configuration have the same overlay: each needs one of its own";
+                return Err(crate::error::Code::GeneralError.because(why));
+            }
             let id = free_id(rules, &slots);
             match Forward::new(&modules, &rules.member, &rules.filter, rules.label.clone()).map(Arc::new) {
                 Ok(token) => slots.push(Leading {

@@ -63,8 +63,9 @@ impl Asked {
 
     fn finds(&self, key: &Key) -> bool {
         let fits = |wanted: &Attribute| answer(&key.attributes, wanted.ty).as_ref() == Some(&wanted.value);
-        (self.hidden || !key.state().hidden())
-            && self.own.iter().all(fits)
+        // For a key that was destroyed and is there all the same stands its tombstone.
+        let seen = if self.hidden { key.state() != State::Destroyed } else { !key.state().hidden() };
+        seen && self.own.iter().all(fits)
             && (!key.identity.on_token || self.label_fits(key.label(), life::version_of(&key.attributes)))
             && self.unique.as_ref().is_none_or(|unique| *unique == key.unique_id())
     }

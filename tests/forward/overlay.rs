@@ -80,7 +80,8 @@ fn signs_elsewhere(running: &Running, id: &str) -> bool {
     let path = |name: &str| running.scene.place.join(name).to_str().unwrap().to_owned();
     std::fs::write(path("data"), [7; 32]).unwrap();
     let output = tool(&["--sign", "-m", "ECDSA", "--id", id, "-i", &path("data"), "-o", &path("signature")]);
-    assert!(output.status.success() || said(&output).contains("CKR_"), "{}", said(&output));
+    let told = said(&output);
+    assert!(output.status.success() || told.contains("CKR_") || told.contains("not found"), "{told}");
     output.status.success()
 }
 
@@ -278,7 +279,9 @@ fn secret_keys_rotate_in_the_hsm_and_a_search_by_label_finds_the_newest() {
     assert_eq!(ulong(session, second, CKA_KEYWARD_VERSION), Some(2));
     key("rotate", "db", &[]);
     assert_eq!(named(session, "db").len(), 1);
-    let list = keyward(&["key", "list", "--token", "hsm", "--pin-env", "USER_PIN"]);
+    // It has findings: one key that wraps and decrypts.
+    let list = run(&["key", "list", "--token", "hsm", "--pin-env", "USER_PIN"]);
+    let list: Json = serde_json::from_slice(&list.stdout).unwrap();
     let states: Vec<_> =
         list.as_array().unwrap().iter().map(|key| (key["version"].as_u64(), key["state"].as_str())).collect();
     assert!(states.contains(&(Some(3), Some("active"))) && states.contains(&(Some(1), Some("deactivated"))), "{list}");
@@ -438,8 +441,13 @@ fn a_destroyed_key_that_comes_back_stays_destroyed() {
     let session = restart(&running);
     assert!(find(session, &[bytes(CKA_ID, &[7])]).is_empty());
     let tombs = find(session, &[bytes(CKA_ID, &[7]), number(CKA_KEYWARD_STATE, 5), number(CKA_CLASS, CKO_PRIVATE_KEY)]);
-    assert!(!tombs.is_empty());
+    assert_eq!(tombs.len(), 1, "for the key that is there again stands its tombstone");
     key("purge", "back", &[]);
+    ok!(C_Finalize, null_mut());
+    running.scene.configure(Path::new(SOFTHSM), "token = 'hsm'");
+    ok!(C_Initialize, null_mut());
+    let private = [bytes(CKA_ID, &[7]), number(CKA_CLASS, CKO_PRIVATE_KEY)];
+    assert!(find(running.user(), &private).is_empty(), "purged once more, it is gone from the HSM again");
 }
 
 #[test]
