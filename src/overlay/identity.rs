@@ -73,7 +73,7 @@ impl Identity {
     /// Of an object of the HSM; `None`: it is no key. The codes of `C_GetAttributeValue`.
     pub fn of(token: &dyn Token, caller: Caller, object: ObjectId) -> Result<Option<Identity>> {
         let types = [CKA_CLASS, CKA_KEY_TYPE, CKA_ID, CKA_LABEL, CKA_TOKEN, CKA_PRIVATE];
-        let known = ask(token, caller, object, &types[..1])?;
+        let known = ask(token, caller, object, &[CKA_CLASS])?;
         if !life::is_key(&known) {
             return Ok(None);
         }
