@@ -343,7 +343,7 @@ fn who_asks_for_the_length_of_a_wrapped_key_has_not_used_the_wrapping_key() {
     for _ in 0..5 {
         ok!(C_WrapKey, session, ptr(&kwp), kek, target, std::ptr::null_mut(), &raw mut out_len);
     }
-    let mut wrap = || {
+    let wrap = || {
         let (mut out, mut out_len) = ([0u8; 64], 64);
         c!(C_WrapKey, session, ptr(&kwp), kek, target, out.as_mut_ptr(), &raw mut out_len)
     };
