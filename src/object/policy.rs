@@ -23,7 +23,8 @@ pub fn in_force(file: &SlotFile) -> Result<Option<SignedPolicy>> {
 /// `public`: the keys under which it is kept. `CKR_ARGUMENTS_BAD` for a policy that is broken, and those of writing.
 pub fn sign(file: &SlotFile, keys: &Keys, officer: &Keys, text: &str, at: u64) -> Result<Option<u64>> {
     Policy::parse(text)?;
-    let before = kept(file, &file.public_keys()?)?;
+    let public = file.public_keys()?;
+    let before = kept(file, &public)?;
     let number = before.as_ref().and_then(|(_, policy)| policy.ulong(CKA_KEYWARD_POLICY_NUMBER)).unwrap_or(0);
     let number = number.checked_add(1).ok_or(Code::DeviceMemory)?;
     let (key, signature) = officer.sign_as_officer(&SignedPolicy::message(&file.header()?.uuid, number, at, text))?;
