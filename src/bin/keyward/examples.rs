@@ -53,7 +53,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("pin change", &["pin change --token web", "pin change --so --token web"]),
     ("pin reset", &["pin reset --token web"]),
     ("migrate", &["migrate --from web --to web-hsm --dry-run"]),
-    ("mechanisms", &["mechanisms --use sign --key-type ec", "mechanisms --all --json"]),
+    (
+        "mechanisms",
+        &[
+            "mechanisms --use sign --key-type ec",
+            "mechanisms --all --json",
+            "mechanisms --compare /usr/lib/softhsm/libsofthsm2.so --use sign",
+        ],
+    ),
     ("config show", &["config show > keyward.toml"]),
     ("doctor", &["doctor", "doctor --json"]),
     ("completion", &["completion bash > /etc/bash_completion.d/keyward"]),
