@@ -208,11 +208,15 @@ fn leaves(home: &Home, words: &str, found: &mut Vec<String>) {
     }
 }
 
+/// Commands about slots that lead to HSMs, which need one: their own tests have them.
+const ELSEWHERE: &[&str] = &["ha ", "overlay "];
+
 #[test]
 fn every_command_is_in_the_table_and_has_its_example() {
     let mut found = Vec::new();
     leaves(&Home::new(), "", &mut found);
-    let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    let here = |words: &&str| !ELSEWHERE.iter().any(|group| words.starts_with(group));
+    let found: BTreeSet<&str> = found.iter().map(String::as_str).filter(here).collect();
     let known: BTreeSet<&str> = ROWS.iter().map(|row| row.0).filter(|words| !words.is_empty()).collect();
     assert_eq!(found, known);
 }

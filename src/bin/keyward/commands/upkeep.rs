@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use keyward::module;
 use keyward::store::{self, DeviceSecret, Keys, Role, Rules, SlotFile};
 use keyward::token::TokenInfo;
 use serde_json::json;
@@ -75,6 +76,8 @@ pub struct Accept {
     choice: TokenChoice,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    so_pin: SoPin,
     /// Say what would be done, and do nothing; no PIN is asked for
     #[arg(long)]
     dry_run: bool,
@@ -96,14 +99,31 @@ pub struct Delete {
     dry_run: bool,
 }
 
-/// The chosen token's slot file.
-pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+/// The chosen token's slot file, or the overlay of an HSM's.
+fn open_any(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
     let config = context.config()?;
-    let (_, info) = choice.of(context.slots()?)?;
-    let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));
-    let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
-    let opened = DeviceSecret::load(&config.device_secret).and_then(|d| SlotFile::open(&path, Arc::new(d), rules));
+    let (slot, info) = choice.of(context.slots()?)?;
+    let opened = match module::overlay_of(&config, slot.id) {
+        Some(place) => place.open(),
+        None => {
+            let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));
+            let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
+            DeviceSecret::load(&config.device_secret).and_then(|d| SlotFile::open(&path, Arc::new(d), rules))
+        }
+    };
     Ok((opened.map_err(Failure::of("cannot open the slot file"))?, info))
+}
+
+/// The chosen token's slot file, with its keys.
+pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+    let (slot, _) = choice.of(context.slots()?)?;
+    match module::overlay_of(&context.config()?, slot.id) {
+        Some(_) => Err(Failure::new(
+            Exit::Refused,
+            "the keys of this token are in an HSM: its maker's tools back them up, and `keyward token backup-file` its overlay",
+        )),
+        None => open_any(context, choice),
+    }
 }
 
 /// A line on the terminal, rewritten as work goes on; nothing where no terminal is.
@@ -136,7 +156,7 @@ impl Progress {
 }
 
 pub fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let source = arguments.pin.source();
     let keys: Arc<Keys> = if arguments.login || source != Source::Terminal {
         let pin = Reader::default().read(&source, "User PIN")?;
@@ -197,7 +217,7 @@ fn would_be(text: String, info: &TokenInfo) -> Report {
 }
 
 pub fn compact(context: &Context, arguments: &Compact) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     if arguments.dry_run {
         return Ok(would_be(format!("Token \"{}\" would be compacted.", shown(info.label.trim_end())), &info));
     }
@@ -207,7 +227,7 @@ pub fn compact(context: &Context, arguments: &Compact) -> Result<Report> {
 }
 
 pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let to = std::path::absolute(&arguments.file)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", arguments.file.display())))?;
     file.backup(&to).map_err(Failure::of("cannot write the backup"))?;
@@ -220,7 +240,7 @@ pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> 
 }
 
 pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let header = file.header().map_err(Failure::of("cannot read the token"))?;
     if arguments.dry_run {
         let text = format!(
@@ -246,7 +266,7 @@ pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
 }
 
 pub fn accept(context: &Context, arguments: &Accept) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let label = shown(info.label.trim_end());
     if arguments.dry_run {
         let unsound = file.header().map_err(Failure::of("cannot read the token"))?.unsound;
@@ -257,8 +277,14 @@ pub fn accept(context: &Context, arguments: &Accept) -> Result<Report> {
         "What the slot file of token \"{label}\" now holds will count as right, also where it is older than what this \
          machine has seen."
     ))?;
-    let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
-    file.accept(Role::User, &pin).map_err(Failure::of("cannot accept the slot file"))?;
+    // An overlay has no user of its own.
+    let header = file.header().map_err(Failure::of("cannot read the token"))?;
+    let (role, source, name) = match header.user_pin_set {
+        true => (Role::User, arguments.pin.source(), "User PIN"),
+        false => (Role::SecurityOfficer, arguments.so_pin.source(), "SO PIN"),
+    };
+    let pin = Reader::default().read(&source, name)?;
+    file.accept(role, &pin).map_err(Failure::of("cannot accept the slot file"))?;
     let text = format!("The slot file of token \"{label}\" is accepted as it is.");
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "accepted": true })))
 }
