@@ -16,7 +16,7 @@ use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
 pub use crate::session::Slot;
-pub use elsewhere::look;
+pub use elsewhere::{look, open_ha};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
 use crate::config::{Config, LogLevel};

@@ -8,6 +8,7 @@ pub mod life;
 pub mod names;
 pub mod row;
 pub mod schema;
+pub mod transfer;
 
 mod compute;
 mod nested;
