@@ -106,6 +106,9 @@ impl Source<'_> {
             );
         }
         let filter = self.filter(&mut written)?;
+        if filter.overlay.is_some() {
+            return Err(self.wrong(at, "an HA slot cannot have an overlay yet"));
+        }
         let members = written.member.take().unwrap_or_default();
         let members = members.into_iter().map(|one| self.ha_member(one)).collect::<Result<Vec<_>>>()?;
         let twice =

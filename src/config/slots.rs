@@ -57,6 +57,8 @@ pub struct FilterRules {
     pub read_only: bool,
     /// Whether the security officer may log in, and the token be initialised.
     pub security_officer: bool,
+    /// Name of the overlay file in which the life of its keys is kept; `None`: they have none here.
+    pub overlay: Option<String>,
 }
 
 /// A slot that leads elsewhere.
@@ -78,6 +80,7 @@ pub(super) struct WrittenSlot {
     objects: Option<Spanned<Vec<String>>>,
     read_only: Option<bool>,
     pub(super) security_officer: Option<bool>,
+    pub(super) overlay: Option<String>,
     module: Option<Spanned<PathBuf>>,
     init_args: Option<String>,
     token: Option<String>,
@@ -121,9 +124,24 @@ impl WrittenSlot {
     }
 
     pub(super) fn has_filter_keys(&self) -> bool {
-        let WrittenSlot { kind, label, mechanisms, vendor_mechanisms, objects, read_only, security_officer, .. } = self;
+        let WrittenSlot {
+            kind,
+            label,
+            mechanisms,
+            vendor_mechanisms,
+            objects,
+            read_only,
+            security_officer,
+            overlay,
+            ..
+        } = self;
         let lists = vendor_mechanisms.is_some() || objects.is_some() || mechanisms.is_some();
-        lists || kind.is_some() || label.is_some() || read_only.is_some() || security_officer.is_some()
+        lists
+            || overlay.is_some()
+            || kind.is_some()
+            || label.is_some()
+            || read_only.is_some()
+            || security_officer.is_some()
     }
 }
 
@@ -141,6 +159,7 @@ impl Source<'_> {
             return Err(self.wrong(at, "`name` is for the members of a slot with kind = \"ha\"; a slot has a `label`"));
         }
         let filter = self.filter(&mut written)?;
+        self.check_overlay(at, &filter, written.sessions)?;
         let label = written.label.take();
         label.as_ref().map_or(Ok(()), |label| self.label_fits(at, label))?;
         Ok(Leads::ToOne(SlotRules { label, filter, member: self.member(at, written)? }))
@@ -154,6 +173,7 @@ impl Source<'_> {
             objects: self.uris(written.objects.take())?,
             read_only: written.read_only.unwrap_or(false),
             security_officer: written.security_officer.unwrap_or(false),
+            overlay: written.overlay.take(),
         })
     }
 
@@ -165,6 +185,25 @@ impl Source<'_> {
                     .wrong(at, "the label of this slot is longer than 32 bytes, the most that PKCS#11 has room for"))
             }
         }
+    }
+
+    fn check_overlay(&self, at: usize, filter: &FilterRules, sessions: Option<usize>) -> Result<()> {
+        let Some(name) = &filter.overlay else { return Ok(()) };
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        // Sixteen digits are the name of a slot file.
+        if !plain || !(1..=32).contains(&name.len()) || name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit())
+        {
+            let why = format!("overlay is {name:?}; expected a name of at most 32 lower-case letters, digits and -");
+            return Err(self.wrong(at, &why));
+        }
+        if sessions == Some(1) {
+            return Err(self.wrong(at, "a slot with an overlay needs more than one session with the HSM"));
+        }
+        if filter.security_officer {
+            let why = "a slot with an overlay has the overlay's administrator for its security officer: leave security_officer out";
+            return Err(self.wrong(at, why));
+        }
+        Ok(())
     }
 
     pub(super) fn member(&self, at: usize, written: WrittenSlot) -> Result<MemberRules> {

@@ -212,6 +212,7 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nmodule = '/m'", 1, "no `kind`"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nmirror = 'pin'", 1, "kind = \"ha\""),
         ("[[slot]]\nkind = 'ha'", 1, "label"),
+        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\noverlay = 'x'", 1, "overlay"),
         ("[[slot]]\nkind = 'ha'\nlabel = 'x'\nmodule = '/m'", 1, "[[slot.member]]"),
         ("[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nname = 'a'\nmodule = '/m'", 1, "two or more"),
         ("[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nmodule = '/m'", 4, "`name`"),
@@ -220,6 +221,10 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
             1,
             "wrapping_key",
         ),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '../x'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '0123456789abcdef'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsecurity_officer = true", 1, "administrator"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsessions = 1", 1, "more than one session"),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

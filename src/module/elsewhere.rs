@@ -8,6 +8,7 @@ use crate::error::{Code, Result};
 use crate::forward::{self, Forward, Modules};
 use crate::ha::{self, Ha, Part};
 use crate::log;
+use crate::overlay::{Overlay, Place};
 use crate::soft::Shelved;
 use crate::token::{Token, TokenInfo};
 
@@ -17,6 +18,7 @@ pub(super) struct Elsewhere {
 
 struct Leading {
     id: u64,
+    /// What is shown: the HSM's token, an overlay over it, or several as one.
     token: Arc<dyn Token>,
     /// The HSM at its end, or several of them.
     ends: Vec<Arc<Forward>>,
@@ -32,13 +34,15 @@ impl Elsewhere {
     pub(super) fn open(config: &Config) -> Result<Elsewhere> {
         let modules = Modules::default();
         let mut slots: Vec<Leading> = Vec::new();
-        for rules in &config.slots {
+        for (at, rules) in config.slots.iter().enumerate() {
+            let overlay = &rules.filter.overlay;
+            if overlay.is_some() && config.slots.iter().take(at).any(|other| other.filter.overlay == *overlay) {
+                let why = "two slots of the configuration have the same overlay: each needs one of its own";
+                return Err(Code::GeneralError.because(why));
+            }
             let id = free_id(&slots, |count| forward::slot_id(&rules.member, count));
-            match Forward::new(&modules, &rules.member, &rules.filter, rules.label.clone()) {
-                Ok(token) => {
-                    let token = Arc::new(token);
-                    slots.push(Leading::new(id, Arc::clone(&token) as _, vec![token]));
-                }
+            match end(&modules, &rules.member, &rules.filter, rules.label.clone()) {
+                Ok(token) => slots.push(Leading::new(id, with_overlay(config, rules, &token), vec![token])),
                 Err(error) if error.code() == Code::GeneralError => return Err(error),
                 Err(error) => log!(Error, "a slot of the configuration is left out: {error}"),
             }
@@ -64,6 +68,19 @@ impl Elsewhere {
     }
 }
 
+fn with_overlay(config: &Config, rules: &SlotRules, token: &Arc<Forward>) -> Arc<dyn Token> {
+    match &rules.filter.overlay {
+        Some(name) => Arc::new(Overlay::around(Arc::clone(token) as _, Place::of(config, name))),
+        None => Arc::clone(token) as _,
+    }
+}
+
+/// The overlay of a slot, if it has one.
+pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
+    let rules = config.slots.iter().find(|rules| (0..4).any(|count| forward::slot_id(&rules.member, count) == slot))?;
+    rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
+}
+
 /// An ID that no slot before it has.
 fn free_id(taken: &[Leading], id: impl Fn(u32) -> u64) -> u64 {
     (0..).map(id).find(|id| *id != 0 && !taken.iter().any(|slot| slot.id == *id)).unwrap_or(1)
@@ -73,7 +90,7 @@ fn free_id(taken: &[Leading], id: impl Fn(u32) -> u64) -> u64 {
 fn several(modules: &Modules, rules: &HaRules, id: u64) -> Result<(Ha, Vec<Arc<Forward>>)> {
     let (mut parts, mut ends) = (Vec::new(), Vec::new());
     for member in &rules.members {
-        let token = end(modules, &member.rules, &rules.filter);
+        let token = end(modules, &member.rules, &rules.filter, None);
         match &token {
             Ok(token) => ends.push(Arc::clone(token)),
             // What the configuration says wrongly.
@@ -91,8 +108,8 @@ fn several(modules: &Modules, rules: &HaRules, id: u64) -> Result<(Ha, Vec<Arc<F
     Ok((Ha::new(rules.clone(), id, parts), ends))
 }
 
-fn end(modules: &Modules, rules: &MemberRules, filter: &FilterRules) -> Result<Arc<Forward>> {
-    Forward::new(modules, rules, filter, None).map(Arc::new)
+fn end(modules: &Modules, rules: &MemberRules, filter: &FilterRules, label: Option<String>) -> Result<Arc<Forward>> {
+    Forward::new(modules, rules, filter, label).map(Arc::new)
 }
 
 /// The slots over several HSMs, each with its ID, without what stands before them otherwise: for `keyward ha`.

@@ -10,6 +10,7 @@ mod ha_identity;
 mod ha_program;
 mod loss;
 mod modules;
+mod overlay;
 mod parity;
 mod program;
 mod rights;

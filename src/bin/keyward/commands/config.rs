@@ -71,7 +71,10 @@ fn joined(mut one: serde_json::Value, other: serde_json::Value) -> serde_json::V
 
 fn slot(rules: &SlotRules) -> serde_json::Value {
     let SlotRules { label, filter, member: rules } = rules;
-    joined(joined(json!({ "kind": "forward" }), filtered(filter)), joined(member(rules), json!({ "label": label })))
+    joined(
+        joined(json!({ "kind": "forward" }), filtered(filter)),
+        joined(member(rules), json!({ "label": label, "overlay": filter.overlay })),
+    )
 }
 
 fn filtered(filter: &FilterRules) -> serde_json::Value {
@@ -138,6 +141,7 @@ mod tests {
                 objects: vec!["pkcs11:object=web".into()],
                 read_only: true,
                 security_officer: false,
+                overlay: Some("front".into()),
             },
             member: MemberRules {
                 module: "/usr/lib/hsm.so".into(),
