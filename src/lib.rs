@@ -36,3 +36,4 @@ pub mod secret;
 pub mod log;
 pub mod os;
 pub mod error;
+pub mod numbers;
