@@ -6,8 +6,8 @@ use std::ptr::{NonNull, null, null_mut};
 use std::sync::Arc;
 
 use aws_lc_sys::{
-    EVP_AEAD_CTX, EVP_AEAD_CTX_free, EVP_AEAD_CTX_new, EVP_AEAD_CTX_open_gather, EVP_AEAD_CTX_seal_scatter,
-    EVP_CIPHER_CTX, EVP_CIPHER_CTX_copy, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new,
+    EVP_AEAD, EVP_AEAD_CTX, EVP_AEAD_CTX_free, EVP_AEAD_CTX_new, EVP_AEAD_CTX_open_gather, EVP_AEAD_CTX_seal_scatter,
+    EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_copy, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new,
     EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_IVLEN, EVP_CTRL_AEAD_SET_TAG, EVP_CipherFinal_ex, EVP_CipherInit_ex,
     EVP_CipherUpdate, EVP_aead_aes_128_gcm, EVP_aead_aes_192_gcm, EVP_aead_aes_256_gcm, EVP_aes_128_gcm,
     EVP_aes_192_gcm, EVP_aes_256_gcm,
@@ -47,19 +47,19 @@ impl Drop for Whole {
 impl Key {
     /// Refused unless `key` has 16, 24 or 32 bytes.
     pub fn new(key: &[u8]) -> Result<Key> {
-        // SAFETY: they take nothing, and give statics.
-        let (cipher, aead) = match key.len() {
-            16 => unsafe { (EVP_aes_128_gcm(), EVP_aead_aes_128_gcm()) },
-            24 => unsafe { (EVP_aes_192_gcm(), EVP_aead_aes_192_gcm()) },
-            32 => unsafe { (EVP_aes_256_gcm(), EVP_aead_aes_256_gcm()) },
+        type Get<T> = unsafe extern "C" fn() -> *const T;
+        let (cipher, aead): (Get<EVP_CIPHER>, Get<EVP_AEAD>) = match key.len() {
+            16 => (EVP_aes_128_gcm, EVP_aead_aes_128_gcm),
+            24 => (EVP_aes_192_gcm, EVP_aead_aes_192_gcm),
+            32 => (EVP_aes_256_gcm, EVP_aead_aes_256_gcm),
             _ => return Err(Refused),
         };
         let context = Context::new()?;
         // SAFETY: a fresh context; the key has the cipher's length; no engine, no IV yet. GCM's tables are the same for
         // both directions.
-        done(unsafe { EVP_CipherInit_ex(context.at(), cipher, null_mut(), key.as_ptr(), null(), 1) })?;
+        done(unsafe { EVP_CipherInit_ex(context.at(), cipher(), null_mut(), key.as_ptr(), null(), 1) })?;
         // SAFETY: the key has the algorithm's length.
-        let whole = super::made(unsafe { EVP_AEAD_CTX_new(aead, key.as_ptr(), key.len(), MAX_TAG) })?;
+        let whole = super::made(unsafe { EVP_AEAD_CTX_new(aead(), key.as_ptr(), key.len(), MAX_TAG) })?;
         Ok(Key { parts: context, whole: Arc::new(Whole(whole)) })
     }
 
