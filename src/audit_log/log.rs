@@ -79,7 +79,7 @@ impl Log {
             return KeyName::new(unique_id, label, version);
         }
         let hidden = self.keys().map_or_else(|_| "redacted".to_owned(), |(keys, _)| keys.hidden(label));
-        KeyName::new(unique_id, &hidden, version)
+        KeyName::redacted(unique_id, label, &hidden, version)
     }
 
     /// Records an event by the mode of its class. `CKR_DEVICE_ERROR`: it must be on record and cannot be.

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
+pub use crate::forward::survey;
 pub use crate::session::Slot;
-pub use elsewhere::look;
+pub use elsewhere::{look, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
 use crate::config::{Config, LogLevel};

@@ -71,9 +71,13 @@ impl Environment {
         self.device.get_or_try_init(|| load().map(Arc::new)).cloned()
     }
 
-    /// Whether the directory holds no slot file.
+    /// Whether the directory holds no slot file, and no overlay.
     pub fn empty(&self) -> bool {
-        serials(&self.config.tokens).is_ok_and(|serials| serials.is_empty())
+        let overlays = || {
+            let mut entries = std::fs::read_dir(&self.config.tokens).into_iter().flatten().flatten();
+            entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "overlay"))
+        };
+        serials(&self.config.tokens).is_ok_and(|serials| serials.is_empty()) && !overlays()
     }
 
     pub fn rules(&self) -> Rules {
