@@ -39,3 +39,4 @@ pub mod log;
 pub mod time;
 pub mod os;
 pub mod error;
+pub mod numbers;
