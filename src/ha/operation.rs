@@ -73,7 +73,13 @@ impl Running {
             inner,
             fed: false,
         };
-        Ok(Begun { operation: Box::new(operation), reauthenticate, private, stamp: Running::stamp(mechanism, key) })
+        Ok(Begun {
+            operation: Box::new(operation),
+            reauthenticate,
+            private,
+            stamp: Running::stamp(mechanism, key),
+            cleared_until: 0,
+        })
     }
 
     /// Of an operation whose spare may be started again: on which member is decided then.
@@ -92,7 +98,7 @@ impl Running {
         let (reauthenticate, private) = (inner.reauthenticate, inner.private);
         let group = Arc::clone(group);
         let operation = Running { group, caller, what, mechanism, key: None, at, inner, fed: true };
-        Ok(Begun { operation: Box::new(operation), reauthenticate, private, stamp: Stamp::default() })
+        Ok(Begun { operation: Box::new(operation), reauthenticate, private, stamp: Stamp::default(), cleared_until: 0 })
     }
 
     /// Whether another member may make the step that has failed with this.
@@ -203,7 +209,8 @@ impl Operation for Running {
         }
         self.fed = false;
         let none: Box<dyn Operation> = Box::new(Nothing);
-        let idle = Begun { operation: none, reauthenticate: false, private: false, stamp: Stamp::default() };
+        let idle =
+            Begun { operation: none, reauthenticate: false, private: false, stamp: Stamp::default(), cleared_until: 0 };
         let spare = (self.at, std::mem::replace(&mut self.inner, idle));
         match start(&self.group, self.caller, self.what, &self.mechanism, self.key, Some(spare)) {
             Ok((at, inner)) => {
