@@ -70,7 +70,7 @@ pub(super) fn encrypt(curve: Curve, encoded: &[u8], plain: &[u8]) -> Result<Vec<
         random::fill(content_key)?;
         sealed(content_key, iv, plain)?
     };
-    keywrap::wrap(&Aes::new(&*kek)?, &keywrap::KW_IV, &mut *key)?;
+    keywrap::wrap(&Aes::new(&kek)?, &keywrap::KW_IV, &mut *key)?;
 
     let bits = element(BIT_STRING, &[&[0], &passing.public()?]);
     let originator = element(CONTEXT, &[&element(CONTEXT | 1, &[&algorithm(EC, &oid(curve.oid())), &bits])]);
