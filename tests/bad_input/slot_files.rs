@@ -11,6 +11,9 @@ use crate::place::*;
 use crate::world::*;
 use crate::{c, ok};
 
+/// Puts something into a file's place.
+type Make = fn(&Path);
+
 /// Two tokens, at rest: one to be spoiled, with its slot file, and one that must not be touched by that.
 struct Two {
     told: Told,
@@ -126,7 +129,7 @@ fn a_truncated_file_is_refused_at_every_length() {
 #[test]
 fn what_is_no_file_is_no_slot_file_and_nobody_waits_for_it() {
     let two = Two::new();
-    let kinds: [(&str, fn(&Path), &[&str]); 6] = [
+    let kinds: [(&str, Make, &[&str]); 6] = [
         ("a directory", |path| std::fs::create_dir(path).unwrap(), &["is a directory", "move it out"]),
         ("a named pipe", fifo, &["is a named pipe", "move it out"]),
         ("a socket", |path| drop(UnixListener::bind(path).unwrap()), &["is a socket", "move it out"]),
@@ -162,7 +165,7 @@ fn a_device_secret_that_is_none_is_named() {
     let two = Two::new();
     let secret = two.told.path("device");
     let good = std::fs::read(&secret).unwrap();
-    let kinds: [(&str, fn(&Path), &str); 6] = [
+    let kinds: [(&str, Make, &str); 6] = [
         ("nothing", |_| {}, "Restore the secret from its own backup"),
         ("a directory", |path| std::fs::create_dir(path).unwrap(), "a directory, expected a file of 32 bytes"),
         ("a named pipe", fifo, "a named pipe, expected a file of 32 bytes"),

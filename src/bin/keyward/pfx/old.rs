@@ -10,8 +10,11 @@ use crate::pem::{Sealed, element};
 
 type Plain = Option<Zeroizing<Vec<u8>>>;
 
+/// Of a key, an IV and a text.
+type Decrypt = fn(&[u8], &[u8], &[u8]) -> Plain;
+
 /// A cipher of traditional PEM files: its name there, the length of its key in bytes, and how it decrypts.
-type Cipher = (&'static str, usize, fn(&[u8], &[u8], &[u8]) -> Plain);
+type Cipher = (&'static str, usize, Decrypt);
 
 const CIPHERS: [Cipher; 5] = [
     ("AES-128-CBC", 16, |key, iv, data| cbc(aes::Aes128::new_from_slice(key).ok()?, iv, data)),
@@ -49,7 +52,7 @@ fn is_sequence(plain: &[u8]) -> bool {
 }
 
 /// PBES1's arcs under PKCS#5, with the digest and the cipher.
-const PBES1: [(u8, Digest, fn(&[u8], &[u8], &[u8]) -> Plain); 4] = [
+const PBES1: [(u8, Digest, Decrypt); 4] = [
     (3, Digest::Md5, |key, iv, data| cbc(des::Des::new_from_slice(key).ok()?, iv, data)),
     (6, Digest::Md5, |key, iv, data| cbc(rc2::Rc2::new_with_eff_key_len(key, 64), iv, data)),
     (10, Digest::Sha1, |key, iv, data| cbc(des::Des::new_from_slice(key).ok()?, iv, data)),
