@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::{Config, SlotRules};
+use crate::config::{Config, FilterRules, SlotRules};
 use crate::error::Result;
 use crate::forward::{self, Forward, Modules};
 use crate::log;
@@ -42,7 +42,7 @@ impl Elsewhere {
             match Forward::new(&modules, &rules.member, &rules.filter, rules.label.clone()).map(Arc::new) {
                 Ok(token) => slots.push(Leading {
                     id,
-                    shown: with_overlay(config, rules, &token),
+                    shown: with_overlay(config, &rules.filter, Arc::clone(&token) as _),
                     token,
                     met: AtomicBool::new(false),
                     missed: AtomicBool::new(false),
@@ -67,10 +67,11 @@ impl Elsewhere {
     }
 }
 
-fn with_overlay(config: &Config, rules: &SlotRules, token: &Arc<Forward>) -> Arc<dyn Token> {
-    match &rules.filter.overlay {
-        Some(name) => Arc::new(Overlay::around(Arc::clone(token) as _, Place::of(config, name))),
-        None => Arc::clone(token) as _,
+/// What is shown of a token: an overlay over it where the configuration names one.
+fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> Arc<dyn Token> {
+    match &rules.overlay {
+        Some(name) => Arc::new(Overlay::around(token, Place::of(config, name))),
+        None => token,
     }
 }
 
