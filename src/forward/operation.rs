@@ -33,32 +33,10 @@ pub fn translated<'a>(hsm: &Hsm, lease: &mut Lease, mechanism: &'a Mechanism) ->
         return Ok(Cow::Borrowed(mechanism));
     }
     let mut own = mechanism.clone();
-    let mut find = |id: &mut ObjectId| -> Outcome<()> {
+    own.params.map_objects(|id| -> Outcome<()> {
         *id = ObjectId(hsm.resolve(lease, *id)?);
         Ok(())
-    };
-    match &mut own.params {
-        Params::Object(id) => find(id)?,
-        Params::Hkdf(params) => {
-            if let HkdfSalt::Key(id) = &mut params.salt {
-                find(id)?;
-            }
-        }
-        Params::Kbkdf(params) => {
-            for field in &mut params.fields {
-                if let KbkdfField::Key(id) = field {
-                    find(id)?;
-                }
-            }
-        }
-        Params::IkePrf(params) => params.new_key.iter_mut().try_for_each(find)?,
-        Params::Ike1Prf(params) => {
-            find(&mut params.shared)?;
-            params.previous.iter_mut().try_for_each(find)?;
-        }
-        Params::IkeExpand(params) => params.key.iter_mut().try_for_each(find)?,
-        _ => {}
-    }
+    })?;
     Ok(Cow::Owned(own))
 }
 
@@ -85,7 +63,7 @@ impl Forwarded {
         let stamp = Stamp { mechanism: mechanism.ty, key, state: (hsm.epoch(), 0) };
         let mut operation = Box::new(operation);
         let (private, reauthenticate) = operation.start()?;
-        Ok(Begun { operation, reauthenticate, private, stamp })
+        Ok(Begun { operation, reauthenticate, private, stamp, cleared_until: 0 })
     }
 
     /// Begins in the HSM. Whether the key is private, and asks for a login before each use.
@@ -453,6 +431,6 @@ impl Forwarded {
             message: None,
             waits_for_login: false,
         });
-        Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default() })
+        Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default(), cleared_until: 0 })
     }
 }

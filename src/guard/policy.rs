@@ -301,7 +301,9 @@ impl Governed {
     }
 
     fn class_said(template: &[Attribute], default: CK_OBJECT_CLASS) -> CK_OBJECT_CLASS {
-        template.iter().cloned().collect::<Attributes>().ulong(CKA_CLASS).unwrap_or(default)
+        let said = template.iter().rfind(|attribute| attribute.ty == CKA_CLASS);
+        let class = said.cloned().and_then(|attribute| Attributes::from_iter([attribute]).ulong(CKA_CLASS));
+        class.unwrap_or(default)
     }
 }
 
@@ -376,6 +378,14 @@ impl Token for Governed {
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
         self.inner.create(caller, self.admit(template, class, &[])?)
+    }
+
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let admitted = templates.into_iter().map(|template| {
+            let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
+            self.admit(template, class, &[])
+        });
+        self.inner.create_all(caller, admitted.collect::<Result<_>>()?)
     }
 
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
@@ -458,21 +468,29 @@ impl Token for Governed {
         spare: Option<Begun>,
     ) -> Result<Begun> {
         // The token first: its stamp is older than the verdict, so a change that comes between is seen at the next use.
-        let begun = self.inner.begin(caller, what, mechanism, key, spare)?;
+        let mut begun = self.inner.begin(caller, what, mechanism, key, spare)?;
         let (Some(key), Some(purpose)) = (key, purpose(what)) else { return Ok(begun) };
+        // Restarted: the stamp is the one for which it was cleared.
+        if begun.cleared_until == u64::MAX {
+            return Ok(begun);
+        }
         let kind = ((what as u64) << 48) ^ mechanism.ty;
-        let (allowed, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
+        let (verdict, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
             Some(held) => held,
             None => {
                 let (verdict, _, limits) = self.judge(caller, key, purpose, mechanism.ty)?;
                 self.gate.keep(key, kind, &begun.stamp, (verdict, limits));
-                (verdict.allowed, limits)
+                (verdict, limits)
             }
         };
-        match allowed {
-            true => self.spend(caller, key, limits).map(|()| begun),
-            false => Err(self.refusal(caller, key, purpose, mechanism.ty)),
+        if !verdict.allowed {
+            return Err(self.refusal(caller, key, purpose, mechanism.ty));
         }
+        self.spend(caller, key, limits)?;
+        if limits == Limits::default() && begun.stamp.state != (0, 0) {
+            begun.cleared_until = verdict.until;
+        }
+        Ok(begun)
     }
 
     fn digest_key(&self, caller: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()> {
