@@ -34,7 +34,8 @@ impl RangeLock {
     /// `CKR_TOKEN_WRITE_PROTECTED` where the file cannot be made or opened, `CKR_DEVICE_ERROR` where it cannot be locked.
     pub fn wait(path: &Path, byte: u8, mode: Mode) -> Result<RangeLock> {
         let file = open_private(path).map_err(|e| {
-            Code::TokenWriteProtected.because(format!("cannot open the lock file {}: {e}", path.display()))
+            let advice = "let this account write there (chown, chmod)";
+            Code::TokenWriteProtected.because(format!("cannot open the lock file {}: {e}; {advice}", path.display()))
         })?;
         let lock = RangeLock { noted: note(file.as_raw_fd()), file };
         let kind = match mode {
