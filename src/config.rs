@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Result};
 pub use audit::{AuditField, AuditMode, AuditRules};
 use places::Places;
-pub use slots::{Chosen, FilterRules, MemberRules, PinSource, SlotRules};
+pub use slots::{Chosen, FilterRules, IsolationRules, MemberRules, PinSource, SlotRules};
 
 /// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
 pub fn version() -> (u8, u8) {

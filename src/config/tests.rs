@@ -208,6 +208,10 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nobjects = ['web']", 4, "pkcs11:"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nvendor_mechanisms = ['ECDSA']", 4, "0x80000001"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ncolour = 'red'", 4, "unknown field"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ndeadline = 5", 4, "isolate = true"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = true\ndeadline = 0", 5, "86400"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = false\nhelper = '/h'", 5, "isolate = true"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = true\nenvironment = { 'a=b' = 'c' }", 5, "variable"),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

@@ -6,6 +6,7 @@
 //! Applications' sessions and object numbers are ours; the HSM's stand behind them and may be lost and made anew.
 
 mod access;
+mod apart;
 mod call;
 mod fault;
 mod ffi;
@@ -25,6 +26,7 @@ use std::sync::atomic::Ordering;
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 
+pub use apart::{COMMAND as APART, serve};
 pub use module::Modules;
 
 use self::call::{Call, Reply};
@@ -290,6 +292,7 @@ impl Token for Forward {
             let call = Call::Get { session: lease.session(), object: handle, types: Cow::Borrowed(types) };
             let answers = lease.call(&call)?.answers()?;
             self.hsm.objects.keep(object, types, &answers);
+            let _ = self.hsm.describe(lease, object, handle);
             Ok(answers)
         })
     }

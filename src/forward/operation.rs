@@ -111,7 +111,7 @@ impl Forwarded {
         })?;
         self.waits_for_login = rights.1;
         if rights.1 {
-            hsm.pool.await_login(self.caller.session, lease.session());
+            hsm.pool.await_login(self.caller.session, &lease);
         }
         self.lease = Some(lease);
         Ok(rights)
@@ -171,7 +171,7 @@ impl Forwarded {
 
     /// Nothing was done, or doing it twice is as good as once.
     fn may_replay(&self, rv: CK_RV) -> bool {
-        self.hsm.is_lost(rv) || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
+        self.hsm.may_repeat(rv) || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
     }
 
     fn random(&self, out: &mut [u8]) -> Result<usize> {

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
+pub use crate::forward::{APART, serve as serve_apart};
 pub use crate::session::Slot;
 pub use elsewhere::look;
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};

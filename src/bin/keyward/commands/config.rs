@@ -79,6 +79,12 @@ fn slot(rules: &SlotRules) -> serde_json::Value {
         Chosen::Serial(serial) => ("serial", json!(serial)),
         Chosen::Index(index) => ("index", json!(index)),
     };
+    if let (Some(isolation), Some(values)) = (&member.isolation, values.as_object_mut()) {
+        values.insert("isolate".to_owned(), json!(true));
+        values.insert("deadline".to_owned(), json!(isolation.deadline.as_secs_f64()));
+        values.insert("environment".to_owned(), json!(isolation.environment));
+        isolation.helper.as_ref().map(|helper| values.insert("helper".to_owned(), json!(helper)));
+    }
     let optional = [("label", label), ("init_args", &member.init_args), ("quirks", &member.quirks)];
     if let Some(values) = values.as_object_mut() {
         values.insert(key.to_owned(), chosen);
@@ -93,7 +99,7 @@ fn slot(rules: &SlotRules) -> serde_json::Value {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use keyward::config::{FilterRules, MemberRules, PinSource};
+    use keyward::config::{FilterRules, IsolationRules, MemberRules, PinSource};
 
     use super::*;
 
@@ -120,6 +126,11 @@ mod tests {
                 pin: PinSource::File("/run/pin".into()),
                 sessions: 3,
                 quirks: Some("luna".into()),
+                isolation: Some(IsolationRules {
+                    deadline: std::time::Duration::from_millis(2500),
+                    helper: Some("/opt/keyward".into()),
+                    environment: [("HSM_CONF".to_owned(), "/etc/hsm".to_owned())].into(),
+                }),
             },
         }];
         config.audit = Some(keyward::config::AuditRules {
