@@ -119,11 +119,28 @@ impl Forward {
             let handle = self.hsm.resolve(lease, id)?;
             work(lease, handle)
         });
-        result.inspect_err(|error| {
-            if matches!(error.code(), Code::ObjectHandleInvalid | Code::KeyHandleInvalid) {
-                self.hsm.objects.forget(id);
+        result.inspect_err(|error| self.forget_if_gone(id, error.code()))
+    }
+
+    /// Lets go of what the HSM no longer has. A key's handle is also refused for a use that is not its own, while its object is
+    /// there: then the object is asked for.
+    fn forget_if_gone(&self, id: ObjectId, code: Code) {
+        let gone = match code {
+            Code::ObjectHandleInvalid => true,
+            Code::KeyHandleInvalid => {
+                let types = Cow::Borrowed(&[CKA_CLASS][..]);
+                let asked = self.hsm.attempt(false, |lease| {
+                    let object = self.hsm.resolve(lease, id)?;
+                    let call = Call::Get { session: lease.session(), object, types: types.clone() };
+                    Ok(lease.call(&call).map(drop)?)
+                });
+                asked.is_err_and(|error| error.code() == Code::ObjectHandleInvalid)
             }
-        })
+            _ => false,
+        };
+        if gone {
+            self.hsm.objects.forget(id);
+        }
     }
 
     /// Whether the caller may alter this object.
@@ -332,7 +349,7 @@ impl Token for Forward {
         let begun = Forwarded::begin(&self.hsm, caller, what, mechanism, key);
         begun.inspect_err(|error| {
             if let (Code::KeyHandleInvalid, Some(key)) = (error.code(), key) {
-                self.hsm.objects.forget(key);
+                self.forget_if_gone(key, error.code());
             }
         })
     }

@@ -75,8 +75,8 @@ pub fn receive(from: &UnixStream, into: &mut [u8]) -> Result<(usize, Option<Owne
     let descriptor = unsafe {
         let first = libc::CMSG_FIRSTHDR(&raw const header);
         let rights = first.as_ref().is_some_and(|first| {
-            (first.cmsg_level, first.cmsg_type, first.cmsg_len as usize)
-                == (libc::SOL_SOCKET, libc::SCM_RIGHTS, libc::CMSG_LEN(ONE) as usize)
+            (first.cmsg_level, first.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
+                && first.cmsg_len == libc::CMSG_LEN(ONE) as _
         });
         rights.then(|| OwnedFd::from_raw_fd(libc::CMSG_DATA(first).cast::<libc::c_int>().read_unaligned()))
     };

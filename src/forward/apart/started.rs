@@ -75,7 +75,7 @@ impl Helper {
         // `posix_spawn`: no fork handlers of the host's run, and none of its memory is copied.
         let mut command = Command::new(program);
         command.arg(COMMAND).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).process_group(0);
-        command.envs(rules.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(&rules.environment);
         command.env(DEPTH, (depth + 1).to_string());
         let mut child = command
             .spawn()
