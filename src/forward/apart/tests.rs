@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::frame::Frames;
 use super::*;
+use super::{Hello, Order};
 use crate::token::*;
 
 fn read_back<'a>(bytes: &'a [u8]) -> Option<Call<'a>> {
