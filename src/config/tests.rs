@@ -212,6 +212,10 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = true\ndeadline = 0", 5, "86400"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = false\nhelper = '/h'", 5, "isolate = true"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = true\nenvironment = { 'a=b' = 'c' }", 5, "variable"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '../x'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '0123456789abcdef'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsecurity_officer = true", 1, "administrator"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsessions = 1", 1, "more than one session"),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

@@ -76,7 +76,7 @@ pub fn receive(from: &UnixStream, into: &mut [u8]) -> Result<(usize, Option<Owne
         let first = libc::CMSG_FIRSTHDR(&raw const header);
         let rights = first.as_ref().is_some_and(|first| {
             (first.cmsg_level, first.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
-                && first.cmsg_len == libc::CMSG_LEN(ONE) as _
+                && first.cmsg_len == libc::CMSG_LEN(ONE) as usize
         });
         rights.then(|| OwnedFd::from_raw_fd(libc::CMSG_DATA(first).cast::<libc::c_int>().read_unaligned()))
     };

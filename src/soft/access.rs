@@ -1,5 +1,6 @@
 //! Who is logged in, and what that opens.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +17,7 @@ use crate::token::{Caller, ObjectId, SessionId, TokenInfo, User};
 #[derive(Default)]
 pub struct State {
     /// `None`: no token stands here yet.
-    file: Option<Arc<SlotFile>>,
+    pub(super) file: Option<Arc<SlotFile>>,
     /// Why the slot file could not be opened, for `C_GetTokenInfo` and the log.
     damaged: Option<crate::error::Error>,
     login: Option<Login>,
@@ -27,6 +28,8 @@ pub struct State {
 struct Login {
     user: User,
     keys: Arc<Keys>,
+    /// What calls see while it lasts; the user's alone.
+    view: Option<View>,
 }
 
 impl State {
@@ -57,13 +60,25 @@ impl State {
     }
 }
 
-/// One call's view of the token: what it may read, under whose keys.
-pub struct View {
+/// One call's view of the token.
+#[derive(Clone)]
+pub struct View(Arc<Seen>);
+
+/// What a call may read, under whose keys.
+pub struct Seen {
     pub file: Arc<SlotFile>,
     /// The user's keys after a user's login, else those that open public objects only: the SO sees no private object.
     pub keys: Arc<Keys>,
     pub user: Option<User>,
     count: u64,
+}
+
+impl Deref for View {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.0
+    }
 }
 
 impl View {
@@ -104,19 +119,19 @@ impl View {
 impl Soft {
     pub(super) fn view(&self) -> Result<View> {
         let state = self.state.read();
+        if let Some(Login { view: Some(view), .. }) = &state.login {
+            return Ok(view.clone());
+        }
         let file = state.file()?.clone();
-        let (keys, user) = match &state.login {
-            Some(Login { user: User::User, keys }) => (keys.clone(), Some(User::User)),
-            other => (file.public_keys()?, other.as_ref().map(|login| login.user)),
-        };
-        Ok(View { file, keys, user, count: state.count })
+        let (user, count) = (state.user(), state.count);
+        drop(state);
+        Ok(View(Arc::new(Seen { keys: file.public_keys()?, file, user, count })))
     }
 
     /// What an operation's stamp holds of this token: equal stamps mean that nothing has changed here or in another
     /// process. `None` where there is no token.
     pub(super) fn stamp(&self) -> Option<(u64, u64)> {
-        let state = self.state.read();
-        Some((self.changes.load(Ordering::Acquire), state.file.as_ref()?.epoch()))
+        Some((self.changes.load(Ordering::Acquire), self.file.get()?.epoch()))
     }
 
     pub(super) fn changed(&self) {
@@ -147,7 +162,9 @@ impl Soft {
                 let device = self.environment.device_secret(self.environment.empty())?;
                 let rules = self.environment.rules();
                 let file = SlotFile::create(&self.path, device, rules, &self.serial, label, so_pin)?;
-                self.state.write().file = Some(Arc::new(file));
+                // Another thread may have met the new file on the disk.
+                let file = self.state.write().file.get_or_insert(Arc::new(file)).clone();
+                let _ = self.file.set(file);
             }
         }
         self.state.write().login = None;
@@ -168,8 +185,10 @@ impl Soft {
         };
         let keys = file.unlock(role(user), pin)?;
         let mut state = self.state.write();
-        state.login = Some(Login { user, keys });
         state.count = state.count % LOGINS + 1;
+        let seen = Seen { file, keys: keys.clone(), user: Some(user), count: state.count };
+        let view = (user == User::User).then(|| View(Arc::new(seen)));
+        state.login = Some(Login { user, keys, view });
         drop(state);
         self.changed();
         Ok(())
@@ -213,7 +232,7 @@ impl Soft {
         let (file, keys) = {
             let state = self.state.read();
             match &state.login {
-                Some(Login { user: User::SecurityOfficer, keys }) => (state.file()?.clone(), keys.clone()),
+                Some(Login { user: User::SecurityOfficer, keys, .. }) => (state.file()?.clone(), keys.clone()),
                 _ => return Err(Code::UserNotLoggedIn.into()),
             }
         };
@@ -223,7 +242,7 @@ impl Soft {
     /// The keys that only the security officer's login gives. `CKR_USER_NOT_LOGGED_IN`.
     pub(super) fn officer_keys(&self) -> Result<Arc<Keys>> {
         match &self.state.read().login {
-            Some(Login { user: User::SecurityOfficer, keys }) => Ok(keys.clone()),
+            Some(Login { user: User::SecurityOfficer, keys, .. }) => Ok(keys.clone()),
             _ => Err(Code::UserNotLoggedIn.because("that is the security officer's to do")),
         }
     }

@@ -7,6 +7,7 @@ mod apart;
 mod faults;
 mod loss;
 mod modules;
+mod overlay;
 mod parity;
 mod program;
 mod rights;

@@ -85,7 +85,8 @@ fn slot(rules: &SlotRules) -> serde_json::Value {
         values.insert("environment".to_owned(), json!(isolation.environment));
         isolation.helper.as_ref().map(|helper| values.insert("helper".to_owned(), json!(helper)));
     }
-    let optional = [("label", label), ("init_args", &member.init_args), ("quirks", &member.quirks)];
+    let optional =
+        [("label", label), ("overlay", &filter.overlay), ("init_args", &member.init_args), ("quirks", &member.quirks)];
     if let Some(values) = values.as_object_mut() {
         values.insert(key.to_owned(), chosen);
         for (key, value) in optional {
@@ -118,6 +119,7 @@ mod tests {
                 objects: vec!["pkcs11:object=web".into()],
                 read_only: true,
                 security_officer: false,
+                overlay: Some("front".into()),
             },
             member: MemberRules {
                 module: "/usr/lib/hsm.so".into(),
