@@ -14,6 +14,9 @@
  *     Counts are kept beside it, in the file with .seen at its end: they outlive a process.
  * FAULTY_LOAD      if "crash", crashes while it is loaded
  * FAULTY_TRACE     a file to which the name of every function that is called is appended
+ * FAULTY_CONF      what SOFTHSM2_CONF is before the module behind it is initialised
+ *
+ * Compiled with -DSUFFIX='"_X"' the names are FAULTY_MODULE_X and so on, so that several can stand side by side.
  *
  * No header: a function list is its version and pointers, and all arguments are words (System V ABI).
  */
@@ -24,6 +27,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#ifndef SUFFIX
+#define SUFFIX ""
+#endif
+#define ENV(name) getenv("FAULTY_" name SUFFIX)
 
 typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word, word, word, word, word, word);
@@ -60,7 +68,7 @@ static struct list *inner;
 
 static struct list *behind(void) {
     if (!inner) {
-        const char *path = getenv("FAULTY_MODULE");
+        const char *path = ENV("MODULE");
         void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
         if (!library) abort();
         word (*get)(struct list **) = dlsym(library, "C_GetFunctionList");
@@ -70,7 +78,7 @@ static struct list *behind(void) {
 }
 
 static void trace(const char *name) {
-    const char *path = getenv("FAULTY_TRACE");
+    const char *path = ENV("TRACE");
     int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
     if (file < 0) return;
     dprintf(file, "%s\n", name);
@@ -104,7 +112,7 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
     word args[10] = {a, b, c, d, e, f, g, h, i, j};
     char line[200], name[64], what[16], one[32], two[32];
     word after = 0, place = 0, value = 0;
-    const char *path = getenv("FAULTY_CONTROL");
+    const char *path = ENV("CONTROL");
     FILE *control = path ? fopen(path, "r") : NULL;
     word seen = control ? times_seen(path, names[number]) : 0;
     while (control && fgets(line, sizeof line, control)) {
@@ -132,6 +140,8 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
         trace(hex);
         return 0x70;
     }
+    const char *conf = number == N_C_Initialize ? ENV("CONF") : NULL;
+    if (conf) setenv("SOFTHSM2_CONF", conf, 1);
     function function = behind()->functions[number];
     word rv = function ? function(a, b, c, d, e, f, g, h, i, j) : 0x54;
     if (place && args[place - 1]) *(word *)args[place - 1] = value;
@@ -150,7 +160,7 @@ static struct list list = {{2, 40}, {
 }};
 
 word C_GetFunctionList(struct list **out) {
-    const char *version = getenv("FAULTY_VERSION");
+    const char *version = ENV("VERSION");
     if (version) list.version[0] = (unsigned char)atoi(version);
     *out = &list;
     return 0;
