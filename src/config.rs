@@ -251,6 +251,13 @@ impl Config {
         }
     }
 
+    /// Where the environment alone wants the log: for what is said of a configuration that cannot be read.
+    pub fn log_without() -> LogRules {
+        let env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty() && !places::raised_privileges());
+        let level = env("KEYWARD_LOG").and_then(|level| log_level(&level.to_string_lossy()).ok());
+        LogRules { level: level.unwrap_or(LogRules::default().level), file: env("KEYWARD_LOG_FILE").map(PathBuf::from) }
+    }
+
     fn find(env: &dyn Fn(&str) -> Option<OsString>, system: &Path) -> Result<Config> {
         let places = Places::new(env);
         let mut config = Config::first_of(&places, system)?;
