@@ -18,7 +18,7 @@ use world::World;
 /// One test, since one process holds one configuration.
 #[test]
 fn each_clause_has_its_exact_code() {
-    let directory = directory("bad-input");
+    let directory = directory("exact-codes");
     let world = World::new(&directory);
     let clauses: [fn(&World) -> Vec<String>; 11] = [
         parameters::wrong_lengths,
@@ -41,7 +41,7 @@ fn each_clause_has_its_exact_code() {
 #[test]
 #[ignore = "a measurement: only on a machine that does nothing else"]
 fn pkcs1_takes_as_long_for_bad_padding() {
-    let directory = directory("bad-input-time");
+    let directory = directory("exact-codes-time");
     rejection::takes_as_long(&World::new(&directory));
     std::fs::remove_dir_all(directory).unwrap();
 }
