@@ -6,20 +6,27 @@ use pkcs8::der::Decode;
 use pkcs8::spki::SubjectPublicKeyInfoRef;
 
 use super::age::Recipient;
+use super::cms;
 use super::share::Share;
+use crate::crypto::curve::Curve;
 use crate::crypto::digest::Digest;
+use crate::crypto::ec;
 use crate::crypto::rsa::{Oaep, PublicKey};
-
 use crate::error::{Code, Result};
 
 /// `rsaEncryption` (RFC 8017).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// `id-ecPublicKey` (RFC 5480).
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// Whose eyes alone a share is for.
 pub enum Kind {
     Age(Recipient),
     /// An RSA public key: OAEP with SHA-256.
     Rsa(PublicKey),
+    /// A point of a named curve: CMS enveloped data.
+    Ec(Curve, Vec<u8>),
     /// Nobody's: the share is printed, to be kept in a safe.
     Print,
 }
@@ -31,11 +38,20 @@ pub struct Custodian {
 }
 
 impl Custodian {
-    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA.
+    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA and EC on a named curve.
     pub fn with_public_key(name: &str, der: &[u8]) -> Result<Custodian> {
-        let wrong =
-            || Code::KeyTypeInconsistent.because("only RSA public keys take a share; use an age recipient instead");
+        let wrong = || {
+            Code::KeyTypeInconsistent
+                .because("only RSA keys and EC keys on named curves take a share; use an age recipient instead")
+        };
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| wrong())?;
+        if info.algorithm.oid == EC {
+            let named = info.algorithm.parameters_oid().ok();
+            let curve = named.and_then(|oid| Curve::from_oid(oid.as_bytes())).ok_or_else(wrong)?;
+            let point = info.subject_public_key.as_bytes().ok_or_else(wrong)?;
+            let point = ec::PublicKey::new(curve, point).and_then(|key| key.point()).map_err(|_| wrong())?;
+            return Ok(Custodian { name: name.to_owned(), kind: Kind::Ec(curve, point) });
+        }
         if info.algorithm.oid != RSA {
             return Err(wrong());
         }
@@ -57,6 +73,7 @@ impl Custodian {
                 out.truncate(len);
                 Ok((out, "rsa"))
             }
+            Kind::Ec(curve, point) => Ok((cms::encrypt(*curve, point, format!("{}\n", *text).as_bytes())?, "cms")),
             Kind::Print => Ok((format!("{}\n", *text).into_bytes(), "txt")),
         }
     }

@@ -299,7 +299,8 @@ fn locked(role: Role) -> Error {
 
 fn no_pin(role: Role) -> Error {
     match role {
-        Role::User => Code::UserPinNotInitialized.because("the security officer has not set the user's PIN yet"),
+        Role::User => Code::UserPinNotInitialized
+            .because("the security officer has not set the user's PIN yet: C_InitPIN, or `keyward pin reset`"),
         Role::SecurityOfficer => Code::DeviceError.because("the security officer's login record is missing"),
     }
 }

@@ -33,8 +33,8 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A custodian is NAME=age1... (the share is encrypted to that age recipient), NAME=FILE.pem (to that RSA public \
-key, OAEP with SHA-256), or NAME=print (in clear: put it into a safe). Each share becomes a file beside the backup. No PIN is \
+    after_help = "A custodian is NAME=age1... (the share is encrypted to that age recipient), NAME=FILE.pem (to that public key: \
+RSA by OAEP with SHA-256, EC as CMS), or NAME=print (in clear: put it into a safe). Each share becomes a file beside the backup. No PIN is \
 needed: a backup operator learns no key, and the custodians together need the token's PINs as well. The copy is consistent \
 whatever applications do meanwhile.
 
@@ -97,6 +97,7 @@ device secret.
 
 An RSA share is opened by: openssl pkeyutl -decrypt -inkey bob.key -pkeyopt rsa_padding_mode:oaep \\
     -pkeyopt rsa_oaep_md:sha256 -in web.kwbackup.share-2-bob.rsa -out bob.txt
+An EC share by: openssl cms -decrypt -inform DER -inkey eve.key -in web.kwbackup.share-3-eve.cms -out eve.txt
 
 Examples:
   keyward backup restore web.kwbackup --share web.kwbackup.share-1-ada.age --identity ada.key --share bob.txt
