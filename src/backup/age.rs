@@ -2,18 +2,26 @@
 //!
 //! Written here over the house's own primitives: the format is small and fixed, and the `age` crate would bring some sixty
 //! others along. The tests exchange files with the `age` program where it is installed.
+//!
+//! A recipient with an EC key has a stanza of Keyward's own, of the same form: an ephemeral point in place of the X25519 share, and
+//! another label. Such a file is opened by `keyward` with the PEM private key.
 
 use base64ct::{Base64Unpadded, Encoding};
+use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
 use crate::crypto::block::Direction;
+use crate::crypto::curve::Curve;
 use crate::crypto::digest::Digest;
+use crate::crypto::ec;
 use crate::crypto::hmac::HmacKey;
 use crate::crypto::kdf::{hkdf_expand, hkdf_extract};
 use crate::crypto::random;
 use crate::crypto::salsa::{Family, Sealed};
 use crate::crypto::x25519::PrivateKey;
 use crate::error::{Code, Error, Result};
+use crate::mechanism::key;
+use crate::object::Attributes;
 
 const VERSION: &str = "age-encryption.org/v1";
 const X25519: &str = "age-encryption.org/v1/X25519";
@@ -23,16 +31,43 @@ const CHUNK: usize = 64 << 10;
 /// The counter of the only chunk, and the mark of the last one.
 const ONLY_CHUNK: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// `age1...`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipient([u8; 32]);
+/// The stanza of an EC key, and the label of its wrapping key.
+const EC: &str = "keyward.io/ecdh";
 
-/// `AGE-SECRET-KEY-1...`
-pub struct Identity(PrivateKey);
+/// `age1...`, or an EC public key as its uncompressed point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    X25519([u8; 32]),
+    Ec(Curve, Vec<u8>),
+}
+
+/// `AGE-SECRET-KEY-1...`, or a private key for X25519 or on a NIST curve as PKCS#8.
+pub enum Identity {
+    X25519(PrivateKey),
+    Ec(ec::PrivateKey),
+}
 
 impl Recipient {
     pub fn parse(text: &str) -> Option<Recipient> {
-        Some(Recipient(bech32_key("age", text)?))
+        Some(Recipient::X25519(bech32_key("age", text)?))
+    }
+
+    /// An ephemeral share, the stanza's name, and the key that wraps the file's.
+    fn wrap(&self) -> Result<(&'static str, Vec<u8>, Zeroizing<[u8; 32]>)> {
+        match self {
+            Recipient::X25519(public) => {
+                let ephemeral = PrivateKey::generate()?;
+                let share = ephemeral.public();
+                let key = wrapping_key(X25519, ephemeral.agree(public)?.expose(), &share, public)?;
+                Ok(("X25519", share.to_vec(), key))
+            }
+            Recipient::Ec(curve, public) => {
+                let ephemeral = ec::PrivateKey::generate(*curve)?;
+                let share = ephemeral.public()?;
+                let key = wrapping_key(EC, ephemeral.agree(public)?.expose(), &share, public)?;
+                Ok((EC, share, key))
+            }
+        }
     }
 
     /// Encrypts at most 64 KiB. `CKR_DATA_LEN_RANGE`.
@@ -42,11 +77,9 @@ impl Recipient {
         }
         let mut file_key = Zeroizing::new([0u8; 16]);
         random::fill(&mut *file_key)?;
-        let ephemeral = PrivateKey::generate()?;
-        let share = ephemeral.public();
-        let wrapping = wrapping_key(ephemeral.agree(&self.0)?.expose(), &share, &self.0)?;
+        let (stanza, share, wrapping) = self.wrap()?;
         let body = seal(&wrapping, &[0; 12], &*file_key)?;
-        let mut text = format!("{VERSION}\n-> X25519 {}\n{}\n---", base64(&share), base64(&body));
+        let mut text = format!("{VERSION}\n-> {stanza} {}\n{}\n---", base64(&share), base64(&body));
         let mac = header_mac(&file_key, text.as_bytes())?;
         text.push_str(&format!(" {}\n", base64(&mac)));
         let mut nonce = [0u8; 16];
@@ -61,16 +94,41 @@ impl Identity {
     pub fn parse(text: &str) -> Option<Identity> {
         let line = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"))?;
         let scalar = Zeroizing::new(bech32_key("age-secret-key-", line)?);
-        Some(Identity(PrivateKey::new(&*scalar).ok()?))
+        Some(Identity::X25519(PrivateKey::new(&*scalar).ok()?))
+    }
+
+    /// From a PKCS#8 PrivateKeyInfo for X25519, or on P-256, P-384 or P-521; `None`: another kind of key.
+    pub fn from_pkcs8(der: &[u8]) -> Option<Identity> {
+        let key: Attributes = key::pkcs8_to_attributes(der).ok()?.into_iter().collect();
+        let scalar = key.bytes(CKA_VALUE)?;
+        match key.ulong(CKA_KEY_TYPE)? {
+            CKK_EC_MONTGOMERY => Some(Identity::X25519(PrivateKey::new(scalar).ok()?)),
+            CKK_EC => {
+                let curve = Curve::from_oid(key.bytes(CKA_EC_PARAMS)?.get(2..)?)?;
+                Some(Identity::Ec(ec::PrivateKey::new(curve, scalar).ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// The key that a stanza's share gives; `None`: the stanza is another's.
+    fn unwrap(&self, stanza: &str, share: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        match self {
+            Identity::X25519(own) if stanza == "X25519" => {
+                wrapping_key(X25519, own.agree(share).ok()?.expose(), share, &own.public()).ok()
+            }
+            Identity::Ec(own) if stanza == EC => {
+                wrapping_key(EC, own.agree(share).ok()?.expose(), share, &own.public().ok()?).ok()
+            }
+            _ => None,
+        }
     }
 
     /// `CKR_ENCRYPTED_DATA_INVALID`: the file is damaged, or for others.
     pub fn decrypt(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let header = Header::parse(file)?;
-        let public = self.0.public();
-        for (share, body) in &header.stanzas {
-            let Ok(agreed) = self.0.agree(share) else { continue };
-            let wrapping = wrapping_key(agreed.expose(), share, &public)?;
+        for (stanza, share, body) in &header.stanzas {
+            let Some(wrapping) = self.unwrap(stanza, share) else { continue };
             let Ok(file_key) = open(&wrapping, &[0; 12], body) else { continue };
             let file_key: Zeroizing<[u8; 16]> =
                 Zeroizing::new(file_key.as_slice().try_into().map_err(|_| malformed())?);
@@ -87,7 +145,7 @@ impl Identity {
 
 /// A file's header, of which other recipients' stanzas are passed over.
 struct Header<'a> {
-    stanzas: Vec<([u8; 32], Vec<u8>)>,
+    stanzas: Vec<(&'a str, Vec<u8>, Vec<u8>)>,
     /// From the first byte to the three dashes.
     signed: &'a [u8],
     mac: Vec<u8>,
@@ -108,7 +166,7 @@ impl<'a> Header<'a> {
             return Err(malformed());
         }
         let mut stanzas = Vec::new();
-        let mut current: Option<[u8; 32]> = None;
+        let mut current: Option<(&'a str, Vec<u8>)> = None;
         loop {
             let (text, end) = line()?;
             if let Some(mac) = text.strip_prefix("--- ") {
@@ -121,10 +179,10 @@ impl<'a> Header<'a> {
                 });
             }
             if let Some(arguments) = text.strip_prefix("-> ") {
-                let share = arguments.strip_prefix("X25519 ").and_then(|share| unbase64(share).ok());
-                current = share.and_then(|share| share.try_into().ok());
-            } else if let Some(share) = current.take() {
-                stanzas.push((share, unbase64(text)?));
+                let known = arguments.split_once(' ').filter(|(stanza, _)| ["X25519", EC].contains(stanza));
+                current = known.and_then(|(stanza, share)| Some((stanza, unbase64(share).ok()?)));
+            } else if let Some((stanza, share)) = current.take() {
+                stanzas.push((stanza, share, unbase64(text)?));
             }
         }
     }
@@ -148,8 +206,8 @@ fn hkdf(secret: &[u8], salt: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; 32]>> 
     Ok(key)
 }
 
-fn wrapping_key(agreed: &[u8], share: &[u8; 32], recipient: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>> {
-    hkdf(agreed, &[share.as_slice(), recipient].concat(), X25519.as_bytes())
+fn wrapping_key(label: &str, agreed: &[u8], share: &[u8], recipient: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    hkdf(agreed, &[share, recipient].concat(), label.as_bytes())
 }
 
 fn payload_key(file_key: &[u8; 16], nonce: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>> {
@@ -232,7 +290,8 @@ mod tests {
     #[test]
     fn keys_are_read_and_mistyped_ones_are_not() {
         let identity = Identity::parse(&format!("# a comment\n{SECRET}\n")).unwrap();
-        assert_eq!(Recipient::parse(PUBLIC), Some(Recipient(identity.0.public())));
+        let Identity::X25519(own) = &identity else { panic!("another kind of key") };
+        assert_eq!(Recipient::parse(PUBLIC), Some(Recipient::X25519(own.public())));
         for at in 5..PUBLIC.len() {
             let mut wrong = PUBLIC.to_owned();
             let other = if PUBLIC.as_bytes()[at] == b'q' { "p" } else { "q" };
@@ -240,6 +299,23 @@ mod tests {
             assert_eq!(Recipient::parse(&wrong), None, "{at}");
         }
         assert!(Recipient::parse("age1").is_none() && Recipient::parse(SECRET).is_none());
+    }
+
+    #[test]
+    fn a_recipient_with_an_ec_key_opens_what_is_theirs_alone() {
+        for curve in [Curve::P256, Curve::P384, Curve::P521] {
+            let [own, other] = [(), ()].map(|()| ec::PrivateKey::generate(curve).unwrap());
+            let file = Recipient::Ec(curve, own.public().unwrap()).encrypt(b"a share").unwrap();
+            let identity = Identity::Ec(own);
+            assert_eq!(*identity.decrypt(&file).unwrap(), b"a share");
+            assert!(Identity::Ec(other).decrypt(&file).is_err());
+            assert!(Identity::parse(SECRET).unwrap().decrypt(&file).is_err());
+            for at in (0..file.len()).step_by(7) {
+                let mut flipped = file.clone();
+                flipped[at] ^= 1;
+                assert!(identity.decrypt(&flipped).is_err(), "byte {at}");
+            }
+        }
     }
 
     #[test]
@@ -256,7 +332,7 @@ mod tests {
             assert!(identity.decrypt(&flipped).is_err(), "byte {at}");
             assert!(identity.decrypt(&file[..at]).is_err(), "cut at {at}");
         }
-        let other = Identity(PrivateKey::generate().unwrap());
+        let other = Identity::X25519(PrivateKey::generate().unwrap());
         assert!(other.decrypt(&file).is_err());
         assert_eq!(recipient.encrypt(&[0; CHUNK + 1]).unwrap_err().code(), Code::DataLenRange);
     }

@@ -7,13 +7,20 @@ use pkcs8::spki::SubjectPublicKeyInfoRef;
 
 use super::age::Recipient;
 use super::share::Share;
+use crate::crypto::curve::Curve;
 use crate::crypto::digest::Digest;
+use crate::crypto::ec;
 use crate::crypto::rsa::{Oaep, PublicKey};
 
 use crate::error::{Code, Result};
 
 /// `rsaEncryption` (RFC 8017).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// `id-ecPublicKey` (RFC 5480), `id-X25519` (RFC 8410).
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+const CURVES: [Curve; 3] = [Curve::P256, Curve::P384, Curve::P521];
 
 /// Whose eyes alone a share is for.
 pub enum Kind {
@@ -31,13 +38,27 @@ pub struct Custodian {
 }
 
 impl Custodian {
-    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA.
+    /// From a SubjectPublicKeyInfo of RSA, X25519, or EC on P-256, P-384 or P-521. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key.
     pub fn with_public_key(name: &str, der: &[u8]) -> Result<Custodian> {
-        let wrong =
-            || Code::KeyTypeInconsistent.because("only RSA public keys take a share; use an age recipient instead");
+        let wrong = || {
+            let why = "only RSA, X25519, P-256, P-384 and P-521 public keys take a share; use an age recipient instead";
+            Code::KeyTypeInconsistent.because(why)
+        };
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| wrong())?;
-        if info.algorithm.oid != RSA {
-            return Err(wrong());
+        let bits = info.subject_public_key.as_bytes().ok_or_else(wrong)?;
+        let recipient = match info.algorithm.oid {
+            RSA => None,
+            X25519 => Some(Recipient::X25519(bits.try_into().map_err(|_| wrong())?)),
+            EC => {
+                let curve = info.algorithm.parameters_oid().ok().and_then(|oid| Curve::from_oid(oid.as_bytes()));
+                let curve = curve.filter(|curve| CURVES.contains(curve)).ok_or_else(wrong)?;
+                // Checked to be a point, and brought to its long form.
+                Some(Recipient::Ec(curve, ec::PublicKey::new(curve, bits)?.point()?))
+            }
+            _ => return Err(wrong()),
+        };
+        if let Some(recipient) = recipient {
+            return Ok(Custodian { name: name.to_owned(), kind: Kind::Age(recipient) });
         }
         let key =
             RsaPublicKeyRef::try_from(info.subject_public_key.as_bytes().ok_or_else(wrong)?).map_err(|_| wrong())?;

@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 
 use super::Soft;
 use super::access::View;
-use super::handle::{Number, Place};
+use super::handle::{self, Number, Place};
 use super::manage::insert;
 use super::object::Object;
 use crate::crypto::ed25519::{PublicKey, Scheme};
@@ -46,6 +46,15 @@ impl Soft {
         }
         held.epoch = epoch;
         Ok(held.policy.clone())
+    }
+
+    pub(super) fn spend_approvals(&self, approvals: &[([u8; 16], u64)], now: u64) -> Result<()> {
+        self.view()?.file.spend(approvals, now)
+    }
+
+    pub(super) fn key_backed_up(&self, key: ObjectId) -> Result<bool> {
+        let (at, _) = handle::decode(key);
+        Ok(at.place == Place::Session || at.number <= self.view()?.file.backed_up()?)
     }
 
     fn policy_object(&self, view: &View) -> Result<Option<Arc<Object>>> {
