@@ -352,19 +352,24 @@ impl Soft {
         }
     }
 
+    /// Of who is logged in; else of the user whom the old PIN names, or the user's own.
     pub(super) fn change_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
-        self.environment.check_pin(new)?;
-        let (user, name, file) = {
+        let (login, name, file) = {
             let state = self.state.read();
-            let name = state.login.as_ref().and_then(|login| Some(login.named.as_ref()?.name.clone()));
-            (state.user().unwrap_or(User::User), name, state.file()?.clone())
+            let name = state.login.as_ref().and_then(|login| Some(login.named.as_ref()?.name.to_string()));
+            (state.user(), name, state.file()?.clone())
         };
-        match name {
-            None => file.set_pin(role(user), old, new),
+        let role = role(login.unwrap_or(User::User));
+        match name.or_else(|| if login.is_none() { file.name_before(old) } else { None }) {
+            None => {
+                self.environment.check_pin(new)?;
+                file.set_pin(role, old, new)
+            }
             Some(name) => {
                 let (old, new) = (without_name(old, &name), without_name(new, &name));
-                file.set_pin_named(role(user), &name, old, new)
+                self.environment.check_pin(new)?;
+                file.set_pin_named(role, &name, old, new)
             }
         }
     }

@@ -207,10 +207,14 @@ impl SlotFile {
         self.unlock_as(false, role, pin)
     }
 
-    /// The same for the user of that name; a name that nobody has is a wrong PIN.
+    /// The same for the user of that name; a name that nobody has is a wrong PIN. `CKR_USER_TYPE_INVALID` also where the token has
+    /// no named users at all.
     pub fn unlock_named(&self, role: Role, name: &str, pin: &[u8]) -> Result<Arc<Keys>> {
         match self.account_named(name)? {
             Some(account) => self.unlock_account(false, role, account, pin),
+            None if !self.has_named_users()? => {
+                Err(Code::UserTypeInvalid.because("the token's users have no names; log in without one"))
+            }
             None => {
                 super::auth::pretend(self.rules.kdf, pin)?;
                 Err(Code::PinIncorrect.because(format!("wrong PIN of the user {name}")))
@@ -267,16 +271,10 @@ impl SlotFile {
         self.open_public().map(|(_, keys, _)| Arc::new(keys))
     }
 
-    /// Replaces a PIN by its old one; `NAME:PIN` for a named user's, in both. Errors as for [`SlotFile::unlock`];
-    /// `CKR_FUNCTION_FAILED` where another process replaced it meanwhile.
+    /// Replaces a role's own PIN by its old one. Errors as for [`SlotFile::unlock`]; `CKR_FUNCTION_FAILED` where another process
+    /// replaced it meanwhile.
     pub fn set_pin(&self, role: Role, old: &[u8], new: &[u8]) -> Result<()> {
-        let (account, old) = self.account_before(old)?.unwrap_or((role.into(), old));
-        self.check_type(role, account)?;
-        let new = match self.account_before(new)? {
-            Some((named, rest)) if named == account => rest,
-            _ => new,
-        };
-        let good = self.attempt(account)?.run(old)?;
+        let good = self.recorded(role, old)?;
         self.replace_login(new, &good)
     }
 

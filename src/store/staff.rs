@@ -48,6 +48,12 @@ impl SlotFile {
         Ok((users, damaged))
     }
 
+    pub(super) fn has_named_users(&self) -> Result<bool> {
+        let (header, _, rows) = self.open_public()?;
+        let register = Register::of(&self.device, &header.uuid, &rows)?;
+        Ok(register.accounts.iter().any(|(account, _)| account.is_named()))
+    }
+
     /// Whether the security officer's own login has a second factor.
     pub fn officer_has_totp(&self) -> Result<bool> {
         let (header, _, rows) = self.open_public()?;

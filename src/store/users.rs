@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_box_opens_for_its_user_on_its_token_alone() {
-        let device = DeviceSecret::from_bytes([1; 32]);
+        let (device, elsewhere) = (DeviceSecret::from_bytes([1; 32]), DeviceSecret::from_bytes([7; 32]));
         let (key, other) = (Key::new([2; 32]), Key::new([3; 32]));
         let public = public_of(&key).unwrap();
         let to = |device, uuid, number| Addressee { device, uuid, account: Account(number), public: &public };
@@ -384,7 +384,7 @@ mod tests {
         assert!(to(&device, &[5; 16], 40).open(&other, &sealed).is_err());
         assert!(to(&device, &[5; 16], 41).open(&key, &sealed).is_err());
         assert!(to(&device, &[6; 16], 40).open(&key, &sealed).is_err());
-        assert!(to(&DeviceSecret::from_bytes([7; 32]), &[5; 16], 40).open(&key, &sealed).is_err());
+        assert!(to(&elsewhere, &[5; 16], 40).open(&key, &sealed).is_err());
         assert!(to(&device, &[5; 16], 40).open(&key, &sealed[1..]).is_err());
         assert!(to(&device, &[5; 16], 40).open(&key, &[]).is_err());
     }

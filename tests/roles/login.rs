@@ -80,6 +80,9 @@ fn a_user_changes_their_own_pin() {
     place.work("setpin anna:anna-9012 anna:anna-1234; login user anna:anna-1234; sign tls");
     let answers = place.try_work("named user anna anna-1234; setpin wrong-1 anna-5678");
     assert!(answers[1].ends_with("CKR_PIN_INCORRECT"), "{answers:?}");
+    // The name does not make a short PIN longer.
+    let answers = place.try_work("setpin anna:anna-1234 anna:12");
+    assert!(answers[0].ends_with("CKR_PIN_LEN_RANGE"), "{answers:?}");
     place.work("login user 1234-abcd");
 }
 
