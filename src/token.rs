@@ -431,6 +431,8 @@ pub struct Begun {
     pub private: bool,
     /// What the operation was begun for; lets the token restart it (see [`Token::begin`]).
     pub stamp: Stamp,
+    /// The gate's own: until when (seconds since 1970) this very use is allowed while the stamp holds; 0: it was not asked.
+    pub cleared_until: u64,
 }
 
 /// What an operation was begun for: the same stamp means that beginning anew would give the same answer.

@@ -1,6 +1,17 @@
 //! What goes into calls: templates and mechanisms, owned, and laid out for C only while a call lasts.
 
+use std::cell::Cell;
+
 use cryptoki_sys::*;
+
+thread_local! {
+    static LAST: Cell<Option<CK_MECHANISM_TYPE>> = const { Cell::new(None) };
+}
+
+/// The mechanism that this thread has laid out last, since it was asked for.
+pub fn last_mechanism() -> Option<CK_MECHANISM_TYPE> {
+    LAST.take()
+}
 
 /// A value in a template.
 #[derive(Clone, Debug, PartialEq)]
@@ -275,8 +286,32 @@ impl Mech {
         Self::fields(ty, vec![Field::Word(hedge), p, n])
     }
 
+    /// `CK_PKCS5_PBKD2_PARAMS2` with the salt given.
+    pub fn pbkdf2(prf: CK_ULONG, salt: &[u8], iterations: CK_ULONG, password: &[u8]) -> Self {
+        let [s, sn] = sized(salt);
+        let [p, pn] = sized(password);
+        let prf = [Field::Word(prf), Field::Pointer(Vec::new()), Field::Word(0)];
+        let head = [Field::Word(CKZ_SALT_SPECIFIED), s, sn, Field::Word(iterations)];
+        Self::fields(CKM_PKCS5_PBKD2, [head.as_slice(), &prf, &[p, pn]].concat())
+    }
+
+    /// `CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS` without a version, for `..._DH`.
+    pub fn extended_master(hash: CK_MECHANISM_TYPE, session_hash: &[u8]) -> Self {
+        let [p, n] = sized(session_hash);
+        let fields = vec![Field::Word(hash), p, n, Field::Pointer(Vec::new())];
+        Self::fields(CKM_TLS12_EXTENDED_MASTER_KEY_DERIVE_DH, fields)
+    }
+
+    /// `CK_TLS_KDF_PARAMS` without context: the PRF of TLS 1.2 over label, first and second random.
+    pub fn tls_kdf(hash: CK_MECHANISM_TYPE, label: &[u8], first: &[u8], second: &[u8]) -> Self {
+        let sized = |v: &[u8]| [Field::Pointer(v.to_vec()), Field::Word(v.len() as CK_ULONG)];
+        let parts = [sized(label), sized(first), sized(second), sized(b"")].concat();
+        Self::fields(CKM_TLS12_KDF, [&[Field::Word(hash)], parts.as_slice()].concat())
+    }
+
     /// The C layout, with copies of everything.
     pub fn raw(&self) -> RawMech {
+        LAST.set(Some(self.ty));
         let mut buffers = Vec::new();
         let mut words: Vec<u64> = Vec::new();
         let len = match &self.parameter {
@@ -395,6 +430,9 @@ mod tests {
             (Mech::eddsa(true, b"c"), size_of::<CK_EDDSA_PARAMS>()),
             (Mech::context(CKM_ML_DSA, 0, b"c"), size_of::<CK_SIGN_ADDITIONAL_CONTEXT>()),
             (Mech::chacha20(0, &[0; 12]), size_of::<CK_CHACHA20_PARAMS>()),
+            (Mech::pbkdf2(CKP_PKCS5_PBKD2_HMAC_SHA1, b"s", 1, b"p"), size_of::<CK_PKCS5_PBKD2_PARAMS2>()),
+            (Mech::extended_master(CKM_SHA256, b"h"), size_of::<CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS>()),
+            (Mech::tls_kdf(CKM_SHA256, b"l", b"c", b"s"), size_of::<CK_TLS_KDF_PARAMS>()),
         ];
         for (m, size) in sizes {
             assert_eq!(m.raw().parameter()[1], size, "{m:?}");

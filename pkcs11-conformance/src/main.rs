@@ -75,6 +75,11 @@ struct Target {
     verbose: bool,
 }
 
+fn part(s: &str) -> Result<(usize, usize), String> {
+    let numbers = s.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    numbers.filter(|(part, of)| (1..=*of).contains(part)).ok_or_else(|| "expected a part such as 1/2".to_owned())
+}
+
 fn number(s: &str) -> Result<u64, String> {
     let parsed = s.strip_prefix("0x").map_or_else(|| s.parse(), |h| u64::from_str_radix(h, 16));
     parsed.map_err(|e| e.to_string())
@@ -199,6 +204,12 @@ struct VectorsArgs {
     /// Folder of ACVP files; otherwise `acvp` in the folder that KEYWARD_VECTORS names
     #[arg(long)]
     acvp: Option<PathBuf>,
+    /// Of each set only until so many vectors were supported, evenly spread
+    #[arg(long, value_name = "NUMBER")]
+    sample: Option<usize>,
+    /// One part of the sets, such as 1/2, where several processes share the work
+    #[arg(long, value_name = "PART", value_parser = part)]
+    part: Option<(usize, usize)>,
     /// Show passed and skipped sets too
     #[arg(long)]
     all: bool,
@@ -252,7 +263,9 @@ fn run_vectors(args: &VectorsArgs) -> Result<ExitCode, String> {
     }
     let chosen = |id: &str| args.only.is_empty() || args.only.iter().any(|o| id.contains(o.as_str()));
     let sets: Vec<_> = vectors::sets(acvp.as_deref())?.into_iter().filter(|s| chosen(&s.id)).collect();
-    let records = in_turn(&sets, |s| &s.id, |s| vectors::run(&env, s));
+    let ours = |i: usize| args.part.is_none_or(|(part, of)| i % of == part - 1);
+    let sets: Vec<_> = sets.into_iter().enumerate().filter(|(i, _)| ours(*i)).map(|(_, s)| s).collect();
+    let records = in_turn(&sets, |s| &s.id, |s| vectors::run(&env, s, args.sample));
     tell(&args.output, &Report { module: env.module.display().to_string(), about, records }, args.all)
 }
 

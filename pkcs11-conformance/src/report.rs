@@ -7,7 +7,7 @@ use std::path::Path;
 use quick_xml::escape::escape;
 use serde::Serialize;
 
-use crate::runner::{About, Record, Verdict};
+use crate::runner::{About, Counts, Record, Verdict};
 
 #[derive(Serialize)]
 pub struct Report {
@@ -118,9 +118,29 @@ pub fn table(report: &Report, all: bool, colour: bool) -> String {
         };
         let _ = writeln!(out, "{word} {:<56} {:<14} {:>7.1} ms  {}", r.id, r.section, r.seconds * 1e3, r.reason);
     }
+    out.push_str(&by_mechanism(&report.records));
     out.push_str(&by_area(&report.records));
     let [pass, fail, skip] = totals(&report.records);
     let _ = writeln!(out, "{pass} passed, {fail} failed, {skip} skipped");
+    out
+}
+
+/// Vectors accepted and refused by each mechanism; nothing where none were run.
+fn by_mechanism(records: &[Record]) -> String {
+    let mut all = Counts::new();
+    for (name, [accepted, refused]) in records.iter().flat_map(|r| &r.counts) {
+        let sum = all.entry(name.clone()).or_default();
+        *sum = [sum[0] + accepted, sum[1] + refused];
+    }
+    let [accepted, refused] = [0, 1].map(|i| all.values().map(|sum| sum[i]).sum::<usize>());
+    if accepted + refused == 0 {
+        return String::new();
+    }
+    let mut out = format!("\n{:<40} {:>8} {:>8}\n", "vectors by mechanism", "accepted", "refused");
+    for (name, [accepted, refused]) in &all {
+        let _ = writeln!(out, "{name:<40} {accepted:>8} {refused:>8}");
+    }
+    let _ = writeln!(out, "{:<40} {accepted:>8} {refused:>8}", format!("{} mechanisms", all.len()));
     out
 }
 
@@ -176,7 +196,14 @@ mod tests {
     use super::*;
 
     fn record(id: &str, verdict: Verdict) -> Record {
-        Record { id: id.into(), section: "5.1".into(), verdict, reason: "a < b".into(), seconds: 0.5 }
+        Record {
+            id: id.into(),
+            section: "5.1".into(),
+            verdict,
+            reason: "a < b".into(),
+            seconds: 0.5,
+            counts: Counts::new(),
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs tests, each in its own process, and keeps what came out.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub enum Verdict {
     Skip,
 }
 
+/// By a mechanism's name: vectors accepted and vectors refused.
+pub type Counts = BTreeMap<String, [usize; 2]>;
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
     pub id: String,
@@ -28,6 +32,9 @@ pub struct Record {
     /// Why, for a failure or a skip.
     pub reason: String,
     pub seconds: f64,
+    /// Of a set of vectors that passed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: Counts,
 }
 
 /// What the module says of itself, and the token chosen.
@@ -100,6 +107,7 @@ pub fn run(env: &Env, test: &Test) -> Record {
         verdict,
         reason,
         seconds: start.elapsed().as_secs_f64(),
+        counts: Counts::new(),
     }
 }
 

@@ -57,6 +57,8 @@ pub struct FilterRules {
     pub read_only: bool,
     /// Whether the security officer may log in, and the token be initialised.
     pub security_officer: bool,
+    /// Name of the overlay file in which the life of its keys is kept; `None`: they have none here.
+    pub overlay: Option<String>,
 }
 
 /// A slot that leads elsewhere.
@@ -79,6 +81,7 @@ pub(super) struct WrittenSlot {
     objects: Option<Spanned<Vec<String>>>,
     read_only: Option<bool>,
     security_officer: Option<bool>,
+    overlay: Option<String>,
     module: Option<Spanned<PathBuf>>,
     init_args: Option<String>,
     token: Option<String>,
@@ -106,7 +109,9 @@ impl Source<'_> {
             objects: self.uris(written.objects.take())?,
             read_only: written.read_only.unwrap_or(false),
             security_officer: written.security_officer.unwrap_or(false),
+            overlay: written.overlay.take(),
         };
+        self.check_overlay(at, &filter, written.sessions)?;
         let label = written.label.take();
         if let Some(label) = &label
             && label.len() > 32
@@ -116,6 +121,25 @@ impl Source<'_> {
             );
         }
         Ok(SlotRules { label, filter, member: self.member(at, written)? })
+    }
+
+    fn check_overlay(&self, at: usize, filter: &FilterRules, sessions: Option<usize>) -> Result<()> {
+        let Some(name) = &filter.overlay else { return Ok(()) };
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        // Sixteen digits are the name of a slot file.
+        if !plain || !(1..=32).contains(&name.len()) || name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit())
+        {
+            let why = format!("overlay is {name:?}; expected a name of at most 32 lower-case letters, digits and -");
+            return Err(self.wrong(at, &why));
+        }
+        if sessions == Some(1) {
+            return Err(self.wrong(at, "a slot with an overlay needs more than one session with the HSM"));
+        }
+        if filter.security_officer {
+            let why = "a slot with an overlay has the overlay's administrator for its security officer: leave security_officer out";
+            return Err(self.wrong(at, why));
+        }
+        Ok(())
     }
 
     fn member(&self, at: usize, written: WrittenSlot) -> Result<MemberRules> {

@@ -208,6 +208,10 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nobjects = ['web']", 4, "pkcs11:"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nvendor_mechanisms = ['ECDSA']", 4, "0x80000001"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ncolour = 'red'", 4, "unknown field"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '../x'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '0123456789abcdef'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsecurity_officer = true", 1, "administrator"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsessions = 1", 1, "more than one session"),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

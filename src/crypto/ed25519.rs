@@ -3,10 +3,10 @@
 use zeroize::Zeroizing;
 
 #[cfg(feature = "aws-lc")]
-use super::aws::curve25519 as library;
+use super::aws::{curve25519 as library, number::Number};
 use super::random;
 #[cfg(not(feature = "aws-lc"))]
-use super::rust::curve25519 as library;
+use super::rust::{curve25519 as library, number::Number};
 use crate::error::{Code, Result};
 use crate::secret::SecretBytes;
 
@@ -51,10 +51,13 @@ impl<'a> Scheme<'a> {
 pub struct PublicKey([u8; KEY_LEN]);
 
 impl PublicKey {
-    /// `CKR_ATTRIBUTE_VALUE_INVALID` where the length is wrong. Whether the bytes are a point of the curve shows at
-    /// verification, which then fails.
+    /// `CKR_ATTRIBUTE_VALUE_INVALID` where the length is wrong, or where no point of the curve is encoded so.
     pub fn new(encoded: &[u8]) -> Result<PublicKey> {
-        Ok(PublicKey(encoded.try_into().map_err(|_| Code::AttributeValueInvalid)?))
+        let encoded = encoded.try_into().map_err(|_| Code::AttributeValueInvalid)?;
+        if !is_point(&encoded)? {
+            return Err(Code::AttributeValueInvalid.because("the public key is no point of the curve"));
+        }
+        Ok(PublicKey(encoded))
     }
 
     /// `CKR_SIGNATURE_LEN_RANGE`, `CKR_SIGNATURE_INVALID`.
@@ -63,6 +66,41 @@ impl PublicKey {
         let scheme = scheme.over(message)?;
         Ok(library::ed25519_verify(scheme, &self.0, message, signature).map_err(|_| Code::SignatureInvalid)?)
     }
+}
+
+/// The field's prime, 2^255 - 19.
+const PRIME: [u8; KEY_LEN] = {
+    let mut prime = [0xff; KEY_LEN];
+    prime[0] = 0x7f;
+    prime[KEY_LEN - 1] = 0xed;
+    prime
+};
+/// -d modulo the prime: 121665/121666 (RFC 8032, 5.1).
+const MINUS_D: [u8; KEY_LEN] = [
+    0x2d, 0xfc, 0x93, 0x11, 0xd4, 0x90, 0x01, 0x8c, 0x73, 0x38, 0xbf, 0x86, 0x88, 0x86, 0x17, 0x67, 0xff, 0x8f, 0xf5,
+    0xb2, 0xbe, 0xbe, 0x27, 0x54, 0x8a, 0x14, 0xb2, 0x35, 0xec, 0xa6, 0x87, 0x4a,
+];
+
+/// Whether a point has this y (RFC 8032, 5.1.3): x^2 = (y^2 - 1) / (d y^2 + 1). That is a square where (y^2 - 1) (-d y^2 - 1) is
+/// one, since -1 is. It is 0 where x is. AWS-LC does not tell.
+fn is_point(encoded: &[u8; KEY_LEN]) -> Result<bool> {
+    let mut y = *encoded;
+    y.reverse();
+    if let Some(first) = y.first_mut() {
+        *first &= 0x7f;
+    }
+    let prime = Number::from_be(&PRIME)?;
+    let y = Number::from_be(&y)?;
+    let square = y.times(&y)?.modulo(&prime)?;
+    if square.bits() == 0 {
+        return Ok(true);
+    }
+    let other = square.times(&Number::from_be(&MINUS_D)?)?.modulo(&prime)?;
+    let product = square.minus(1)?.times(&other.minus(1)?)?.modulo(&prime)?;
+    if product.bits() == 0 {
+        return Ok(true);
+    }
+    Ok(product.power(&prime.shifted_right(1)?, &prime)?.is_one())
 }
 
 pub struct PrivateKey {
@@ -150,6 +188,26 @@ mod tests {
             "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41\
              31f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406",
         );
+    }
+
+    /// The curve's own points, those of small order, and half of all other bytes.
+    #[test]
+    fn what_is_no_point_is_no_key() {
+        for _ in 0..20 {
+            assert!(PublicKey::new(&PrivateKey::generate().unwrap().public()).is_ok());
+        }
+        // y of 0, 1, -1.
+        let mut minus_one = PRIME;
+        minus_one[KEY_LEN - 1] -= 1;
+        minus_one.reverse();
+        for y in [[0; KEY_LEN], [&[1][..], &[0; 31]].concat().try_into().unwrap(), minus_one] {
+            assert!(PublicKey::new(&y).is_ok(), "{y:02x?}");
+        }
+        let mut two = [0; KEY_LEN];
+        two[0] = 2;
+        assert_eq!(PublicKey::new(&two).err().unwrap().code(), Code::AttributeValueInvalid);
+        let taken = (0..=255u8).filter(|n| PublicKey::new(&hash(Digest::Sha256, &[*n])).is_ok()).count();
+        assert!((90..=166).contains(&taken), "{taken} of 256");
     }
 
     #[test]

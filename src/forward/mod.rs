@@ -17,6 +17,7 @@ mod operation;
 mod pool;
 mod quirks;
 mod search;
+pub mod survey;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl Forwarded {
         let stamp = Stamp { mechanism: mechanism.ty, key, state: (hsm.epoch(), 0) };
         let mut operation = Box::new(operation);
         let (private, reauthenticate) = operation.start()?;
-        Ok(Begun { operation, reauthenticate, private, stamp })
+        Ok(Begun { operation, reauthenticate, private, stamp, cleared_until: 0 })
     }
 
     /// Begins in the HSM. Whether the key is private, and asks for a login before each use.
@@ -453,6 +453,6 @@ impl Forwarded {
             message: None,
             waits_for_login: false,
         });
-        Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default() })
+        Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default(), cleared_until: 0 })
     }
 }

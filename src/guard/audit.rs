@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use smallvec::SmallVec;
 
 use super::VALUES;
@@ -16,6 +17,7 @@ use crate::audit_log::{Class, Event, KeyName, Log};
 use crate::error::{Error, Result};
 use crate::lifecycle;
 use crate::mechanism::table;
+use crate::numbers::Numbers;
 use crate::token::*;
 
 /// How many keys' names are kept.
@@ -29,7 +31,7 @@ pub struct Audited {
     log: Arc<Log>,
     slot: u64,
     serial: String,
-    names: Cache<ObjectId, Arc<Named>>,
+    names: Cache<ObjectId, Arc<Named>, UnitWeighter, Numbers>,
 }
 
 /// An object as an event tells of it.
@@ -45,7 +47,9 @@ struct Named {
 impl Audited {
     pub fn new(inner: Arc<dyn Token>, log: Arc<Log>, slot: u64) -> Audited {
         let serial = inner.info().map(|info| info.serial.trim_end().to_owned()).unwrap_or_default();
-        Audited { inner, log, slot, serial, names: Cache::new(NAMES) }
+        let (numbers, cycle) = (Numbers::default(), DefaultLifecycle::default());
+        let names = Cache::with(NAMES, NAMES as u64, UnitWeighter, numbers, cycle);
+        Audited { inner, log, slot, serial, names }
     }
 
     fn event<'a>(&'a self, class: Class, operation: &'a str) -> Event<'a> {
@@ -151,19 +155,17 @@ impl Audited {
                 let _ = self.inner.destroy(caller, object);
             }
         };
-        let made = done.as_ref().map(&objects).unwrap_or_default();
-        let (last, others) = made.split_last().map_or((None, [].as_slice()), |(last, others)| (Some(*last), others));
-        let name = |object| self.named(caller, object, None);
-        for other in others {
-            let key = name(*other);
-            let event = Event { key: key.as_ref().map(|key| &key.name), result: "CKR_OK", ..event };
-            if let Err(refused) = self.log.record(&event) {
-                done.map(undo)?;
-                return Err(refused);
+        let Ok(done) = done else { return self.tell(event, done, undo) };
+        let names: Vec<_> = objects(&done).iter().map(|object| self.named(caller, *object, None)).collect();
+        let events =
+            names.iter().map(|key| Event { key: key.as_ref().map(|key| &key.name), result: "CKR_OK", ..event });
+        match self.log.record_all(class, events) {
+            Ok(()) => Ok(done),
+            Err(refused) => {
+                undo(done);
+                Err(refused)
             }
         }
-        let key = last.and_then(name);
-        self.tell(Event { key: key.as_ref().map(|key| &key.name), ..event }, done, undo)
     }
 
     fn logging_in(&self, who: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

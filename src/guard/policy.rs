@@ -120,20 +120,29 @@ impl Governed {
         Ok(Some(rules))
     }
 
-    fn read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<Attributes> {
-        let answers = self.inner.get(caller, object, types).ok()?;
+    /// `None` where the token itself will have something to say of the handle.
+    fn try_read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Option<Attributes>> {
+        let answers = match self.inner.get(caller, object, types) {
+            Ok(answers) => answers,
+            Err(error) if matches!(error.code(), Code::ObjectHandleInvalid | Code::UserNotLoggedIn) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let known = types.iter().zip(answers).filter_map(|(ty, answer)| match answer {
             Answer::Value(value) => Some(Attribute { ty: *ty, value }),
             _ => None,
         });
-        Some(known.collect())
+        Ok(Some(known.collect()))
     }
 
-    /// What decides of a key; `None` where the token itself will have something to say of the handle.
-    fn look(&self, caller: Caller, key: ObjectId, rules: Option<&Arc<Rules>>) -> Option<Attributes> {
+    fn read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<Attributes> {
+        self.try_read(caller, object, types).ok().flatten()
+    }
+
+    /// What decides of a key. What cannot be told decides nothing: the error is the answer.
+    fn look(&self, caller: Caller, key: ObjectId, rules: Option<&Arc<Rules>>) -> Result<Option<Attributes>> {
         match rules {
-            None => self.read(caller, key, &life::DECIDING),
-            Some(_) => self.read(caller, key, &[&life::DECIDING[..], &GOVERNING].concat()),
+            None => self.try_read(caller, key, &life::DECIDING),
+            Some(_) => self.try_read(caller, key, &[&life::DECIDING[..], &GOVERNING].concat()),
         }
     }
 
@@ -146,7 +155,7 @@ impl Governed {
         mechanism: CK_MECHANISM_TYPE,
     ) -> Result<(Verdict, Option<String>, Limits)> {
         let rules = self.rules()?;
-        let Some(object) = self.look(caller, key, rules.as_ref()) else {
+        let Some(object) = self.look(caller, key, rules.as_ref())? else {
             return Ok((Verdict { allowed: true, until: 0 }, None, Limits::default()));
         };
         let now = (self.clock)();
@@ -181,7 +190,7 @@ impl Governed {
         Ok((Verdict { allowed: why.is_none(), until: verdict.until.min(until) }, why, limits))
     }
 
-    /// `code` where the key may not be used so now.
+    /// `code` where the key may not be used so now; what its limits leave of it is taken.
     fn check(
         &self,
         caller: Caller,
@@ -190,8 +199,21 @@ impl Governed {
         mechanism: CK_MECHANISM_TYPE,
         code: Code,
     ) -> Result<()> {
+        let limits = self.allow(caller, key, purpose, mechanism, code)?;
+        self.spend(caller, key, limits).map_err(|error| error.recode(code))
+    }
+
+    /// The same without a use: for who only asks how long the answer will be.
+    fn allow(
+        &self,
+        caller: Caller,
+        key: ObjectId,
+        purpose: Purpose,
+        mechanism: CK_MECHANISM_TYPE,
+        code: Code,
+    ) -> Result<Limits> {
         match self.judge(caller, key, purpose, mechanism)? {
-            (_, None, limits) => self.spend(caller, key, limits).map_err(|error| error.recode(code)),
+            (_, None, limits) => Ok(limits),
             (_, Some(why), _) => Err(code.because(why)),
         }
     }
@@ -212,8 +234,9 @@ impl Governed {
     }
 
     /// The state now, of a key that can be seen.
-    fn state(&self, caller: Caller, key: ObjectId) -> Option<State> {
-        Some(life::life(&self.read(caller, key, &life::DECIDING)?).state_at((self.clock)()))
+    fn state(&self, caller: Caller, key: ObjectId) -> Result<Option<State>> {
+        let known = self.try_read(caller, key, &life::DECIDING)?;
+        Ok(known.map(|known| life::life(&known).state_at((self.clock)())))
     }
 
     /// A suspended or a compromised key does not leave, and others only by mechanisms that the policy allows.
@@ -224,17 +247,17 @@ impl Governed {
         by: &Mechanism,
         (wrapping, key): (ObjectId, ObjectId),
         spend: bool,
-    ) -> Result<()> {
-        self.check(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
+    ) -> Result<Limits> {
+        let limits = self.allow(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
         if let Some(rules) = self.rules()? {
             rules.may_wrap_by(by.ty)?;
             self.may_export(caller, &rules, key, spend)?;
         }
-        match self.state(caller, key) {
+        match self.state(caller, key)? {
             Some(state @ (State::Suspended | State::Compromised)) => {
                 Err(Code::KeyNotWrappable.because(format!("a key that is {} is not wrapped", state.name())))
             }
-            _ => Ok(()),
+            _ => Ok(limits),
         }
     }
 
@@ -261,9 +284,15 @@ impl Governed {
         }
     }
 
+    /// [`Governed::may_wrap`], and a use of the wrapping key.
+    fn wraps(&self, caller: Caller, by: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<()> {
+        let limits = self.may_wrap(caller, by, (wrapping, key), true)?;
+        self.spend(caller, wrapping, limits).map_err(|error| error.recode(Code::WrappingKeyHandleInvalid))
+    }
+
     /// `CKR_ACTION_PROHIBITED` unless the object is in one of these states; what is no key always is.
     fn only_while(&self, caller: Caller, object: ObjectId, states: &[State], what: &str) -> Result<()> {
-        match self.state(caller, object) {
+        match self.state(caller, object)? {
             Some(state) if !states.contains(&state) => {
                 Err(Code::ActionProhibited.because(format!("a key that is {} is not {what}", state.name())))
             }
@@ -324,7 +353,9 @@ impl Governed {
     }
 
     fn class_said(template: &[Attribute], default: CK_OBJECT_CLASS) -> CK_OBJECT_CLASS {
-        template.iter().cloned().collect::<Attributes>().ulong(CKA_CLASS).unwrap_or(default)
+        let said = template.iter().rfind(|attribute| attribute.ty == CKA_CLASS);
+        let class = said.cloned().and_then(|attribute| Attributes::from_iter([attribute]).ulong(CKA_CLASS));
+        class.unwrap_or(default)
     }
 }
 
@@ -428,6 +459,14 @@ impl Token for Governed {
         self.inner.create(caller, self.admit(template, class, &[])?)
     }
 
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let admitted = templates.into_iter().map(|template| {
+            let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
+            self.admit(template, class, &[])
+        });
+        self.inner.create_all(caller, admitted.collect::<Result<_>>()?)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.only_while(caller, object, &[State::Active], "copied")?;
         if let Some(rules) = self.rules()?
@@ -517,21 +556,29 @@ impl Token for Governed {
         spare: Option<Begun>,
     ) -> Result<Begun> {
         // The token first: its stamp is older than the verdict, so a change that comes between is seen at the next use.
-        let begun = self.inner.begin(caller, what, mechanism, key, spare)?;
+        let mut begun = self.inner.begin(caller, what, mechanism, key, spare)?;
         let (Some(key), Some(purpose)) = (key, purpose(what)) else { return Ok(begun) };
+        // Restarted: the stamp is the one for which it was cleared.
+        if begun.cleared_until == u64::MAX {
+            return Ok(begun);
+        }
         let kind = ((what as u64) << 48) ^ mechanism.ty;
-        let (allowed, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
+        let (verdict, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
             Some(held) => held,
             None => {
                 let (verdict, _, limits) = self.judge(caller, key, purpose, mechanism.ty)?;
                 self.gate.keep(key, kind, &begun.stamp, (verdict, limits));
-                (verdict.allowed, limits)
+                (verdict, limits)
             }
         };
-        match allowed {
-            true => self.spend(caller, key, limits).map(|()| begun),
-            false => Err(self.refusal(caller, key, purpose, mechanism.ty)),
+        if !verdict.allowed {
+            return Err(self.refusal(caller, key, purpose, mechanism.ty));
         }
+        self.spend(caller, key, limits)?;
+        if limits == Limits::default() && begun.stamp.state != (0, 0) {
+            begun.cleared_until = verdict.until;
+        }
+        Ok(begun)
     }
 
     fn digest_key(&self, caller: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()> {
@@ -540,7 +587,7 @@ impl Token for Governed {
     }
 
     fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
-        self.may_wrap(caller, mechanism, (wrapping, key), true)?;
+        self.wraps(caller, mechanism, wrapping, key)?;
         self.inner.wrap(caller, mechanism, wrapping, key)
     }
 
@@ -562,7 +609,7 @@ impl Token for Governed {
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<(Vec<u8>, MessageParams)> {
-        self.may_wrap(caller, mechanism, (wrapping, key), true)?;
+        self.wraps(caller, mechanism, wrapping, key)?;
         self.inner.wrap_authenticated(caller, mechanism, wrapping, key)
     }
 
@@ -609,7 +656,7 @@ impl Token for Governed {
     }
 
     fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
-        self.check(caller, public, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
+        self.allow(caller, public, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
         self.inner.encapsulated_len(caller, mechanism, public)
     }
 

@@ -38,6 +38,9 @@ pub struct Policy {
     /// Approvals that restoring a backup of the token needs.
     #[serde(default)]
     pub approve_restore: u32,
+    /// What becomes of keys of an HSM that were not made through its slot here, and that nobody has spoken of yet.
+    #[serde(default)]
+    pub adopt: Adopt,
     /// The first that matches a key governs it; what none matches is not governed.
     #[serde(default, rename = "class")]
     pub classes: Vec<Class>,
@@ -132,6 +135,16 @@ pub struct Match {
     pub key_type: Vec<String>,
     /// Every key.
     pub all: bool,
+}
+
+/// The first state of a key that others have made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adopt {
+    #[default]
+    Active,
+    /// It does nothing until somebody activates it.
+    PreActive,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -7,6 +7,7 @@ use crate::config::{Config, SlotRules};
 use crate::error::Result;
 use crate::forward::{self, Forward, Modules};
 use crate::log;
+use crate::overlay::{Overlay, Place};
 use crate::soft::Shelved;
 use crate::token::{Token, TokenInfo};
 
@@ -17,6 +18,8 @@ pub(super) struct Elsewhere {
 struct Leading {
     id: u64,
     token: Arc<Forward>,
+    /// What is shown: the token, or an overlay over it.
+    shown: Arc<dyn Token>,
     /// Was reached once: listed from then on, so that its handles live through a loss.
     met: AtomicBool,
     /// That it cannot be reached has been logged.
@@ -29,12 +32,18 @@ impl Elsewhere {
     pub(super) fn open(config: &Config) -> Result<Elsewhere> {
         let modules = Modules::default();
         let mut slots: Vec<Leading> = Vec::new();
-        for rules in &config.slots {
+        for (at, rules) in config.slots.iter().enumerate() {
+            let overlay = &rules.filter.overlay;
+            if overlay.is_some() && config.slots.iter().take(at).any(|other| other.filter.overlay == *overlay) {
+                let why = "two slots of the configuration have the same overlay: each needs one of its own";
+                return Err(crate::error::Code::GeneralError.because(why));
+            }
             let id = free_id(rules, &slots);
-            match Forward::new(&modules, &rules.member, &rules.filter, rules.label.clone()) {
+            match Forward::new(&modules, &rules.member, &rules.filter, rules.label.clone()).map(Arc::new) {
                 Ok(token) => slots.push(Leading {
                     id,
-                    token: Arc::new(token),
+                    shown: with_overlay(config, rules, &token),
+                    token,
                     met: AtomicBool::new(false),
                     missed: AtomicBool::new(false),
                 }),
@@ -56,6 +65,19 @@ impl Elsewhere {
         }
         listed.into_iter().map(Leading::shelved).collect()
     }
+}
+
+fn with_overlay(config: &Config, rules: &SlotRules, token: &Arc<Forward>) -> Arc<dyn Token> {
+    match &rules.filter.overlay {
+        Some(name) => Arc::new(Overlay::around(Arc::clone(token) as _, Place::of(config, name))),
+        None => Arc::clone(token) as _,
+    }
+}
+
+/// The overlay of a slot, if it has one.
+pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
+    let rules = config.slots.iter().find(|rules| (0..4).any(|count| forward::slot_id(&rules.member, count) == slot))?;
+    rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
 }
 
 /// An ID that no slot before it has.
@@ -89,7 +111,7 @@ impl Leading {
     }
 
     fn shelved(&self) -> Shelved {
-        Shelved { slot: self.id, token: Arc::clone(&self.token) as _, blank: self.token.blank() }
+        Shelved { slot: self.id, token: Arc::clone(&self.shown), blank: self.token.blank() }
     }
 }
 

@@ -7,28 +7,31 @@
 mod elsewhere;
 mod slots;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
+pub use crate::forward::survey;
 pub use crate::session::Slot;
-pub use elsewhere::look;
+pub use elsewhere::{look, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
 use crate::config::{Config, LogLevel};
 use crate::error::{Code, Result};
 use crate::log::Level;
+use crate::numbers::NumberMap;
 use crate::os::fork_epoch;
 use crate::session::{Session, hold};
 use crate::token::SessionId;
 
 const SHARDS: usize = 64;
 
-type Shard = RwLock<HashMap<u64, Arc<Session>, BuildHasherDefault<Sequential>>>;
+/// Each on cache lines of its own: threads in sessions of their own do not disturb each other.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(RwLock<NumberMap<u64, Arc<Session>>>);
 
 /// One process's state.
 struct World {
@@ -84,14 +87,14 @@ impl World {
     }
 
     #[allow(clippy::indexing_slicing)] // a remainder of the number of shards
-    fn shard(&self, session: u64) -> &Shard {
-        &self.sessions[session as usize % SHARDS]
+    fn shard(&self, session: u64) -> &RwLock<NumberMap<u64, Arc<Session>>> {
+        &self.sessions[session as usize % SHARDS].0
     }
 
     fn open_sessions(&self, wanted: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let mut sessions = Vec::new();
         for shard in &self.sessions {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.0.read().unwrap_or_else(PoisonError::into_inner);
             sessions.extend(shard.values().filter(|session| wanted(session)).cloned());
         }
         sessions
@@ -99,25 +102,6 @@ impl World {
 
     fn remove(&self, session: u64) -> Option<Arc<Session>> {
         self.shard(session).write().unwrap_or_else(PoisonError::into_inner).remove(&session)
-    }
-}
-
-/// Our own numbers need no hashing against an attacker.
-#[derive(Default)]
-struct Sequential(u64);
-
-impl Hasher for Sequential {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The table looks at the highest bits and at the lowest.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod build;
 pub mod codec;
 pub mod life;
 pub mod names;
+pub mod policy;
 pub mod row;
 pub mod schema;
 

@@ -85,7 +85,7 @@ impl Session {
 
     /// Takes note of how an operation ended.
     fn ended<T>(&self, result: Result<T>) -> Result<T> {
-        self.validated.store(self.slot.token.approved_only() && result.is_ok(), Ordering::Release);
+        self.validated.store(self.slot.approved_only && result.is_ok(), Ordering::Release);
         result
     }
 
@@ -200,7 +200,7 @@ impl Session {
         let key = key.map(|key| self.slot.object(key)).transpose().map_err(key_handle)?;
         let spare = operations.spare(what).take();
         let begun = self.slot.token.begin(self.caller(), what, mechanism, key, spare).map_err(key_handle)?;
-        let active = operations.active(what).insert(Active::new(begun, mechanism.ty));
+        let active = operations.begin(what, Active::new(begun, mechanism.ty));
         active.signature = Bytes::from_slice(signature);
         Ok(())
     }

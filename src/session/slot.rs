@@ -14,6 +14,8 @@ pub struct Slot {
     pub id: CK_SLOT_ID,
     pub token: Arc<dyn Token>,
     ordinal: u16,
+    /// [`Token::approved_only`], which no call must ask for.
+    pub approved_only: bool,
     /// No token yet: what `C_InitToken` fills.
     blank: AtomicBool,
     /// Was there once, and is no longer.
@@ -45,6 +47,7 @@ impl Slot {
     pub fn new(id: CK_SLOT_ID, ordinal: u16, token: Arc<dyn Token>, blank: bool) -> Slot {
         Slot {
             id,
+            approved_only: token.approved_only(),
             token,
             ordinal,
             blank: AtomicBool::new(blank),

@@ -1,5 +1,6 @@
 //! Who is logged in, and what that opens.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +17,7 @@ use crate::token::{Caller, ObjectId, SessionId, TokenInfo, User};
 #[derive(Default)]
 pub struct State {
     /// `None`: no token stands here yet.
-    file: Option<Arc<SlotFile>>,
+    pub(super) file: Option<Arc<SlotFile>>,
     /// Why the slot file could not be opened, for `C_GetTokenInfo` and the log.
     damaged: Option<crate::error::Error>,
     login: Option<Login>,
@@ -28,6 +29,8 @@ struct Login {
     user: User,
     keys: Arc<Keys>,
     named: Option<Named>,
+    /// What calls see while it lasts; the user's alone.
+    view: Option<View>,
 }
 
 /// Of a named user's login.
@@ -48,7 +51,14 @@ impl Login {
             roles: standing.roles,
             checked,
         });
-        Login { user, keys, named }
+        Login { user, keys, named, view: None }
+    }
+
+    /// What calls see from now on, until the roles change.
+    fn look(&mut self, file: &Arc<SlotFile>, count: u64) {
+        let (file, keys, roles) = (file.clone(), self.keys.clone(), self.roles());
+        let seen = Seen { file, keys, user: Some(self.user), roles, count };
+        self.view = (self.user == User::User).then(|| View(Arc::new(seen)));
     }
 
     fn roles(&self) -> Roles {
@@ -88,14 +98,26 @@ impl State {
     }
 }
 
-/// One call's view of the token: what it may read, under whose keys.
-pub struct View {
+/// One call's view of the token.
+#[derive(Clone)]
+pub struct View(Arc<Seen>);
+
+/// What a call may read, under whose keys.
+pub struct Seen {
     pub file: Arc<SlotFile>,
     /// The user's keys after a user's login, else those that open public objects only: the SO sees no private object.
     pub keys: Arc<Keys>,
     pub user: Option<User>,
     roles: Roles,
     count: u64,
+}
+
+impl Deref for View {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.0
+    }
 }
 
 impl View {
@@ -151,13 +173,14 @@ impl Soft {
     pub(super) fn view(&self) -> Result<View> {
         self.check_standing()?;
         let state = self.state.read();
+        if let Some(Login { view: Some(view), .. }) = &state.login {
+            return Ok(view.clone());
+        }
         let file = state.file()?.clone();
+        let (user, count) = (state.user(), state.count);
         let roles = state.login.as_ref().map(Login::roles).unwrap_or_default();
-        let (keys, user) = match &state.login {
-            Some(Login { user: User::User, keys, .. }) => (keys.clone(), Some(User::User)),
-            other => (file.public_keys()?, other.as_ref().map(|login| login.user)),
-        };
-        Ok(View { file, keys, user, roles, count: state.count })
+        drop(state);
+        Ok(View(Arc::new(Seen { keys: file.public_keys()?, file, user, roles, count })))
     }
 
     /// Whether a named user is still one, once anything has changed in the token; who is none any more is logged out, and new
@@ -177,6 +200,7 @@ impl Soft {
         match file.still(standing, &keys)? {
             Some(now) => {
                 let mut state = self.state.write();
+                let count = state.count;
                 // Another thread may have logged out meanwhile.
                 if let Some(login) = &mut state.login
                     && Arc::ptr_eq(&login.keys, &keys)
@@ -184,6 +208,9 @@ impl Soft {
                 {
                     let changed = named.roles != now;
                     (named.roles, named.checked) = (now, epoch);
+                    if changed {
+                        login.look(&file, count);
+                    }
                     drop(state);
                     if changed {
                         self.changed();
@@ -218,8 +245,7 @@ impl Soft {
     /// What an operation's stamp holds of this token: equal stamps mean that nothing has changed here or in another
     /// process. `None` where there is no token.
     pub(super) fn stamp(&self) -> Option<(u64, u64)> {
-        let state = self.state.read();
-        Some((self.changes.load(Ordering::Acquire), state.file.as_ref()?.epoch()))
+        Some((self.changes.load(Ordering::Acquire), self.file.get()?.epoch()))
     }
 
     pub(super) fn changed(&self) {
@@ -250,7 +276,9 @@ impl Soft {
                 let device = self.environment.device_secret(self.environment.empty())?;
                 let rules = self.environment.rules();
                 let file = SlotFile::create(&self.path, device, rules, &self.serial, label, so_pin)?;
-                self.state.write().file = Some(Arc::new(file));
+                // Another thread may have met the new file on the disk.
+                let file = self.state.write().file.get_or_insert(Arc::new(file)).clone();
+                let _ = self.file.set(file);
             }
         }
         self.state.write().login = None;
@@ -283,8 +311,10 @@ impl Soft {
             None => file.unlock(role(user), pin)?,
         };
         let mut state = self.state.write();
-        state.login = Some(Login::new(user, keys, epoch));
         state.count = state.count % LOGINS + 1;
+        let mut login = Login::new(user, keys, epoch);
+        login.look(&file, state.count);
+        state.login = Some(login);
         drop(state);
         self.changed();
         Ok(())

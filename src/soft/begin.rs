@@ -56,7 +56,13 @@ impl Soft {
             Some(spending) if what == Use::Sign => self.stateful(&view, &object, row, spending, params)?,
             _ => begin(row, what, params, Some(&object.key(&view)?))?,
         };
-        Ok(Begun { operation, reauthenticate: reauthenticates(&object), private: object.private, stamp })
+        Ok(Begun {
+            operation,
+            reauthenticate: reauthenticates(&object),
+            private: object.private,
+            stamp,
+            cleared_until: 0,
+        })
     }
 
     /// The object of a key handle, under the function's own code for a bad one.
@@ -110,7 +116,7 @@ pub(super) fn unless_changed<T>(mut attempt: impl FnMut() -> Result<T>) -> Resul
 }
 
 fn begun(operation: Box<dyn Operation>, stamp: Stamp) -> Begun {
-    Begun { operation, reauthenticate: false, private: false, stamp }
+    Begun { operation, reauthenticate: false, private: false, stamp, cleared_until: 0 }
 }
 
 /// Runs the row's constructor.

@@ -83,14 +83,14 @@ impl Soft {
         let mut whole: Option<Attributes> = None;
         let mut answers = SmallVec::with_capacity(types.len());
         for &ty in types {
-            if whole.is_none() && build::needs_secret(&object.attributes, ty) {
+            if whole.is_none() && object.sight.needs_secret(ty) {
                 if view.may_use(&object).is_err() {
                     answers.push(Answer::Sensitive);
                     continue;
                 }
                 whole = Some(object.whole(&view)?);
             }
-            answers.push(build::read(whole.as_ref().unwrap_or(&object.attributes), ty));
+            answers.push(object.sight.read(whole.as_ref().unwrap_or(&object.attributes), ty));
         }
         Ok(answers)
     }

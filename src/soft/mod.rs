@@ -18,14 +18,15 @@ mod stateful;
 mod wrap;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use crate::error::Result;
+use crate::store::SlotFile;
 use crate::token::*;
 
 pub use manage::{index_of, is_policy, policy_text};
@@ -37,6 +38,9 @@ pub struct Soft {
     serial: String,
     environment: Arc<shelf::Environment>,
     state: RwLock<access::State>,
+    /// The slot file of `state`, once there is one: it stays the same, and who asks for no more needs no lock, whose word all
+    /// threads would write to.
+    file: OnceLock<Arc<SlotFile>>,
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
     objects: Arc<object::Objects>,

@@ -87,6 +87,8 @@ pub struct SlotFile {
     told: Mutex<BTreeSet<u64>>,
     /// Wrong tries of this process where none can be recorded, by account.
     unrecorded: Mutex<HashMap<u8, u32>>,
+    /// The public keys, and the epoch at which they were made.
+    public: Mutex<Option<(u64, Arc<Keys>)>>,
 }
 
 /// A token just initialised: header, label and the security officer's login, and the keys that open them.
@@ -139,6 +141,7 @@ impl SlotFile {
             judged: AtomicU64::new(u64::MAX),
             told: Mutex::default(),
             unrecorded: Mutex::default(),
+            public: Mutex::default(),
         };
         file.header()?;
         Ok(file)
@@ -268,7 +271,18 @@ impl SlotFile {
 
     /// What may be read without login.
     pub fn public_keys(&self) -> Result<Arc<Keys>> {
-        self.open_public().map(|(_, keys, _)| Arc::new(keys))
+        // Sampled first: what changes meanwhile is seen at the next call.
+        let epoch = self.epoch();
+        let kept = || self.public.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((at, keys)) = &*kept()
+            && *at == epoch
+        {
+            return Ok(keys.clone());
+        }
+        let (_, keys, _) = self.open_public()?;
+        let keys = Arc::new(keys);
+        *kept() = Some((epoch, keys.clone()));
+        Ok(keys)
     }
 
     /// Replaces a role's own PIN by its old one. Errors as for [`SlotFile::unlock`]; `CKR_FUNCTION_FAILED` where another process

@@ -6,6 +6,7 @@
 mod faults;
 mod loss;
 mod modules;
+mod overlay;
 mod parity;
 mod program;
 mod rights;

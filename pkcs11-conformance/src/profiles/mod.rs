@@ -13,7 +13,7 @@ use crate::check::rsa_key;
 use crate::context::{Choice, Env, Outcome, Stop, T};
 use crate::data::Template;
 use crate::process::isolated;
-use crate::runner::{Record, Verdict};
+use crate::runner::{Counts, Record, Verdict};
 
 /// The profiles that have mandatory cases: identifier, name, and how the names of their cases begin.
 const PROFILES: &[(CK_PROFILE_ID, &str, &str)] = &[
@@ -57,6 +57,7 @@ pub fn replay(env: &Env, file: &Path, strict: bool) -> Record {
         verdict,
         reason,
         seconds: start.elapsed().as_secs_f64(),
+        counts: Counts::new(),
     }
 }
 
@@ -77,6 +78,7 @@ pub fn claims(env: &Env, replayed: &[Record]) -> Record {
         verdict,
         reason,
         seconds: start.elapsed().as_secs_f64(),
+        counts: Counts::new(),
     }
 }
 
@@ -165,6 +167,7 @@ mod tests {
             verdict,
             reason: String::new(),
             seconds: 0.0,
+            counts: Counts::new(),
         };
         let replayed = [record("BL-M-1-32", Verdict::Pass), record("AUTH-M-1-32", Verdict::Fail)];
         let baseline = CKP_BASELINE_PROVIDER;

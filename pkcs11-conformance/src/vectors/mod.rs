@@ -3,9 +3,12 @@
 mod acvp;
 mod agree;
 mod asymmetric;
+mod der;
+mod passwords;
 mod symmetric;
 mod wycheproof;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,10 +17,11 @@ use serde_json::Value;
 
 use crate::check::rsa_key::unhex;
 use crate::context::{Env, Stop, T};
-use crate::data::{Hash, Template};
+use crate::data::{Hash, Mech, Template, last_mechanism};
 use crate::ffi::{Call, Session};
+use crate::names::name_of;
 use crate::process::isolated;
-use crate::runner::{Record, Verdict};
+use crate::runner::{Counts, Record, Verdict};
 
 /// What the module made of one vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +61,26 @@ pub fn wrong<R>(call: Call<R>) -> Result<R, Got> {
     })
 }
 
+/// Whether the module has the mechanism in this session's slot.
+pub fn offers(s: Session, ty: CK_MECHANISM_TYPE) -> bool {
+    s.info().is_ok_and(|info| s.api.mechanism_info(info.slotID, ty).is_ok())
+}
+
+/// A key whose refusal answers the vector, where the module has its mechanism.
+pub fn judged<R>(s: Session, ty: CK_MECHANISM_TYPE, call: Call<R>) -> Result<R, Got> {
+    if offers(s, ty) { wrong(call) } else { unsupported(call) }
+}
+
+/// Whether the vector is to be refused.
+pub fn invalid(v: &Value) -> bool {
+    text(v, "result") == "invalid" || v["testPassed"] == false
+}
+
+/// An Init whose refusal answers a vector that is to be refused: its parameters may be what is wrong with it.
+pub fn started(v: &Value, call: Call<()>) -> Result<(), Got> {
+    if invalid(v) { wrong(call) } else { unsupported(call) }
+}
+
 /// Right if these are the bytes.
 pub fn same(got: &[u8], want: &[u8]) -> Got {
     if got == want { Got::Right } else { Got::Wrong(format!("got {}", crate::context::hex(got))) }
@@ -89,14 +113,54 @@ pub fn integer(v: &Value, key: &str) -> Vec<u8> {
     bytes[zeros..].to_vec()
 }
 
+/// One spelling of a hash's name: `SHA256`, `SHA512224`, `SHA3256`.
+fn plain(name: &str) -> String {
+    let name = name.replace(['-', '_', '/'], "").to_uppercase();
+    match name.strip_prefix("SHA2") {
+        Some(bits @ ("224" | "256" | "384" | "512" | "512224" | "512256")) => format!("SHA{bits}"),
+        _ => name,
+    }
+}
+
 /// The hash of this name, in either source's spelling.
 pub fn hash(name: &str) -> Option<Hash> {
-    let plain = |s: &str| s.replace(['-', '_', '/'], "").to_uppercase();
-    let wanted = match plain(name) {
-        long if long.len() == 7 && long.starts_with("SHA2") => long.replacen("SHA2", "SHA", 1),
-        short => short,
+    Hash::ALL.iter().copied().find(|h| plain(h.name) == plain(name))
+}
+
+/// The plain mechanisms of a hash, also of those with which PKCS#11 signs nothing.
+#[derive(Clone, Copy)]
+pub struct Family {
+    pub digest: CK_MECHANISM_TYPE,
+    pub hmac: CK_MECHANISM_TYPE,
+    general: CK_MECHANISM_TYPE,
+    /// Bytes.
+    pub len: usize,
+}
+
+impl Family {
+    /// HMAC with a tag of so many bytes.
+    pub fn hmac(self, len: u64) -> Mech {
+        if len == self.len as u64 { Mech::new(self.hmac) } else { Mech::ulong(self.general, len) }
+    }
+}
+
+/// By the hash's name, in either source's spelling.
+pub fn family(name: &str) -> Option<Family> {
+    let (digest, hmac, general, len) = match plain(name).as_str() {
+        "SHA1" => (CKM_SHA_1, CKM_SHA_1_HMAC, CKM_SHA_1_HMAC_GENERAL, 20),
+        "SHA224" => (CKM_SHA224, CKM_SHA224_HMAC, CKM_SHA224_HMAC_GENERAL, 28),
+        "SHA256" => (CKM_SHA256, CKM_SHA256_HMAC, CKM_SHA256_HMAC_GENERAL, 32),
+        "SHA384" => (CKM_SHA384, CKM_SHA384_HMAC, CKM_SHA384_HMAC_GENERAL, 48),
+        "SHA512" => (CKM_SHA512, CKM_SHA512_HMAC, CKM_SHA512_HMAC_GENERAL, 64),
+        "SHA512224" => (CKM_SHA512_224, CKM_SHA512_224_HMAC, CKM_SHA512_224_HMAC_GENERAL, 28),
+        "SHA512256" => (CKM_SHA512_256, CKM_SHA512_256_HMAC, CKM_SHA512_256_HMAC_GENERAL, 32),
+        "SHA3224" => (CKM_SHA3_224, CKM_SHA3_224_HMAC, CKM_SHA3_224_HMAC_GENERAL, 28),
+        "SHA3256" => (CKM_SHA3_256, CKM_SHA3_256_HMAC, CKM_SHA3_256_HMAC_GENERAL, 32),
+        "SHA3384" => (CKM_SHA3_384, CKM_SHA3_384_HMAC, CKM_SHA3_384_HMAC_GENERAL, 48),
+        "SHA3512" => (CKM_SHA3_512, CKM_SHA3_512_HMAC, CKM_SHA3_512_HMAC_GENERAL, 64),
+        _ => return None,
     };
-    Hash::ALL.iter().copied().find(|h| plain(h.name) == wanted)
+    Some(Family { digest, hmac, general, len })
 }
 
 /// A secret key with all uses, readable.
@@ -108,6 +172,7 @@ pub fn secret(s: Session, kind: CK_KEY_TYPE, value: &[u8]) -> Result<CK_OBJECT_H
         .bytes(CKA_VALUE, value);
     let uses: &[CK_ATTRIBUTE_TYPE] = match kind {
         CKK_AES => &[CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_WRAP, CKA_UNWRAP],
+        CKK_DES2 | CKK_DES3 => &[CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY],
         CKK_GENERIC_SECRET => &[CKA_SIGN, CKA_VERIFY, CKA_DERIVE],
         _ => &[CKA_ENCRYPT, CKA_DECRYPT],
     };
@@ -123,10 +188,20 @@ struct Tally {
     unsupported: usize,
     wrong: Vec<String>,
     why: Option<String>,
+    /// Accepted and refused, by the mechanism used last.
+    counts: Counts,
 }
 
 impl Tally {
     fn add(&mut self, id: &str, want: Want, got: Got) {
+        let place = match got {
+            Got::Right => Some(0),
+            Got::Wrong(_) => Some(1),
+            Got::Unsupported(_) => None,
+        };
+        if let (Some(ty), Some(place)) = (last_mechanism(), place) {
+            self.counts.entry(name_of("CKM_", ty)).or_default()[place] += 1;
+        }
         match (want, got) {
             (Want::Valid | Want::Either, Got::Right) => {
                 self.right += 1;
@@ -142,12 +217,12 @@ impl Tally {
         }
     }
 
-    fn verdict(self) -> Result<String, Stop> {
+    fn verdict(self) -> Result<(String, Counts), Stop> {
         let why = self.why.map(|w| format!(" ({w})")).unwrap_or_default();
         let counts = format!("{} as they should be, {} not supported{why}", self.right, self.unsupported);
         match (self.taken, self.wrong.len()) {
             (0, 0) => Err(Stop::Skip(counts)),
-            (_, 0) => Ok(counts),
+            (_, 0) => Ok((counts, self.counts)),
             (_, n) => {
                 let first: Vec<String> = self.wrong.into_iter().take(3).collect();
                 Err(Stop::Fail(format!("{n} wrong, {counts}; {}", first.join("; "))))
@@ -162,8 +237,52 @@ pub struct Set {
     run: Box<Run>,
 }
 
-/// Runs a set in a session and tells of each vector: its name, what it says, and what the module made of it.
-type Run = dyn Fn(Session, &mut dyn FnMut(&str, Want, Got)) -> Result<(), Stop>;
+/// What a set's run is given for each vector: its name, what it says, and what the module made of it.
+type Tell<'a> = dyn FnMut(&str, Want, Got) + 'a;
+
+/// Runs a set in a session, at most so many of its vectors.
+type Run = dyn Fn(Session, Option<usize>, &mut Tell<'_>) -> Result<(), Stop>;
+
+/// Checks one vector: session, algorithm of the file, group, vector.
+type Check = fn(Session, &str, &Value, &Value) -> Checked;
+
+/// The vectors of a file, each with its group, in an order that is spread over all groups wherever it is cut off.
+fn spread(file: &Value) -> Vec<(&Value, &Value)> {
+    let groups = file["testGroups"].as_array().into_iter().flatten();
+    let all: Vec<_> = groups.flat_map(|g| g["tests"].as_array().into_iter().flatten().map(move |v| (g, v))).collect();
+    // By a step near the golden section that meets each once.
+    let near = all.len() * 618 / 1000;
+    let step = (near.max(1)..=all.len()).find(|step| gcd(*step, all.len()) == 1).unwrap_or(1);
+    (0..all.len()).map(|i| all[i * step % all.len()]).collect()
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Runs vectors and tells of each; with `most`, until so many were supported.
+fn through(
+    s: Session,
+    file: &Value,
+    most: Option<usize>,
+    check: Check,
+    want: fn(&Value) -> Want,
+    tell: &mut Tell<'_>,
+) -> Result<(), Stop> {
+    let algorithm = text(file, "algorithm");
+    let mut supported = 0;
+    for (group, vector) in spread(file) {
+        if most.is_some_and(|most| supported >= most) {
+            break;
+        }
+        last_mechanism();
+        let got = check(s, algorithm, group, vector)?;
+        supported += usize::from(!matches!(got, Got::Unsupported(_)));
+        let id = format!("{} {}", vector["tcId"], text(vector, "comment"));
+        tell(id.trim(), want(vector), got);
+    }
+    Ok(())
+}
 
 /// All sets: those of Wycheproof that fit PKCS#11, and those of the ACVP files in the folder.
 pub fn sets(acvp: Option<&Path>) -> Result<Vec<Set>, String> {
@@ -175,23 +294,27 @@ pub fn sets(acvp: Option<&Path>) -> Result<Vec<Set>, String> {
 }
 
 /// Runs a set in a process of its own.
-pub fn run(env: &Env, set: &Set) -> Record {
+pub fn run(env: &Env, set: &Set, most: Option<usize>) -> Record {
     let start = Instant::now();
     let limit = Duration::from_secs(env.timeout.max(300));
     let result = isolated(limit, !env.verbose, || {
         let s = T::new(env)?.ready()?;
         let mut tally = Tally::default();
-        (set.run)(s, &mut |id, want, got| tally.add(id, want, got))?;
+        (set.run)(s, most, &mut |id, want, got| tally.add(id, want, got))?;
         tally.verdict()
     });
+    let mut counts = BTreeMap::new();
     let (verdict, reason) = match result {
-        Ok(Ok(counts)) => (Verdict::Pass, counts),
+        Ok(Ok((told, by_mechanism))) => {
+            counts = by_mechanism;
+            (Verdict::Pass, told)
+        }
         Ok(Err(Stop::Fail(why))) => (Verdict::Fail, why),
         Ok(Err(Stop::Skip(why))) => (Verdict::Skip, why),
         Err(lost) => (Verdict::Fail, crate::runner::place(&lost)),
     };
     let seconds = start.elapsed().as_secs_f64();
-    Record { id: format!("vectors/{}", set.id), section: "6".to_owned(), verdict, reason, seconds }
+    Record { id: format!("vectors/{}", set.id), section: "6".to_owned(), verdict, reason, seconds, counts }
 }
 
 /// The folder of ACVP files: given, or by `KEYWARD_VECTORS`, or beside the workspace.
@@ -217,6 +340,8 @@ mod tests {
             assert_eq!(hash(name).map(|h| h.name), Some(want), "{name}");
         }
         assert_eq!(hash("SHA-512/256"), None);
+        assert_eq!(family("SHA2-512/256").map(|f| f.digest), Some(CKM_SHA512_256));
+        assert_eq!(family("SHA512/224").map(|f| f.digest), Some(CKM_SHA512_224));
     }
 
     #[test]
@@ -230,5 +355,20 @@ mod tests {
         t.add("1", Want::Invalid, Got::Right);
         assert!(matches!(t.verdict(), Err(Stop::Fail(_))));
         assert!(matches!(Tally::default().verdict(), Err(Stop::Skip(_))));
+    }
+
+    #[test]
+    fn an_order_has_each_vector_once_and_the_groups_mixed() {
+        for each in [1usize, 2, 5, 50, 618] {
+            let group = |from: usize| serde_json::json!({ "tests": (from..from + each).collect::<Vec<_>>() });
+            let file = serde_json::json!({ "testGroups": [group(0), group(each)] });
+            let order: Vec<usize> = spread(&file).iter().map(|(_, v)| v.as_u64().unwrap() as usize).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..2 * each).collect::<Vec<_>>());
+            let late = order.iter().take(each).filter(|n| **n >= each).count();
+            assert!(each < 5 || (each / 3..=each - each / 3).contains(&late), "{late} of {each}");
+        }
+        assert!(spread(&Value::Null).is_empty());
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy,
-    report, token, user,
+    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, overlay, pin,
+    policy, report, token, user,
 };
 
 const EXIT_CODES: &str = "\
@@ -59,6 +59,9 @@ pub enum Command {
     /// Activate, suspend, rotate, revoke and destroy keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Govern the keys of an HSM: the file that their life is kept in
+    #[command(subcommand)]
+    Overlay(overlay::Command),
     /// Check, sign and show the token's policy
     #[command(subcommand)]
     Policy(policy::Command),

@@ -38,6 +38,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("key certify", &["key certify tls.pem --label tls#v2"]),
     ("key rewrap", &["key rewrap --label kek wrapped.key"]),
     ("key show", &["key show --label tls", "key show --label tls --json"]),
+    ("overlay init", &["overlay init --token hsm", "overlay init --token hsm --so-pin-file overlay.pin"]),
+    (
+        "overlay adopt",
+        &["overlay adopt --token hsm --dry-run", "overlay adopt --token hsm --reason 'inventory of 2026'"],
+    ),
     ("policy init", &["policy init", "policy init web.toml"]),
     ("policy check", &["policy check web.toml --token web"]),
     ("policy apply", &["policy apply web.toml --token web"]),
@@ -55,7 +60,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("pin change", &["pin change --token web", "pin change --so --token web"]),
     ("pin reset", &["pin reset --token web"]),
     ("migrate", &["migrate --from web --to web-hsm --dry-run"]),
-    ("mechanisms", &["mechanisms --use sign --key-type ec", "mechanisms --all --json"]),
+    (
+        "mechanisms",
+        &[
+            "mechanisms --use sign --key-type ec",
+            "mechanisms --all --json",
+            "mechanisms --compare /usr/lib/softhsm/libsofthsm2.so --use sign",
+        ],
+    ),
     ("config show", &["config show > keyward.toml"]),
     ("doctor", &["doctor", "doctor --json"]),
     ("completion", &["completion bash > /etc/bash_completion.d/keyward"]),

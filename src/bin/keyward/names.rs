@@ -54,6 +54,21 @@ const MECHANISM_FLAGS: &[(CK_FLAGS, &str)] = named![
     CKF_DECAPSULATE,
 ];
 
+/// What else a mechanism's flags say.
+const FURTHER_FLAGS: &[(CK_FLAGS, &str)] = named![
+    CKF_HW,
+    CKF_MULTI_MESSAGE,
+    CKF_FIND_OBJECTS,
+    CKF_EC_F_P,
+    CKF_EC_F_2M,
+    CKF_EC_ECPARAMETERS,
+    CKF_EC_OID,
+    CKF_EC_UNCOMPRESS,
+    CKF_EC_COMPRESS,
+    CKF_EC_CURVENAME,
+    CKF_EXTENSION,
+];
+
 /// `private-key` for `CKO_PRIVATE_KEY`; the number in hex where it has no name.
 pub fn class(value: CK_OBJECT_CLASS) -> String {
     short(names::class(value), value, "CKO_")
@@ -88,6 +103,11 @@ pub fn token_flags(flags: CK_FLAGS) -> Vec<String> {
 
 pub fn uses(flags: CK_FLAGS) -> Vec<String> {
     set_of(MECHANISM_FLAGS, flags)
+}
+
+/// The uses, and what else the flags say.
+pub fn flags(flags: CK_FLAGS) -> Vec<String> {
+    [uses(flags), set_of(FURTHER_FLAGS, flags)].concat()
 }
 
 pub fn mechanism(value: CK_MECHANISM_TYPE) -> String {

@@ -79,7 +79,8 @@ fn slot(rules: &SlotRules) -> serde_json::Value {
         Chosen::Serial(serial) => ("serial", json!(serial)),
         Chosen::Index(index) => ("index", json!(index)),
     };
-    let optional = [("label", label), ("init_args", &member.init_args), ("quirks", &member.quirks)];
+    let optional =
+        [("label", label), ("overlay", &filter.overlay), ("init_args", &member.init_args), ("quirks", &member.quirks)];
     if let Some(values) = values.as_object_mut() {
         values.insert(key.to_owned(), chosen);
         for (key, value) in optional {
@@ -112,6 +113,7 @@ mod tests {
                 objects: vec!["pkcs11:object=web".into()],
                 read_only: true,
                 security_officer: false,
+                overlay: Some("front".into()),
             },
             member: MemberRules {
                 module: "/usr/lib/hsm.so".into(),

@@ -1,4 +1,8 @@
-//! `keyward mechanisms`: the rows of the mechanism table, or those that a token offers.
+//! `keyward mechanisms`: the rows of the mechanism table, or those that a token offers; alone or beside another module's.
+
+mod compare;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use keyward::config::{Config, Mechanisms};
@@ -6,7 +10,7 @@ use keyward::mechanism::table::{self, Offer, Row};
 use keyward::mechanism::{approved, provenance};
 use serde_json::{Value, json};
 
-use crate::choice::TokenChoice;
+use crate::choice::{TokenChoice, slot_id};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::names;
@@ -31,6 +35,15 @@ pub struct Arguments {
     /// Also those that the configuration leaves off
     #[arg(long, conflicts_with_all = ["token", "serial", "slot"])]
     all: bool,
+    /// Only what differs from this PKCS#11 module, which is loaded and asked: any maker's shared library
+    #[arg(long, value_name = "MODULE")]
+    compare: Option<PathBuf>,
+    /// The other module's slot to ask; otherwise what any of its tokens offers
+    #[arg(long, value_name = "ID", value_parser = slot_id, requires = "compare")]
+    compare_slot: Option<u64>,
+    /// What the other module wants in pReserved of C_Initialize
+    #[arg(long, value_name = "TEXT", requires = "compare")]
+    compare_init_args: Option<String>,
 }
 
 /// A mechanism as it is offered: by a token, whose sizes and uses may be narrower than its row's, or by the table.
@@ -43,18 +56,23 @@ struct Offered {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Report> {
     let offered =
         if arguments.choice.is_none() { by_table(context, arguments.all)? } else { by_token(context, arguments)? };
+    if let Some(module) = &arguments.compare {
+        return compare::run(arguments, module, &offered);
+    }
     let kept: Vec<Offered> = offered.into_iter().filter(|one| arguments.keeps(one)).collect();
     let rows: Vec<Vec<String>> = kept
         .iter()
         .map(|one| {
-            let (least, most) = one.size;
-            let sizes = if most == 0 { "-".to_owned() } else { format!("{least}-{most}") };
             let uses = names::uses(one.flags).join(" ");
-            vec![one.row.name.to_owned(), sizes, marks(one.row).join(","), report::cell(&uses)]
+            vec![one.row.name.to_owned(), sizes(one.size), marks(one.row).join(","), report::cell(&uses)]
         })
         .collect();
     let text = report::table(&["MECHANISM", "SIZES", "MARKS", "USES"], &rows);
     Ok(Report::new(text, kept.iter().map(described).collect()))
+}
+
+fn sizes((least, most): (u64, u64)) -> String {
+    if most == 0 { "-".to_owned() } else { format!("{least}-{most}") }
 }
 
 fn by_table(context: &Context, all: bool) -> Result<Vec<Offered>> {

@@ -14,6 +14,7 @@ pub mod manual;
 pub mod mechanisms;
 pub mod migrate;
 pub mod object;
+pub mod overlay;
 pub mod pin;
 pub mod policy;
 pub mod report;
@@ -32,6 +33,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Approval(command)) => approval::run(&command),
+        Some(Command::Overlay(command)) => overlay::run(context, &command),
         Some(Command::Policy(command)) => policy::run(context, &command),
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
         Some(Command::User(command)) => user::run(context, &command),

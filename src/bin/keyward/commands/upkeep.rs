@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use keyward::module;
 use keyward::store::{self, DeviceSecret, Keys, Role, Rules, SlotFile};
 use keyward::token::TokenInfo;
 use serde_json::json;
@@ -62,16 +63,35 @@ pub struct Accept {
     choice: TokenChoice,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    so_pin: SoPin,
 }
 
-/// The chosen token's slot file.
-pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+/// The chosen token's slot file, or the overlay of an HSM's.
+fn open_any(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
     let config = context.config()?;
-    let (_, info) = choice.of(context.slots()?)?;
-    let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));
-    let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
-    let opened = DeviceSecret::load(&config.device_secret).and_then(|d| SlotFile::open(&path, Arc::new(d), rules));
+    let (slot, info) = choice.of(context.slots()?)?;
+    let opened = match module::overlay_of(&config, slot.id) {
+        Some(place) => place.open(),
+        None => {
+            let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));
+            let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
+            DeviceSecret::load(&config.device_secret).and_then(|d| SlotFile::open(&path, Arc::new(d), rules))
+        }
+    };
     Ok((opened.map_err(Failure::of("cannot open the slot file"))?, info))
+}
+
+/// The chosen token's slot file, with its keys.
+pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+    let (slot, _) = choice.of(context.slots()?)?;
+    match module::overlay_of(&context.config()?, slot.id) {
+        Some(_) => Err(Failure::new(
+            Exit::Refused,
+            "the keys of this token are in an HSM: its maker's tools back them up, and `keyward token backup-file` its overlay",
+        )),
+        None => open_any(context, choice),
+    }
 }
 
 /// A line on the terminal, rewritten as work goes on; nothing where no terminal is.
@@ -104,7 +124,7 @@ impl Progress {
 }
 
 pub fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let source = arguments.pin.source();
     let keys: Arc<Keys> = if arguments.login || source != Source::Terminal {
         let pin = Reader::default().read(&source, "User PIN")?;
@@ -160,14 +180,14 @@ fn described(info: &TokenInfo, found: &store::Report) -> Report {
 }
 
 pub fn compact(context: &Context, choice: &TokenChoice) -> Result<Report> {
-    let (file, info) = open(context, choice)?;
+    let (file, info) = open_any(context, choice)?;
     let (before, after) = file.compact().map_err(Failure::of("cannot compact the slot file"))?;
     let text = format!("Token \"{}\": {before} bytes before, {after} after", shown(info.label.trim_end()));
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "before": before, "after": after })))
 }
 
 pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let to = std::path::absolute(&arguments.file)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", arguments.file.display())))?;
     file.backup(&to).map_err(Failure::of("cannot write the backup"))?;
@@ -180,7 +200,7 @@ pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> 
 }
 
 pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let header = file.header().map_err(Failure::of("cannot read the token"))?;
     let mut reader = Reader::default();
     let so_pin = reader.read(&arguments.so_pin.source(), "SO PIN")?;
@@ -198,14 +218,20 @@ pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
 }
 
 pub fn accept(context: &Context, arguments: &Accept) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let label = shown(info.label.trim_end());
     context.confirm(&format!(
         "What the slot file of token \"{label}\" now holds will count as right, also where it is older than what this \
          machine has seen."
     ))?;
-    let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
-    file.accept(Role::User, &pin).map_err(Failure::of("cannot accept the slot file"))?;
+    // An overlay has no user of its own.
+    let header = file.header().map_err(Failure::of("cannot read the token"))?;
+    let (role, source, name) = match header.user_pin_set {
+        true => (Role::User, arguments.pin.source(), "User PIN"),
+        false => (Role::SecurityOfficer, arguments.so_pin.source(), "SO PIN"),
+    };
+    let pin = Reader::default().read(&source, name)?;
+    file.accept(role, &pin).map_err(Failure::of("cannot accept the slot file"))?;
     let text = format!("The slot file of token \"{label}\" is accepted as it is.");
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "accepted": true })))
 }

@@ -2,6 +2,7 @@
 
 use keyward::config::Config;
 use keyward::module;
+use keyward::overlay::Place;
 
 use super::{Findings, Grade};
 use crate::report::shown;
@@ -17,6 +18,16 @@ pub fn check(config: &Config, findings: &mut Findings) {
                 let found = error.why().map_or_else(|| error.to_string(), str::to_owned);
                 let advice = "its slot is left out until then; the other tokens are not touched by this";
                 findings.add(Grade::Error, &subject, found, advice);
+            }
+        }
+        if let Some(name) = &rules.filter.overlay {
+            let subject = format!("overlay {name}");
+            match Place::of(config, name).check() {
+                Ok(()) => findings.good(&subject, "sound".to_owned()),
+                Err(error) => {
+                    let advice = "no key of its slot is used until then; `keyward token verify` looks at the file";
+                    findings.add(Grade::Error, &subject, error.why().unwrap_or_default().to_owned(), advice);
+                }
             }
         }
     }
