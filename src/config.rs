@@ -6,6 +6,7 @@
 
 mod audit;
 mod file;
+mod ha;
 mod places;
 mod slots;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Result};
 pub use audit::{AuditField, AuditMode, AuditRules};
+pub use ha::{HaMember, HaRules, Mirror, Order, Patience};
 use places::Places;
 pub use slots::{Chosen, FilterRules, MemberRules, PinSource, SlotRules};
 
@@ -192,6 +194,8 @@ pub struct Config {
     pub audit: Option<AuditRules>,
     /// Slots that lead to the modules of HSMs.
     pub slots: Vec<SlotRules>,
+    /// Slots over several HSMs.
+    pub ha: Vec<HaRules>,
 }
 
 /// Precedes the version inside the built library and the built program, so that `keyward doctor` can compare the two
@@ -233,6 +237,7 @@ impl Config {
             log: LogRules::default(),
             audit: None,
             slots: Vec::new(),
+            ha: Vec::new(),
         }
     }
 

@@ -22,6 +22,7 @@ pub mod module;
 pub mod session;
 pub mod guard;
 pub mod backup;
+pub mod ha;
 pub mod soft;
 pub mod overlay;
 pub mod forward;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::places::Places;
-use super::slots::WrittenSlot;
+use super::slots::{Leads, WrittenSlot};
 use super::{
     AuditField, AuditMode, AuditRules, Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules,
 };
@@ -96,6 +96,13 @@ impl Source<'_> {
         };
         let default = Config::within(base);
         let tokens = tokens.unwrap_or(default.tokens);
+        let (mut slots, mut ha) = (Vec::new(), Vec::new());
+        for slot in written.slot.unwrap_or_default() {
+            match self.slot(slot, &tokens)? {
+                Leads::ToOne(rules) => slots.push(rules),
+                Leads::ToSeveral(rules) => ha.push(rules),
+            }
+        }
         Ok(Config {
             source: Some(self.path.to_owned()),
             audit: written.audit.map(|audit| self.audit(audit, &tokens)).transpose()?,
@@ -106,7 +113,8 @@ impl Source<'_> {
             kdf: written.kdf.unwrap_or(default.kdf),
             pin: self.pin(written.pin.unwrap_or_default())?,
             log: self.log(written.log.unwrap_or_default())?,
-            slots: written.slot.unwrap_or_default().into_iter().map(|slot| self.slot(slot)).collect::<Result<_>>()?,
+            slots,
+            ha,
         })
     }
 

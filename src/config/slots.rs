@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::Mechanisms;
 use super::file::Source;
+use super::{HaRules, Mechanisms, Mirror, Order};
 use crate::error::Result;
 
 /// Which token of an HSM's module is meant.
@@ -73,15 +73,14 @@ pub struct SlotRules {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenSlot {
-    #[serde(rename = "kind")]
-    _kind: Kind,
-    label: Option<String>,
+    kind: Option<Kind>,
+    pub(super) label: Option<String>,
     mechanisms: Option<Spanned<toml::Value>>,
     vendor_mechanisms: Option<Spanned<Vec<String>>>,
     objects: Option<Spanned<Vec<String>>>,
     read_only: Option<bool>,
-    security_officer: Option<bool>,
-    overlay: Option<String>,
+    pub(super) security_officer: Option<bool>,
+    pub(super) overlay: Option<String>,
     module: Option<Spanned<PathBuf>>,
     init_args: Option<String>,
     token: Option<String>,
@@ -90,37 +89,102 @@ pub(super) struct WrittenSlot {
     pin: Option<Spanned<String>>,
     sessions: Option<usize>,
     quirks: Option<String>,
+    // Of `kind = "ha"`.
+    pub(super) name: Option<String>,
+    pub(super) order: Option<Order>,
+    pub(super) mirror: Option<Mirror>,
+    pub(super) wrapping_key: Option<String>,
+    pub(super) copies: Option<Spanned<usize>>,
+    pub(super) failures: Option<Spanned<u32>>,
+    pub(super) retry: Option<Spanned<f64>>,
+    pub(super) retry_most: Option<Spanned<f64>>,
+    pub(super) check: Option<Spanned<f64>>,
+    pub(super) state: Option<Spanned<PathBuf>>,
+    pub(super) member: Option<Vec<Spanned<WrittenSlot>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
     Forward,
+    Ha,
+}
+
+/// What a `[[slot]]` leads to.
+pub(super) enum Leads {
+    ToOne(SlotRules),
+    ToSeveral(HaRules),
+}
+
+impl WrittenSlot {
+    pub(super) fn has_member_keys(&self) -> bool {
+        let WrittenSlot { module, init_args, token, serial, index, pin, sessions, quirks, .. } = self;
+        let words = [init_args, token, serial, quirks].into_iter().any(Option::is_some);
+        words || module.is_some() || pin.is_some() || index.is_some() || sessions.is_some()
+    }
+
+    pub(super) fn has_filter_keys(&self) -> bool {
+        let WrittenSlot {
+            kind,
+            label,
+            mechanisms,
+            vendor_mechanisms,
+            objects,
+            read_only,
+            security_officer,
+            overlay,
+            ..
+        } = self;
+        let lists = vendor_mechanisms.is_some() || objects.is_some() || mechanisms.is_some();
+        lists
+            || overlay.is_some()
+            || kind.is_some()
+            || label.is_some()
+            || read_only.is_some()
+            || security_officer.is_some()
+    }
 }
 
 impl Source<'_> {
-    pub(super) fn slot(&self, written: Spanned<WrittenSlot>) -> Result<SlotRules> {
+    pub(super) fn slot(&self, written: Spanned<WrittenSlot>, tokens: &std::path::Path) -> Result<Leads> {
         let at = written.span().start;
         let mut written = written.into_inner();
+        match written.kind {
+            Some(Kind::Ha) => return self.ha(at, written, tokens).map(Leads::ToSeveral),
+            Some(Kind::Forward) => {}
+            None => return Err(self.wrong(at, "this slot has no `kind`; expected \"forward\" or \"ha\"")),
+        }
+        self.is_single(at, &written)?;
+        if written.name.is_some() {
+            return Err(self.wrong(at, "`name` is for the members of a slot with kind = \"ha\"; a slot has a `label`"));
+        }
+        let filter = self.filter(&mut written)?;
+        self.check_overlay(at, &filter, written.sessions)?;
+        let label = written.label.take();
+        label.as_ref().map_or(Ok(()), |label| self.label_fits(at, label))?;
+        Ok(Leads::ToOne(SlotRules { label, filter, member: self.member(at, written)? }))
+    }
+
+    pub(super) fn filter(&self, written: &mut WrittenSlot) -> Result<FilterRules> {
         let mechanisms = written.mechanisms.take();
-        let filter = FilterRules {
+        Ok(FilterRules {
             mechanisms: mechanisms.map_or(Ok(Mechanisms::All), |value| self.mechanisms(value))?,
             vendor_mechanisms: self.numbers(written.vendor_mechanisms.take())?,
             objects: self.uris(written.objects.take())?,
             read_only: written.read_only.unwrap_or(false),
             security_officer: written.security_officer.unwrap_or(false),
             overlay: written.overlay.take(),
-        };
-        self.check_overlay(at, &filter, written.sessions)?;
-        let label = written.label.take();
-        if let Some(label) = &label
-            && label.len() > 32
-        {
-            return Err(
-                self.wrong(at, "the label of this slot is longer than 32 bytes, the most that PKCS#11 has room for")
-            );
+        })
+    }
+
+    pub(super) fn label_fits(&self, at: usize, label: &str) -> Result<()> {
+        match label.len() {
+            0..=32 => Ok(()),
+            _ => {
+                Err(self
+                    .wrong(at, "the label of this slot is longer than 32 bytes, the most that PKCS#11 has room for"))
+            }
         }
-        Ok(SlotRules { label, filter, member: self.member(at, written)? })
     }
 
     fn check_overlay(&self, at: usize, filter: &FilterRules, sessions: Option<usize>) -> Result<()> {
@@ -142,7 +206,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn member(&self, at: usize, written: WrittenSlot) -> Result<MemberRules> {
+    pub(super) fn member(&self, at: usize, written: WrittenSlot) -> Result<MemberRules> {
         let module = self.path_of(written.module)?;
         let module =
             module.ok_or_else(|| self.wrong(at, "this slot names no `module`, the HSM maker's PKCS#11 library"))?;

@@ -93,6 +93,12 @@ impl Hsm {
         self.log_in_on(&lease, user, pin)
     }
 
+    pub fn has_refused(&self, given: &[u8]) -> bool {
+        let Some(refused) = self.access.lock().refused.as_ref().map(SecretBytes::duplicate) else { return false };
+        let configured = self.configured_pin().ok().flatten();
+        refused == configured.unwrap_or_else(|| SecretBytes::copy_from(given))
+    }
+
     fn refused_before(&self) -> crate::error::Error {
         Code::PinIncorrect
             .because(format!("{}: the HSM has refused this PIN; it is not tried again. Correct its source", self.name))

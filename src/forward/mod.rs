@@ -62,7 +62,13 @@ impl Forward {
 
     /// Whether both lead to one token of one module in this process.
     pub fn is_on_the_token_of(&self, other: &Forward) -> bool {
-        Arc::ptr_eq(&self.hsm.module, &other.hsm.module) && self.hsm.slot() == other.hsm.slot()
+        let slot = self.hsm.slot();
+        Arc::ptr_eq(&self.hsm.module, &other.hsm.module) && slot.is_some() && slot == other.hsm.slot()
+    }
+
+    /// Whether the HSM has refused the PIN that a login with this one would send: it is not to be tried again.
+    pub fn has_refused(&self, pin: &[u8]) -> bool {
+        self.hsm.has_refused(pin)
     }
 
     /// Whether the token waits for `C_InitToken`, as it was seen last.
@@ -301,6 +307,8 @@ impl Token for Forward {
             let call = Call::Set { session: lease.session(), object: handle, template: Cow::Borrowed(&template) };
             lease.call(&call)?;
             self.hsm.objects.altered(object);
+            // What it is now must be known before a loss; that it cannot be told yet is no failure of the change.
+            let _ = self.hsm.describe(lease, object, handle);
             Ok(())
         })
     }

@@ -194,10 +194,12 @@ impl Objects {
         }
     }
 
-    /// A change may have made a refusal out of date: a key's value is refused now that was not, never the other way.
+    /// A change may have made a refusal out of date: a key's value is refused now that was not, never the other way. And it may
+    /// be called otherwise now.
     pub fn altered(&self, id: ObjectId) {
         if let Some(entry) = self.0.write().entries.get_mut(&id.0) {
             entry.kept.clear();
+            entry.known = None;
         }
     }
 }

@@ -33,32 +33,10 @@ pub fn translated<'a>(hsm: &Hsm, lease: &mut Lease, mechanism: &'a Mechanism) ->
         return Ok(Cow::Borrowed(mechanism));
     }
     let mut own = mechanism.clone();
-    let mut find = |id: &mut ObjectId| -> Outcome<()> {
+    own.params.map_objects(|id| -> Outcome<()> {
         *id = ObjectId(hsm.resolve(lease, *id)?);
         Ok(())
-    };
-    match &mut own.params {
-        Params::Object(id) => find(id)?,
-        Params::Hkdf(params) => {
-            if let HkdfSalt::Key(id) = &mut params.salt {
-                find(id)?;
-            }
-        }
-        Params::Kbkdf(params) => {
-            for field in &mut params.fields {
-                if let KbkdfField::Key(id) = field {
-                    find(id)?;
-                }
-            }
-        }
-        Params::IkePrf(params) => params.new_key.iter_mut().try_for_each(find)?,
-        Params::Ike1Prf(params) => {
-            find(&mut params.shared)?;
-            params.previous.iter_mut().try_for_each(find)?;
-        }
-        Params::IkeExpand(params) => params.key.iter_mut().try_for_each(find)?,
-        _ => {}
-    }
+    })?;
     Ok(Cow::Owned(own))
 }
 

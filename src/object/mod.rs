@@ -9,6 +9,7 @@ pub mod names;
 pub mod policy;
 pub mod row;
 pub mod schema;
+pub mod transfer;
 
 mod compute;
 mod nested;

@@ -9,6 +9,9 @@
  *     C_Sign hang 60000         sleeps so many milliseconds first
  *     C_Sign number 5 0xffff    writes this number through its fifth argument after the call
  * FAULTY_TRACE     a file to which the name of every function that is called is appended
+ * FAULTY_CONF      what SOFTHSM2_CONF is before the module behind it is initialised
+ *
+ * Compiled with -DSUFFIX='"_X"' the names are FAULTY_MODULE_X and so on, so that several can stand side by side.
  *
  * No header: a function list is its version and pointers, and all arguments are words (System V ABI).
  */
@@ -20,6 +23,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#ifndef SUFFIX
+#define SUFFIX ""
+#endif
+#define ENV(name) getenv("FAULTY_" name SUFFIX)
 
 typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word, word, word, word, word, word);
@@ -58,7 +66,7 @@ static struct timespec written;
 
 static struct list *behind(void) {
     if (!inner) {
-        const char *path = getenv("FAULTY_MODULE");
+        const char *path = ENV("MODULE");
         void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
         if (!library) abort();
         word (*get)(struct list **) = dlsym(library, "C_GetFunctionList");
@@ -68,7 +76,7 @@ static struct list *behind(void) {
 }
 
 static void trace(const char *name) {
-    const char *path = getenv("FAULTY_TRACE");
+    const char *path = ENV("TRACE");
     int file = path ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
     if (file < 0) return;
     dprintf(file, "%s\n", name);
@@ -80,7 +88,7 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
     word args[10] = {a, b, c, d, e, f, g, h, i, j};
     char line[200], name[64], what[16], one[32], two[32];
     word after = 0, place = 0, value = 0;
-    const char *path = getenv("FAULTY_CONTROL");
+    const char *path = ENV("CONTROL");
     FILE *control = path ? fopen(path, "r") : NULL;
     struct stat now;
     if (control && fstat(fileno(control), &now) == 0 && memcmp(&now.st_mtim, &written, sizeof written)) {
@@ -103,6 +111,8 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
         if (!strcmp(what, "number")) place = first, value = second;
     }
     if (control) fclose(control);
+    const char *conf = number == N_C_Initialize ? ENV("CONF") : NULL;
+    if (conf) setenv("SOFTHSM2_CONF", conf, 1);
     function function = behind()->functions[number];
     word rv = function ? function(a, b, c, d, e, f, g, h, i, j) : 0x54;
     if (place && args[place - 1]) *(word *)args[place - 1] = value;
@@ -121,7 +131,7 @@ static struct list list = {{2, 40}, {
 }};
 
 word C_GetFunctionList(struct list **out) {
-    const char *version = getenv("FAULTY_VERSION");
+    const char *version = ENV("VERSION");
     if (version) list.version[0] = (unsigned char)atoi(version);
     *out = &list;
     return 0;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, overlay, pin,
+    approval, audit, backup, compat, completion, ha, key, maintain, manual, mechanisms, migrate, object, overlay, pin,
     policy, report, token, user,
 };
 
@@ -81,6 +81,9 @@ pub enum Command {
     Audit(audit::Command),
     /// Move objects between tokens, software ones or an HSM's
     Migrate(migrate::Arguments),
+    /// Slots over several HSMs: how their members stand
+    #[command(subcommand)]
+    Ha(ha::Command),
     /// Back tokens up under the shares of custodians, and restore them
     #[command(subcommand)]
     Backup(backup::Command),

@@ -60,6 +60,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("pin change", &["pin change --token web", "pin change --so --token web"]),
     ("pin reset", &["pin reset --token web"]),
     ("migrate", &["migrate --from web --to web-hsm --dry-run"]),
+    ("ha status", &["ha status", "ha status --token signing --pin-file user.pin --json"]),
+    ("ha sync", &["ha sync --dry-run"]),
     (
         "mechanisms",
         &[

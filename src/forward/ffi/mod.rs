@@ -90,7 +90,10 @@ impl Local {
 
     fn initialize(&self, locking: CK_FLAGS) -> CK_RV {
         let reserved = self.init_args.as_ref().map_or(null_mut(), |args| args.as_ptr().cast_mut().cast());
-        let mut args = CK_C_INITIALIZE_ARGS {
+        /// NSS has its string where others have `pReserved`, and that after it.
+        #[repr(C)]
+        struct WithNss(CK_C_INITIALIZE_ARGS, *mut std::ffi::c_void);
+        let args = CK_C_INITIALIZE_ARGS {
             CreateMutex: None,
             DestroyMutex: None,
             LockMutex: None,
@@ -98,6 +101,7 @@ impl Local {
             flags: locking,
             pReserved: reserved,
         };
+        let mut args = WithNss(args, null_mut());
         let Some(function) = self.table.C_Initialize else { return CKR_FUNCTION_NOT_SUPPORTED };
         // SAFETY: the call's promise; the string lives as long as `self`.
         unsafe { function((&raw mut args).cast()) }

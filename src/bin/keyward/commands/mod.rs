@@ -7,6 +7,7 @@ pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod ha;
 pub mod inventory;
 pub mod key;
 pub mod maintain;
@@ -40,6 +41,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),
+        Some(Command::Ha(command)) => ha::run(context, &command),
         Some(Command::Backup(command)) => backup::run(context, &command),
         Some(Command::Report(command)) => report::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),
