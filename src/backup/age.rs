@@ -34,6 +34,9 @@ const ONLY_CHUNK: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// The stanza of an EC key, and the label of its wrapping key.
 const EC: &str = "keyward.io/ecdh";
 
+/// A stanza's name, its share, and the key that wraps the file's.
+type Wrapping = (&'static str, Vec<u8>, Zeroizing<[u8; 32]>);
+
 /// `age1...`, or an EC public key as its uncompressed point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
@@ -52,8 +55,8 @@ impl Recipient {
         Some(Recipient::X25519(bech32_key("age", text)?))
     }
 
-    /// An ephemeral share, the stanza's name, and the key that wraps the file's.
-    fn wrap(&self) -> Result<(&'static str, Vec<u8>, Zeroizing<[u8; 32]>)> {
+    /// With an ephemeral key.
+    fn wrap(&self) -> Result<Wrapping> {
         match self {
             Recipient::X25519(public) => {
                 let ephemeral = PrivateKey::generate()?;
