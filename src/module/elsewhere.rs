@@ -42,7 +42,10 @@ impl Elsewhere {
             }
             let id = free_id(&slots, |count| forward::slot_id(&rules.member, count));
             match end(&modules, &rules.member, &rules.filter, rules.label.clone()) {
-                Ok(token) => slots.push(Leading::new(id, with_overlay(config, rules, &token), vec![token])),
+                Ok(token) => {
+                    let shown = with_overlay(config, &rules.filter, Arc::clone(&token) as _);
+                    slots.push(Leading::new(id, shown, vec![token]));
+                }
                 Err(error) if error.code() == Code::GeneralError => return Err(error),
                 Err(error) => log!(Error, "a slot of the configuration is left out: {error}"),
             }
@@ -68,10 +71,11 @@ impl Elsewhere {
     }
 }
 
-fn with_overlay(config: &Config, rules: &SlotRules, token: &Arc<Forward>) -> Arc<dyn Token> {
-    match &rules.filter.overlay {
-        Some(name) => Arc::new(Overlay::around(Arc::clone(token) as _, Place::of(config, name))),
-        None => Arc::clone(token) as _,
+/// What is shown of a token: an overlay over it where the configuration names one.
+fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> Arc<dyn Token> {
+    match &rules.overlay {
+        Some(name) => Arc::new(Overlay::around(token, Place::of(config, name))),
+        None => token,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki_sys::*;
 
 use super::Shared;
-use super::book::{Entry, Record, View};
+use super::book::{BY_PRINT, Entry, Record, View};
 use super::bound::{Bound, Key, tombstone_of};
 use super::identity::{Identity, found, has_rivals, unclear};
 use crate::error::{Code, Result};
@@ -156,16 +156,26 @@ impl Shared {
         let identity = Identity::of_record(&record.attributes);
         self.may_change(caller, &identity)?;
         life::ordered(&record.attributes, order)?;
-        for object in found(&*self.inner, caller, identity.template(), 16)? {
-            if let Bound::Key(key) = self.bound(view, caller, object)?
-                && key.record.as_ref().is_some_and(|of| of.id == record.id)
-            {
-                self.inner.destroy(caller, object)?;
-                self.objects.forget(object);
+        let mut records = vec![record];
+        if let (Some(print), false) = (identity.print, order.alone) {
+            let halves = self.book.find(view, &[(BY_PRINT, &print)])?.into_iter().filter(|half| {
+                let of = Identity::of_record(&half.attributes);
+                of.class != identity.class && of.id == identity.id && life::state(&half.attributes) == State::Destroyed
+            });
+            records.extend(halves);
+        }
+        for record in &records {
+            for object in found(&*self.inner, caller, Identity::of_record(&record.attributes).template(), 16)? {
+                if let Bound::Key(key) = self.bound(view, caller, object)?
+                    && key.record.as_ref().is_some_and(|of| of.id == record.id)
+                {
+                    self.inner.destroy(caller, object)?;
+                    self.objects.forget(object);
+                }
             }
         }
         if order.leave_nothing {
-            self.book.commit(view, vec![Entry::Gone(record)])?;
+            self.book.commit(view, records.into_iter().map(Entry::Gone).collect())?;
             self.objects.forget_all();
         }
         self.book.forget_removed(view)
@@ -288,9 +298,9 @@ fn remembered(subject: &Subject, mut next: Attributes) -> Attributes {
         next.put(Attribute::bytes(CKA_LABEL, &label));
     }
     if let Some(print) = subject.key.record.as_ref().and_then(|record| Identity::of_record(&record.attributes).print)
-        && next.bytes(super::book::BY_PRINT).is_none()
+        && next.bytes(BY_PRINT).is_none()
     {
-        next.put(Attribute::bytes(super::book::BY_PRINT, &print));
+        next.put(Attribute::bytes(BY_PRINT, &print));
     }
     next
 }

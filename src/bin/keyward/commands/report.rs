@@ -176,10 +176,16 @@ impl Facts {
             },
             backup: event(record.map(|record| record.last_backup), "backup"),
             drill: event(record.map(|record| record.last_drill), "restore drill"),
-            encryption: (
-                Verdict::Shown,
-                "objects are sealed by AES-256-GCM under keys from PIN (Argon2id) and device secret".to_owned(),
-            ),
+            encryption: match &inventory.maker {
+                (maker, _) if maker == "Keyward" => (
+                    Verdict::Shown,
+                    "objects are sealed by AES-256-GCM under keys from PIN (Argon2id) and device secret".to_owned(),
+                ),
+                (maker, model) => (
+                    Verdict::Unknown,
+                    format!("the keys are in a {model} of {maker}: its maker says how it seals them"),
+                ),
+            },
             pins: match locked {
                 false => (Verdict::Shown, "PINs are required; wrong ones are counted and lock the role".to_owned()),
                 true => (Verdict::Against, "a PIN is locked after too many wrong tries".to_owned()),
