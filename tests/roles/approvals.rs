@@ -1,7 +1,5 @@
 //! Approvals of exports and restores: of one act, once, by others than who asks for it.
 
-use std::path::PathBuf;
-
 use crate::login::pin_file;
 use crate::place::*;
 use crate::*;
@@ -68,7 +66,7 @@ fn a_guarded_key_leaves_with_two_approvals_once() {
     done(&place, &export("1", &[&alice, &bob]));
     assert!(text(&place.0.join("1.pem")).contains("PRIVATE KEY"));
     refused(&place, &export("2", &[&alice, &bob]), 1, "has been used");
-    assert!(!PathBuf::from(place.0.join("2.pem")).exists());
+    assert!(!place.0.join("2.pem").exists());
     // Another user than the one who asked: the token's own has no name, and is whom the approvals do not name.
     let (alice, bob) = (sign(&place, "gold.request", "alice"), sign(&place, "gold.request", "bob"));
     add(&place, "erin", "user operator");
