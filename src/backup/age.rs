@@ -2,18 +2,13 @@
 //!
 //! Written here over the house's own primitives: the format is small and fixed, and the `age` crate would bring some sixty
 //! others along. The tests exchange files with the `age` program where it is installed.
-//!
-//! A recipient with an EC key has a stanza of Keyward's own, of the same form: an ephemeral point in place of the X25519 share, and
-//! another label. Such a file is opened by `keyward` with the PEM private key.
 
 use base64ct::{Base64Unpadded, Encoding};
 use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
 use crate::crypto::block::Direction;
-use crate::crypto::curve::Curve;
 use crate::crypto::digest::Digest;
-use crate::crypto::ec;
 use crate::crypto::hmac::HmacKey;
 use crate::crypto::kdf::{hkdf_expand, hkdf_extract};
 use crate::crypto::random;
@@ -31,46 +26,21 @@ const CHUNK: usize = 64 << 10;
 /// The counter of the only chunk, and the mark of the last one.
 const ONLY_CHUNK: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// The stanza of an EC key, and the label of its wrapping key.
-const EC: &str = "keyward.io/ecdh";
-
-/// A stanza's name, its share, and the key that wraps the file's.
-type Wrapping = (&'static str, Vec<u8>, Zeroizing<[u8; 32]>);
-
-/// `age1...`, or an EC public key as its uncompressed point.
+/// `age1...`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recipient {
-    X25519([u8; 32]),
-    Ec(Curve, Vec<u8>),
-}
+pub struct Recipient([u8; 32]);
 
-/// `AGE-SECRET-KEY-1...`, or a private key for X25519 or on a NIST curve as PKCS#8.
-pub enum Identity {
-    X25519(PrivateKey),
-    Ec(ec::PrivateKey),
-}
+/// `AGE-SECRET-KEY-1...`
+pub struct Identity(PrivateKey);
 
 impl Recipient {
     pub fn parse(text: &str) -> Option<Recipient> {
-        Some(Recipient::X25519(bech32_key("age", text)?))
+        Some(Recipient(bech32_key("age", text)?))
     }
 
-    /// With an ephemeral key.
-    fn wrap(&self) -> Result<Wrapping> {
-        match self {
-            Recipient::X25519(public) => {
-                let ephemeral = PrivateKey::generate()?;
-                let share = ephemeral.public();
-                let key = wrapping_key(X25519, ephemeral.agree(public)?.expose(), &share, public)?;
-                Ok(("X25519", share.to_vec(), key))
-            }
-            Recipient::Ec(curve, public) => {
-                let ephemeral = ec::PrivateKey::generate(*curve)?;
-                let share = ephemeral.public()?;
-                let key = wrapping_key(EC, ephemeral.agree(public)?.expose(), &share, public)?;
-                Ok((EC, share, key))
-            }
-        }
+    /// An X25519 public key.
+    pub fn of_key(key: [u8; 32]) -> Recipient {
+        Recipient(key)
     }
 
     /// Encrypts at most 64 KiB. `CKR_DATA_LEN_RANGE`.
@@ -80,9 +50,11 @@ impl Recipient {
         }
         let mut file_key = Zeroizing::new([0u8; 16]);
         random::fill(&mut *file_key)?;
-        let (stanza, share, wrapping) = self.wrap()?;
+        let ephemeral = PrivateKey::generate()?;
+        let share = ephemeral.public();
+        let wrapping = wrapping_key(ephemeral.agree(&self.0)?.expose(), &share, &self.0)?;
         let body = seal(&wrapping, &[0; 12], &*file_key)?;
-        let mut text = format!("{VERSION}\n-> {stanza} {}\n{}\n---", base64(&share), base64(&body));
+        let mut text = format!("{VERSION}\n-> X25519 {}\n{}\n---", base64(&share), base64(&body));
         let mac = header_mac(&file_key, text.as_bytes())?;
         text.push_str(&format!(" {}\n", base64(&mac)));
         let mut nonce = [0u8; 16];
@@ -97,41 +69,23 @@ impl Identity {
     pub fn parse(text: &str) -> Option<Identity> {
         let line = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"))?;
         let scalar = Zeroizing::new(bech32_key("age-secret-key-", line)?);
-        Some(Identity::X25519(PrivateKey::new(&*scalar).ok()?))
+        Some(Identity(PrivateKey::new(&*scalar).ok()?))
     }
 
-    /// From a PKCS#8 PrivateKeyInfo for X25519, or on P-256, P-384 or P-521; `None`: another kind of key.
+    /// From a PKCS#8 PrivateKeyInfo for X25519; `None`: another kind of key.
     pub fn from_pkcs8(der: &[u8]) -> Option<Identity> {
         let key: Attributes = key::pkcs8_to_attributes(der).ok()?.into_iter().collect();
-        let scalar = key.bytes(CKA_VALUE)?;
-        match key.ulong(CKA_KEY_TYPE)? {
-            CKK_EC_MONTGOMERY => Some(Identity::X25519(PrivateKey::new(scalar).ok()?)),
-            CKK_EC => {
-                let curve = Curve::from_oid(key.bytes(CKA_EC_PARAMS)?.get(2..)?)?;
-                Some(Identity::Ec(ec::PrivateKey::new(curve, scalar).ok()?))
-            }
-            _ => None,
-        }
-    }
-
-    /// The key that a stanza's share gives; `None`: the stanza is another's.
-    fn unwrap(&self, stanza: &str, share: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-        match self {
-            Identity::X25519(own) if stanza == "X25519" => {
-                wrapping_key(X25519, own.agree(share).ok()?.expose(), share, &own.public()).ok()
-            }
-            Identity::Ec(own) if stanza == EC => {
-                wrapping_key(EC, own.agree(share).ok()?.expose(), share, &own.public().ok()?).ok()
-            }
-            _ => None,
-        }
+        let x25519 = key.ulong(CKA_KEY_TYPE)? == CKK_EC_MONTGOMERY;
+        x25519.then(|| PrivateKey::new(key.bytes(CKA_VALUE)?).ok().map(Identity)).flatten()
     }
 
     /// `CKR_ENCRYPTED_DATA_INVALID`: the file is damaged, or for others.
     pub fn decrypt(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let header = Header::parse(file)?;
-        for (stanza, share, body) in &header.stanzas {
-            let Some(wrapping) = self.unwrap(stanza, share) else { continue };
+        let public = self.0.public();
+        for (share, body) in &header.stanzas {
+            let Ok(agreed) = self.0.agree(share) else { continue };
+            let wrapping = wrapping_key(agreed.expose(), share, &public)?;
             let Ok(file_key) = open(&wrapping, &[0; 12], body) else { continue };
             let file_key: Zeroizing<[u8; 16]> =
                 Zeroizing::new(file_key.as_slice().try_into().map_err(|_| malformed())?);
@@ -148,7 +102,7 @@ impl Identity {
 
 /// A file's header, of which other recipients' stanzas are passed over.
 struct Header<'a> {
-    stanzas: Vec<(&'a str, Vec<u8>, Vec<u8>)>,
+    stanzas: Vec<([u8; 32], Vec<u8>)>,
     /// From the first byte to the three dashes.
     signed: &'a [u8],
     mac: Vec<u8>,
@@ -169,7 +123,7 @@ impl<'a> Header<'a> {
             return Err(malformed());
         }
         let mut stanzas = Vec::new();
-        let mut current: Option<(&'a str, Vec<u8>)> = None;
+        let mut current: Option<[u8; 32]> = None;
         loop {
             let (text, end) = line()?;
             if let Some(mac) = text.strip_prefix("--- ") {
@@ -182,10 +136,10 @@ impl<'a> Header<'a> {
                 });
             }
             if let Some(arguments) = text.strip_prefix("-> ") {
-                let known = arguments.split_once(' ').filter(|(stanza, _)| ["X25519", EC].contains(stanza));
-                current = known.and_then(|(stanza, share)| Some((stanza, unbase64(share).ok()?)));
-            } else if let Some((stanza, share)) = current.take() {
-                stanzas.push((stanza, share, unbase64(text)?));
+                let share = arguments.strip_prefix("X25519 ").and_then(|share| unbase64(share).ok());
+                current = share.and_then(|share| share.try_into().ok());
+            } else if let Some(share) = current.take() {
+                stanzas.push((share, unbase64(text)?));
             }
         }
     }
@@ -209,8 +163,8 @@ fn hkdf(secret: &[u8], salt: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; 32]>> 
     Ok(key)
 }
 
-fn wrapping_key(label: &str, agreed: &[u8], share: &[u8], recipient: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
-    hkdf(agreed, &[share, recipient].concat(), label.as_bytes())
+fn wrapping_key(agreed: &[u8], share: &[u8; 32], recipient: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>> {
+    hkdf(agreed, &[share.as_slice(), recipient].concat(), X25519.as_bytes())
 }
 
 fn payload_key(file_key: &[u8; 16], nonce: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>> {
@@ -293,8 +247,7 @@ mod tests {
     #[test]
     fn keys_are_read_and_mistyped_ones_are_not() {
         let identity = Identity::parse(&format!("# a comment\n{SECRET}\n")).unwrap();
-        let Identity::X25519(own) = &identity else { panic!("another kind of key") };
-        assert_eq!(Recipient::parse(PUBLIC), Some(Recipient::X25519(own.public())));
+        assert_eq!(Recipient::parse(PUBLIC), Some(Recipient(identity.0.public())));
         for at in 5..PUBLIC.len() {
             let mut wrong = PUBLIC.to_owned();
             let other = if PUBLIC.as_bytes()[at] == b'q' { "p" } else { "q" };
@@ -302,23 +255,6 @@ mod tests {
             assert_eq!(Recipient::parse(&wrong), None, "{at}");
         }
         assert!(Recipient::parse("age1").is_none() && Recipient::parse(SECRET).is_none());
-    }
-
-    #[test]
-    fn a_recipient_with_an_ec_key_opens_what_is_theirs_alone() {
-        for curve in [Curve::P256, Curve::P384, Curve::P521] {
-            let [own, other] = [(), ()].map(|()| ec::PrivateKey::generate(curve).unwrap());
-            let file = Recipient::Ec(curve, own.public().unwrap()).encrypt(b"a share").unwrap();
-            let identity = Identity::Ec(own);
-            assert_eq!(*identity.decrypt(&file).unwrap(), b"a share");
-            assert!(Identity::Ec(other).decrypt(&file).is_err());
-            assert!(Identity::parse(SECRET).unwrap().decrypt(&file).is_err());
-            for at in (0..file.len()).step_by(7) {
-                let mut flipped = file.clone();
-                flipped[at] ^= 1;
-                assert!(identity.decrypt(&flipped).is_err(), "byte {at}");
-            }
-        }
     }
 
     #[test]
@@ -335,7 +271,7 @@ mod tests {
             assert!(identity.decrypt(&flipped).is_err(), "byte {at}");
             assert!(identity.decrypt(&file[..at]).is_err(), "cut at {at}");
         }
-        let other = Identity::X25519(PrivateKey::generate().unwrap());
+        let other = Identity(PrivateKey::generate().unwrap());
         assert!(other.decrypt(&file).is_err());
         assert_eq!(recipient.encrypt(&[0; CHUNK + 1]).unwrap_err().code(), Code::DataLenRange);
     }

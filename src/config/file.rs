@@ -64,6 +64,14 @@ pub(super) struct Source<'a> {
 
 /// The configuration in `path`; `None` where there is no such file.
 pub fn read(path: &Path, places: &Places) -> Result<Option<Config>> {
+    // Opening a named pipe would wait for a writer; a device such as /dev/null may stand for an empty file.
+    let kind = std::fs::metadata(path).ok().as_ref().and_then(crate::os::not_a_file);
+    if let Some(kind) = kind.filter(|kind| *kind != "a device") {
+        return Err(Code::GeneralError.because(format!(
+            "configuration file {}: it is {kind}; put a text file in TOML there, or name another in KEYWARD_CONF",
+            path.display()
+        )));
+    }
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),

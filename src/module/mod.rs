@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
-pub use crate::forward::survey;
+pub use crate::forward::{APART, serve as serve_apart, survey};
 pub use crate::session::Slot;
 pub use elsewhere::{look, open_ha, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogLevel, LogRules};
 use crate::error::{Code, Result};
 use crate::log::Level;
 use crate::numbers::NumberMap;
@@ -108,21 +108,22 @@ impl World {
 /// `C_Initialize`. `CKR_CRYPTOKI_ALREADY_INITIALIZED`, and what is wrong with the configuration.
 pub fn initialize() -> Result<()> {
     initialize_with(|| {
-        let config = Arc::new(Config::load()?);
-        log_as(&config);
+        let config = Config::load().inspect_err(|_| log_as(&Config::log_without()))?;
+        let config = Arc::new(config);
+        log_as(&config.log);
         slots::opener()(config)
     })
 }
 
-fn log_as(config: &Config) {
-    let level = match config.log.level {
+fn log_as(rules: &LogRules) {
+    let level = match rules.level {
         LogLevel::Off => None,
         LogLevel::Error => Some(Level::Error),
         LogLevel::Warn => Some(Level::Warn),
         LogLevel::Info => Some(Level::Info),
         LogLevel::Debug => Some(Level::Debug),
     };
-    crate::log::configure(level, config.log.file.clone());
+    crate::log::configure(level, rules.file.clone());
 }
 
 /// As [`initialize`], over the given slots. For tests, and for programs that compose their own.

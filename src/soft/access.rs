@@ -441,6 +441,9 @@ fn role(user: User) -> Role {
 /// `CKF_` of `CK_TOKEN_INFO` that come from the token's header.
 fn flags(header: &Header) -> CK_FLAGS {
     let mut flags = CKF_TOKEN_INITIALIZED;
+    if header.read_only {
+        flags |= CKF_WRITE_PROTECTED;
+    }
     if header.unsound {
         flags |= CKF_ERROR_STATE;
     }

@@ -468,7 +468,8 @@ impl Try<'_> {
 
 fn no_pin(account: Account) -> Error {
     match account.role() {
-        Some(Role::User) => Code::UserPinNotInitialized.because("the security officer has not set the user's PIN yet"),
+        Some(Role::User) => Code::UserPinNotInitialized
+            .because("the security officer has not set the user's PIN yet: C_InitPIN, or `keyward pin reset`"),
         Some(Role::SecurityOfficer) => Code::DeviceError.because("the security officer's login record is missing"),
         None => Code::PinIncorrect.because("the token has no such user"),
     }

@@ -166,6 +166,24 @@ impl SlotFile {
         })
     }
 
+    /// Whether this is the role's PIN, as a login would find; nothing is unlocked. Errors as for [`SlotFile::unlock`].
+    pub fn check_pin(&self, role: Role, pin: &[u8]) -> Result<()> {
+        self.recorded(role, pin).map(drop)
+    }
+
+    /// Ends the token: its objects go as in [`SlotFile::reinitialise`], are overwritten, and the file is removed. Who stops
+    /// half way leaves an empty token with the same SO PIN. Errors as for `reinitialise`, and those of removing a file.
+    pub fn remove(self, so_pin: &[u8]) -> Result<()> {
+        self.reinitialise(so_pin, &self.header()?.label)?;
+        // Where somebody reads an older state meanwhile, it goes with the file.
+        let _ = self.forget_removed();
+        let SlotFile { store, path, device, .. } = self;
+        // The engine, when it closes, may still write: before the file goes, not after.
+        drop(store);
+        Sqlite::remove(&path)?;
+        Anchor::new(&device, &path).map_or(Ok(()), |anchor| anchor.forget())
+    }
+
     /// `CKR_TOKEN_NOT_RECOGNIZED`, `CKR_DEVICE_ERROR`, `CKR_DEVICE_REMOVED`.
     pub fn header(&self) -> Result<Header> {
         // In this order: see `newest`.

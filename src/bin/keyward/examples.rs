@@ -10,6 +10,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("token info", &["token info --token web"]),
     ("token verify", &["token verify --token web --login"]),
     ("token compact", &["token compact --token web"]),
+    ("token delete", &["token delete --token old --dry-run", "token delete --token old --so-pin-file so.pin --yes"]),
     ("token backup-file", &["token backup-file --token web web.slot"]),
     ("token rotate-key", &["token rotate-key --token web"]),
     ("token accept", &["token accept --token web --pin-file user.pin"]),
@@ -18,6 +19,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("object delete", &["object delete --label old --login", "object delete --class certificate --all --login --yes"]),
     ("object import", &["object import server.pem --label tls", "object import server.pfx --source-pin-file pass"]),
     ("object import-softhsm", &["object import-softhsm /var/lib/softhsm/tokens/0f6e"]),
+    ("object import-kryoptic", &["object import-kryoptic /var/lib/kryoptic/token.sql --token web"]),
     (
         "object export",
         &[

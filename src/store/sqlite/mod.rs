@@ -49,6 +49,12 @@ impl Sqlite {
         open::create(&gate::enter(), path, meta, auth)
     }
 
+    /// Removes the file of a token that this process has not open. Others that have it open see it go.
+    pub fn remove(path: &Path) -> Result<()> {
+        let _alone = RangeLock::wait(&open::lock_path(path), WRITERS, Mode::Exclusive)?;
+        open::remove(path)
+    }
+
     pub fn open(path: &Path) -> Result<Arc<Sqlite>> {
         // Absolute, since the host may change its working directory.
         let path = std::path::absolute(path).map_err(|e| os::failed("open", path, &e))?;

@@ -37,7 +37,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(
     after_help = "A custodian is NAME=age1... (the share is encrypted to that age recipient), NAME=FILE.pem (to that public key: \
-RSA, by OAEP with SHA-256; X25519, as an age recipient; P-256, P-384 or P-521, which `keyward` opens with --identity), or NAME=print (in clear: put it into a safe). Each share becomes a file beside the backup. No PIN is \
+RSA by OAEP with SHA-256, EC as CMS, X25519 as an age recipient), or NAME=print (in clear: put it into a safe). Each share becomes a file beside the backup. No PIN is \
 needed: a backup operator learns no key, and the custodians together need the token's PINs as well. The copy is consistent \
 whatever applications do meanwhile.
 
@@ -70,7 +70,7 @@ pub struct Held {
     /// A share: a file of it in clear, or encrypted by age where --identity can open it
     #[arg(long = "share", value_name = "FILE")]
     shares: Vec<PathBuf>,
-    /// An age identity file, or a PEM private key (EC, X25519), for encrypted shares
+    /// An age identity file, or a PEM private key for X25519, for encrypted shares
     #[arg(long = "identity", value_name = "FILE")]
     identities: Vec<PathBuf>,
 }
@@ -100,6 +100,7 @@ device secret.
 
 An RSA share is opened by: openssl pkeyutl -decrypt -inkey bob.key -pkeyopt rsa_padding_mode:oaep \\
     -pkeyopt rsa_oaep_md:sha256 -in web.kwbackup.share-2-bob.rsa -out bob.txt
+An EC share by: openssl cms -decrypt -inform DER -inkey eve.key -in web.kwbackup.share-3-eve.cms -out eve.txt
 
 Examples:
   keyward backup restore web.kwbackup --share web.kwbackup.share-1-ada.age --identity ada.key --share bob.txt
@@ -254,7 +255,7 @@ impl Held {
             let keys = pem::blocks(&text).unwrap_or_default();
             let key = keys.iter().find(|block| block.label == "PRIVATE KEY");
             let identity = key.and_then(|key| Identity::from_pkcs8(&key.der)).or_else(|| Identity::parse(&text));
-            let none = "holds no age identity, and no PRIVATE KEY (PKCS#8) for X25519 or on a NIST curve";
+            let none = "holds no age identity, and no PRIVATE KEY (PKCS#8) for X25519";
             let identity = identity.ok_or_else(|| Failure::new(Exit::Failed, format!("{} {none}", path.display())))?;
             identities.push(identity);
         }

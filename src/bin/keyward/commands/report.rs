@@ -53,7 +53,7 @@ pub struct Html {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "The file is replaced as a whole. From a timer:
+#[command(after_help = "The file is replaced as a whole. Example, from a timer:
   keyward report metrics --token web --pin-file /etc/keyward/pin \\
       --output /var/lib/node_exporter/textfile/keyward.prom")]
 pub struct Metrics {

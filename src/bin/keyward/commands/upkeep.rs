@@ -1,4 +1,4 @@
-//! `keyward token verify`, `compact`, `backup-file`, `rotate-key` and `accept`: the care of a slot file.
+//! `keyward token verify`, `compact`, `backup-file`, `rotate-key`, `accept` and `delete`: the care of a slot file.
 //!
 //! These work on the slot file itself, below the `Token` that applications see.
 
@@ -13,6 +13,7 @@ use keyward::token::TokenInfo;
 use serde_json::json;
 
 use crate::choice::TokenChoice;
+use crate::commands::audit::note;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::pins::{Reader, SoPin, Source, UserPin};
@@ -28,6 +29,15 @@ pub struct Verify {
     login: bool,
     #[command(flatten)]
     pin: UserPin,
+}
+
+#[derive(Args, Debug)]
+pub struct Compact {
+    #[command(flatten)]
+    choice: TokenChoice,
+    /// Say which token would be compacted, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -53,6 +63,9 @@ pub struct RotateKey {
     so_pin: SoPin,
     #[command(flatten)]
     pin: UserPin,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -65,6 +78,25 @@ pub struct Accept {
     pin: UserPin,
     #[command(flatten)]
     so_pin: SoPin,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Every object of the token is deleted, and overwritten in the slot file, before the file itself is removed; \
+applications that have it open see the token go. What remains are backups that were made before: only with their custodians can \
+it be brought back. An audit record keeps what is in it, and gets a line of this. A token of an HSM is not deleted so."
+)]
+pub struct Delete {
+    #[command(flatten)]
+    choice: TokenChoice,
+    #[command(flatten)]
+    so_pin: SoPin,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// The chosen token's slot file, or the overlay of an HSM's.
@@ -179,8 +211,16 @@ fn described(info: &TokenInfo, found: &store::Report) -> Report {
     Report { text, json, exit }
 }
 
-pub fn compact(context: &Context, choice: &TokenChoice) -> Result<Report> {
-    let (file, info) = open_any(context, choice)?;
+/// What a dry run answers.
+fn would_be(text: String, info: &TokenInfo) -> Report {
+    Report::new(text, json!({ "serial": info.serial.trim_end(), "done": false }))
+}
+
+pub fn compact(context: &Context, arguments: &Compact) -> Result<Report> {
+    let (file, info) = open_any(context, &arguments.choice)?;
+    if arguments.dry_run {
+        return Ok(would_be(format!("Token \"{}\" would be compacted.", shown(info.label.trim_end())), &info));
+    }
     let (before, after) = file.compact().map_err(Failure::of("cannot compact the slot file"))?;
     let text = format!("Token \"{}\": {before} bytes before, {after} after", shown(info.label.trim_end()));
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "before": before, "after": after })))
@@ -202,6 +242,14 @@ pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> 
 pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
     let (file, info) = open_any(context, &arguments.choice)?;
     let header = file.header().map_err(Failure::of("cannot read the token"))?;
+    if arguments.dry_run {
+        let text = format!(
+            "Token \"{}\" would get a new master key; the SO PIN{} needed.",
+            shown(info.label.trim_end()),
+            if header.user_pin_set { " and the user PIN are" } else { " is" }
+        );
+        return Ok(would_be(text, &info));
+    }
     let mut reader = Reader::default();
     let so_pin = reader.read(&arguments.so_pin.source(), "SO PIN")?;
     let user_pin = match header.user_pin_set {
@@ -220,6 +268,11 @@ pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
 pub fn accept(context: &Context, arguments: &Accept) -> Result<Report> {
     let (file, info) = open_any(context, &arguments.choice)?;
     let label = shown(info.label.trim_end());
+    if arguments.dry_run {
+        let unsound = file.header().map_err(Failure::of("cannot read the token"))?.unsound;
+        let how = if unsound { "though it is older than what was seen, or damaged" } else { "which it is already" };
+        return Ok(would_be(format!("The slot file of token \"{label}\" would be accepted as it is, {how}."), &info));
+    }
     context.confirm(&format!(
         "What the slot file of token \"{label}\" now holds will count as right, also where it is older than what this \
          machine has seen."
@@ -234,4 +287,24 @@ pub fn accept(context: &Context, arguments: &Accept) -> Result<Report> {
     file.accept(role, &pin).map_err(Failure::of("cannot accept the slot file"))?;
     let text = format!("The slot file of token \"{label}\" is accepted as it is.");
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "accepted": true })))
+}
+
+pub fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
+    let (file, info) = open(context, &arguments.choice)?;
+    let (label, serial) = (shown(info.label.trim_end()), info.serial.trim_end());
+    let objects = file.count().map_err(Failure::of("cannot read the token"))?;
+    let what = format!("token \"{label}\" ({serial}) with its {objects} objects");
+    if arguments.dry_run {
+        return Ok(would_be(format!("Deleted would be {what}."), &info));
+    }
+    context.confirm(&format!("Deleted for good will be {what}."))?;
+    let so_pin = Reader::default().read(&arguments.so_pin.source(), "SO PIN")?;
+    file.check_pin(Role::SecurityOfficer, &so_pin).map_err(Failure::of("cannot delete the token"))?;
+    // On record first: what is not to be recorded is not to be done.
+    note(context, "delete_token", serial, &format!("label {label}, {objects} objects"))?;
+    file.remove(&so_pin).map_err(Failure::of("cannot delete the token"))?;
+    Ok(Report::new(
+        format!("Deleted is {what}."),
+        json!({ "serial": serial, "label": label, "objects": objects, "done": true }),
+    ))
 }

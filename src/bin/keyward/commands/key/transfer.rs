@@ -14,20 +14,17 @@ use keyward::crypto::random;
 use keyward::mechanism::key;
 use keyward::object::Attributes;
 use keyward::token::*;
-use pkcs8::EncryptedPrivateKeyInfoRef;
-use pkcs8::der::Encode;
-use pkcs8::der::asn1::OctetStringRef;
-use pkcs8::pkcs5::pbes2;
 use serde_json::{Map, Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::target::{Found, Target};
 use crate::choice::TokenChoice;
 use crate::commands::approval::read_all;
-use crate::commands::object::read;
+use crate::commands::object::{find, read};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::pem;
+use crate::pfx;
 use crate::pins::{NewPin, Reader, TargetPin};
 use crate::report::Report;
 use crate::session::Session;
@@ -38,6 +35,8 @@ enum Format {
     Pkcs8,
     /// The same without encryption
     Pkcs8Plain,
+    /// PKCS#12 (PFX) under a passphrase, with the key's certificate and those above it that the token has
+    Pfx,
     /// JSON Web Key (RFC 7517), in clear
     Jwk,
 }
@@ -49,6 +48,7 @@ enum Format {
 
 Examples:
   keyward key export --label tls --output tls.pem
+  keyward key export --label tls --format pfx --output tls.pfx
   keyward key export --label data --format jwk --output data.jwk --yes"
 )]
 pub struct Export {
@@ -181,21 +181,25 @@ pub fn export(context: &Context, arguments: &Export) -> Result<Report> {
         may_leave(&session, found.object)?;
         return Ok(Report::new(format!("key \"{label}\" may leave"), json!({ "label": label, "exported": false })));
     }
-    if arguments.format != Format::Pkcs8 {
+    if !matches!(arguments.format, Format::Pkcs8 | Format::Pfx) {
         context.confirm(&format!("Key \"{label}\" will stand in {} in clear.", arguments.output.display()))?;
     }
     let plain = opened(&session, found.object)?;
+    let passphrase = || {
+        let source = arguments.passphrase.source();
+        Reader::default().read_new(&source, "Passphrase of the exported key")
+    };
     let (kind, bytes) = match arguments.format {
-        Format::Pkcs8 => {
-            let source = arguments.passphrase.source();
-            let passphrase = Reader::default().read_new(&source, "Passphrase of the exported key")?;
-            ("ENCRYPTED PRIVATE KEY", encrypted(&plain, &passphrase)?)
+        Format::Pkcs8 => ("ENCRYPTED PRIVATE KEY", pfx::write::key(&plain, &passphrase()?)?),
+        Format::Pfx => {
+            let certificates = certificates(&session, &found)?;
+            ("", pfx::write::file(&found.text(CKA_LABEL), &plain, &certificates, &passphrase()?)?)
         }
         Format::Pkcs8Plain => ("PRIVATE KEY", plain.clone()),
         Format::Jwk => ("", jwk(&found, &plain)?),
     };
     let text = match (arguments.format, arguments.der) {
-        (Format::Jwk, _) | (_, true) => bytes,
+        (Format::Jwk | Format::Pfx, _) | (_, true) => bytes,
         _ => Zeroizing::new(pem::encode(kind, &bytes).into_bytes()),
     };
     let written =
@@ -208,19 +212,26 @@ pub fn export(context: &Context, arguments: &Export) -> Result<Report> {
     Ok(Report::new(text, json!({ "label": label, "file": arguments.output, "exported": true })))
 }
 
-fn encrypted(plain: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    const ITERATIONS: u32 = 600_000;
-    let wrong = |_| Failure::new(Exit::Failed, "the key cannot be encrypted");
-    let (mut salt, mut iv) = ([0u8; 16], [0u8; 16]);
-    let random = |out: &mut [u8]| random::fill(out).map_err(Failure::of("no randomness"));
-    random(&mut salt)?;
-    random(&mut iv)?;
-    let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv).map_err(wrong)?;
-    let text = parameters.encrypt(passphrase, plain).map_err(wrong)?;
-    let unencodable = |_| Failure::new(Exit::Failed, "the key cannot be encoded");
-    let data = OctetStringRef::new(&text).map_err(unencodable)?;
-    let info = EncryptedPrivateKeyInfoRef { encryption_algorithm: parameters.into(), encrypted_data: data };
-    info.to_der().map(Zeroizing::new).map_err(unencodable)
+/// The certificates of a key that its token has: its own first, then each issuer's.
+fn certificates(session: &Session, found: &Found) -> Result<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    for object in find(session, vec![Attribute::ulong(CKA_CLASS, CKO_CERTIFICATE)])? {
+        if let Some(Answer::Value(Value::Bytes(der))) = read(session, object, &[CKA_VALUE])?.pop() {
+            all.push(der.to_vec());
+        }
+    }
+    let parsed = |der: &Vec<u8>| pem::certificate(der).map(|parts| [parts.subject, parts.issuer].map(<[u8]>::to_vec));
+    let is_own =
+        |der: &&Vec<u8>| pem::certificate(der).is_some_and(|parts| Some(parts.public_key) == found.public_key_info());
+    let mut chain: Vec<Vec<u8>> = all.iter().find(is_own).cloned().into_iter().collect();
+    while let Some([subject, issuer]) = chain.last().and_then(parsed).filter(|[subject, issuer]| subject != issuer) {
+        let is_issuer = |der: &&Vec<u8>| parsed(der).is_some_and(|[name, _]| name == issuer && name != subject);
+        match all.iter().find(|der| is_issuer(der) && !chain.contains(der)) {
+            Some(next) => chain.push(next.clone()),
+            None => break,
+        }
+    }
+    Ok(chain)
 }
 
 /// RFC 7518, 6, and RFC 8037.
