@@ -77,6 +77,8 @@ need_clients() {
     need systemd-cryptenroll systemd
     need /usr/sbin/cryptsetup cryptsetup-bin
     need valgrind valgrind
+    need zsh zsh
+    need fish fish
     need '/usr/lib/python3*/ensurepip/__main__.py' python3-venv
 }
 

@@ -6,6 +6,7 @@
 
 mod audit;
 mod file;
+mod ha;
 mod places;
 mod slots;
 
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Result};
 pub use audit::{AuditField, AuditMode, AuditRules};
+pub use ha::{HaMember, HaRules, Mirror, Order, Patience};
 use places::Places;
-pub use slots::{Chosen, FilterRules, MemberRules, PinSource, SlotRules};
+pub use slots::{Chosen, FilterRules, IsolationRules, MemberRules, PinSource, SlotRules};
 
 /// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
 pub fn version() -> (u8, u8) {
@@ -192,6 +194,8 @@ pub struct Config {
     pub audit: Option<AuditRules>,
     /// Slots that lead to the modules of HSMs.
     pub slots: Vec<SlotRules>,
+    /// Slots over several HSMs.
+    pub ha: Vec<HaRules>,
 }
 
 /// Precedes the version inside the built library and the built program, so that `keyward doctor` can compare the two
@@ -233,6 +237,7 @@ impl Config {
             log: LogRules::default(),
             audit: None,
             slots: Vec::new(),
+            ha: Vec::new(),
         }
     }
 
@@ -244,6 +249,13 @@ impl Config {
             Some(named) => vec![named],
             None => places.config.into_iter().chain([PathBuf::from(places::SYSTEM_FILE)]).collect(),
         }
+    }
+
+    /// Where the environment alone wants the log: for what is said of a configuration that cannot be read.
+    pub fn log_without() -> LogRules {
+        let env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty() && !places::raised_privileges());
+        let level = env("KEYWARD_LOG").and_then(|level| log_level(&level.to_string_lossy()).ok());
+        LogRules { level: level.unwrap_or(LogRules::default().level), file: env("KEYWARD_LOG_FILE").map(PathBuf::from) }
     }
 
     fn find(env: &dyn Fn(&str) -> Option<OsString>, system: &Path) -> Result<Config> {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -96,7 +97,8 @@ fn append(line: &[u8]) -> bool {
     let Some(path) = FILE.try_lock().ok().and_then(|file| file.clone()) else { return false };
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // A named pipe that nobody reads must not hold the host up.
+    options.mode(0o600).custom_flags(libc::O_NONBLOCK);
     options.open(path).and_then(|mut file| file.write_all(line)).is_ok()
 }
 

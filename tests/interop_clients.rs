@@ -16,16 +16,14 @@ fn keyward() -> PathBuf {
 
 /// Runs one script; its last line is the verdict. What it installs or compiles for its client is kept for the next
 /// run, the browsers' pictures are kept to be looked at: target/tmp/interop.
-fn passes(script: &str, module: &Path, disturbed: bool) {
+fn passes(script: &str, module: &Path, with: Option<&str>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/interop").join(script);
     let mut command = Command::new("bash");
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop");
     let pictures = kept.join("pictures");
     std::fs::create_dir_all(&pictures).unwrap();
     command.arg(&path).arg(module).env("INTEROP_KEEP", kept).env("PICTURES", pictures);
-    if disturbed {
-        command.env("DISTURB", "yes");
-    }
+    command.envs(with.map(|variable| (variable, "yes")));
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let verdict = said.lines().last().unwrap_or_default();
@@ -46,21 +44,21 @@ macro_rules! clients {
             #[test]
             $(#[$attribute])*
             fn works_with_keyward() {
-                passes($script, &keyward(), false);
+                passes($script, &keyward(), None);
             }
 
             /// Meanwhile other processes make and delete keys and change the PIN, and are killed in the midst of it.
             #[test]
             #[ignore = "long: scripts/test --all"]
             fn works_while_others_change_the_token() {
-                passes($script, &keyward(), true);
+                passes($script, &keyward(), Some("DISTURB"));
             }
 
             /// So that a failure above is known to be ours and not the script's.
             #[test]
             $(#[$attribute])*
             fn the_script_is_sound_on_softhsm() {
-                passes($script, Path::new(SOFTHSM), false);
+                passes($script, Path::new(SOFTHSM), None);
             }
         }
     )* };
@@ -96,6 +94,29 @@ clients! {
     firefox: "firefox.sh",
     #[ignore = "a browser is large: scripts/test --all"]
     chromium: "chromium.sh",
+}
+
+/// Whole pages, with the client under valgrind up to its last exit handler. (`valgrind.sh` has single calls of those whose pages
+/// would take too long.)
+mod under_valgrind {
+    use super::*;
+
+    macro_rules! clients {
+        ($($name:ident: $script:literal,)*) => { $(
+            #[test]
+            #[ignore = "valgrind is slow: scripts/test --all"]
+            fn $name() {
+                passes($script, &keyward(), Some("VALGRIND"));
+            }
+        )* };
+    }
+
+    clients! {
+        openvpn: "openvpn.sh",
+        osslsigncode: "osslsigncode.sh",
+        p11_kit: "p11-kit.sh",
+        strongswan: "strongswan.sh",
+    }
 }
 
 #[test]

@@ -1,5 +1,22 @@
 //! The program `keyward` from outside: exit codes, streams, and what is said of a wrong configuration.
 
+// `c!` calls what its arguments name, and the tests know what they pass.
+#![allow(clippy::macro_metavars_in_unsafe)]
+
+#[path = "program/commands.rs"]
+mod commands;
+#[path = "program/files.rs"]
+mod files;
+#[path = "abi_soft/harness.rs"]
+#[allow(dead_code)]
+mod harness;
+#[path = "program/kryoptic.rs"]
+mod kryoptic;
+#[path = "program/pins.rs"]
+mod pins;
+#[path = "program/shells.rs"]
+mod shells;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -228,9 +228,6 @@ fn keys_and_certificates_come_from_files_and_go_to_files() {
     }
     std::fs::write(path("wrong.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
     assert!(!home.run(&format!("object import {} --pin-env USER_PIN", path("wrong.pem"))).status.success());
-    openssl(&home, "rsa -in rsa.pem -traditional -aes256 -passout pass:x -out locked.pem");
-    let locked = home.run(&format!("object import {} --pin-env USER_PIN", path("locked.pem")));
-    assert!(String::from_utf8_lossy(&locked.stderr).contains("openssl pkcs8 -topk8"));
 }
 
 fn count(home: &Home) -> usize {

@@ -13,6 +13,7 @@ use keyward::abi::function_list_3_2;
 use keyward::mechanism::table::{self, Row};
 
 use crate::functions::{ALL, Arg, F};
+use crate::memory::{self, Memory};
 use crate::shapes::{self, W};
 use crate::words::{Dice, Words};
 
@@ -66,6 +67,16 @@ impl Arena {
         self.block(&bytes, 0)
     }
 
+    fn write(at: usize, word: usize) {
+        // SAFETY: as in `read`.
+        unsafe { (at as *mut usize).write_unaligned(word) }
+    }
+
+    fn bytes(at: usize, len: usize) -> Vec<u8> {
+        // SAFETY: as in `read`.
+        unsafe { std::slice::from_raw_parts(at as *const u8, len) }.to_vec()
+    }
+
     fn read(at: usize) -> usize {
         // SAFETY: only asked of blocks of the arena.
         unsafe { (at as *const usize).read_unaligned() }
@@ -91,6 +102,8 @@ struct World {
     base: usize,
     /// Handles, with their key types.
     keys: Vec<(usize, CK_KEY_TYPE)>,
+    /// Public and private keys that belong together.
+    pairs: Vec<(usize, usize)>,
     mechanisms: Vec<usize>,
 }
 
@@ -128,7 +141,7 @@ impl World {
         let count = arena.words(&[1000]);
         ok(F::C_GetMechanismList, &[slot, list, count]);
         let mechanisms = (0..Arena::read(count)).map(|at| Arena::read(list + at * 8)).collect();
-        let mut world = World { slot, base: 0, keys: Vec::new(), mechanisms };
+        let mut world = World { slot, base: 0, keys: Vec::new(), pairs: Vec::new(), mechanisms };
         world.login(&mut arena);
         world
     }
@@ -139,6 +152,7 @@ impl World {
         let pin = arena.block(PIN, 0);
         ok(F::C_Login, &[self.base, CKU_USER as usize, pin, PIN.len()]);
         self.keys.clear();
+        self.pairs.clear();
         let yes = [1u8];
         let uses = [CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_WRAP, CKA_UNWRAP, CKA_DERIVE, CKA_EXTRACTABLE];
         for (ty, len) in [(CKK_AES, 16), (CKK_AES, 32), (CKK_GENERIC_SECRET, 48), (CKK_DES3, 24), (CKK_CHACHA20, 32)] {
@@ -188,8 +202,22 @@ impl World {
         let made: Vec<usize> = templates.iter().map(|_| arena.block(&[], 8)).collect();
         words.extend(&made);
         if call(f, &words) == CKR_OK {
-            self.keys.extend(made.iter().map(|at| (Arena::read(*at), ty)));
+            let made: Vec<usize> = made.iter().map(|at| Arena::read(*at)).collect();
+            self.keys.extend(made.iter().map(|key| (*key, ty)));
+            if let [public, private] = made[..] {
+                self.pairs.push((public, private));
+            }
         }
+    }
+
+    /// The other half of a pair; of anything else, itself.
+    fn partner(&self, key: usize) -> usize {
+        let other = |(public, private): &(usize, usize)| match key {
+            _ if key == *public => Some(*private),
+            _ if key == *private => Some(*public),
+            _ => None,
+        };
+        self.pairs.iter().find_map(other).unwrap_or(key)
     }
 }
 
@@ -350,6 +378,7 @@ struct Run<'a> {
     session: usize,
     /// The mechanism of the call being made.
     row: Option<&'static Row>,
+    memory: Memory,
 }
 
 impl Run<'_> {
@@ -420,8 +449,15 @@ impl Run<'_> {
         let flag = shapes::flag(f);
         let fitting = || table::all().filter(move |row| row.offers() & flag != 0 && !SLOW.contains(&row.ty));
         if !self.words.once_in(4) && flag != 0 {
-            let at = self.words.below(fitting().count().max(1));
-            if let Some(row) = fitting().nth(at) {
+            let known = self.memory.row(f, flag).filter(|_| !self.words.once_in(4));
+            let drawn = match known {
+                None => {
+                    let at = self.words.below(fitting().count().max(1));
+                    fitting().nth(at)
+                }
+                known => known,
+            };
+            if let Some(row) = drawn {
                 self.row = Some(row);
                 let (shape, len) = match f {
                     // The parameters come with the messages.
@@ -430,6 +466,9 @@ impl Run<'_> {
                     _ => shapes::parameter(row.params),
                 };
                 let place = if shape.is_empty() { 0 } else { self.shaped(shape) };
+                if let (F::C_UnwrapKeyAuthenticated, Some(tag)) = (f, self.memory.tag) {
+                    Arena::write(place + memory::TAG * 8, self.arena.block(&tag, 16));
+                }
                 return self.arena.words(&[row.ty as usize, place, len]);
             }
         }
@@ -487,7 +526,13 @@ impl Run<'_> {
         if self.words.once_in(2) { self.template(0, flat) } else { (self.arena.words(&flat), flat.len() / 3) }
     }
 
-    fn handle(&mut self) -> usize {
+    fn handle(&mut self, f: F) -> usize {
+        if f == F::C_SetOperationState && !self.words.once_in(4) {
+            return 0;
+        }
+        if let Some(key) = self.memory.key(f).filter(|_| self.row.is_some() && !self.words.once_in(4)) {
+            return self.world.partner(key);
+        }
         let fits = |ty: &CK_KEY_TYPE| self.row.is_none_or(|row| row.keys.contains(ty));
         let keys: Vec<usize> = self.world.keys.iter().filter(|(_, ty)| fits(ty)).map(|(key, _)| *key).collect();
         match self.words.below(8) {
@@ -509,20 +554,27 @@ impl Run<'_> {
 
     /// The arguments of a call, with the places of the handles that it gives.
     fn arguments(&mut self, f: F) -> (Vec<usize>, Vec<usize>) {
-        let (mut out, mut handles, mut len) = (Vec::new(), Vec::new(), 0);
+        let (mut out, mut handles, mut len, mut inputs) = (Vec::new(), Vec::new(), 0, 0);
         for arg in f.row().args {
             let word = match arg {
                 Arg::Session => self.session(),
                 Arg::Slot if self.words.once_in(8) => self.words.byte().into(),
                 Arg::Slot => self.world.slot,
-                Arg::Object | Arg::Key => self.handle(),
+                Arg::Object | Arg::Key => self.handle(f),
                 Arg::Mechanism => self.mechanism(f),
                 Arg::Template => {
                     let (place, n) = self.made_for(f, len > 0);
                     len = n;
                     place
                 }
+                Arg::In if self.feeds(f, inputs) => {
+                    let bytes = self.memory.feed(f, inputs).unwrap_or_default();
+                    (inputs, len) = (inputs + 1, bytes.len());
+                    self.last = self.arena.block(bytes, 16);
+                    self.last
+                }
                 Arg::In | Arg::Text => {
+                    inputs += 1;
                     let n = self.words.pick(&[0, 1, 16, 32, 64, 100, 200, 255]);
                     let bytes = self.words.bytes(n);
                     len = n;
@@ -532,6 +584,11 @@ impl Run<'_> {
                         self.last = self.arena.block(bytes, n - bytes.len() + 1);
                         self.last
                     }
+                }
+                // Signatures have none.
+                Arg::Parameter if shapes::signs_messages(f) && !self.words.once_in(8) => {
+                    len = 0;
+                    0
                 }
                 Arg::Parameter if self.words.once_in(2) => {
                     let shape = self.words.pick(&shapes::MESSAGES);
@@ -570,6 +627,29 @@ impl Run<'_> {
         (out, handles)
     }
 
+    /// Whether the function's next input is to be what was remembered.
+    fn feeds(&mut self, f: F, nth: usize) -> bool {
+        self.memory.feed(f, nth).is_some() && !self.words.once_in(4)
+    }
+
+    /// Takes note of a call that succeeded.
+    fn remember(&mut self, f: F, words: &[usize]) {
+        let at = |wanted: Arg| f.row().args.iter().position(|arg| *arg == wanted);
+        let bytes = |place: Option<usize>, len: fn(usize) -> usize| {
+            let (place, len) = place.map_or((0, 0), |at| (words[at], len(words[at + 1])));
+            if place < BASE || len > DEALT { Vec::new() } else { Arena::bytes(place, len) }
+        };
+        let written = |len| if len < BASE { 0 } else { Arena::read(len) };
+        let (input, output) = (bytes(at(Arg::In), |len| len), bytes(at(Arg::Out), written));
+        let key = at(Arg::Key).map_or(0, |at| words[at]);
+        self.memory.note(f, self.row, key, &input, &output);
+        if f == F::C_WrapKeyAuthenticated && self.row.is_some() {
+            // The mechanism's second word is the place of the parameter.
+            let tag = Arena::read(Arena::read(words[1] + 8) + memory::TAG * 8);
+            self.memory.tag = (tag >= BASE).then(|| Arena::bytes(tag, 16).try_into().ok()).flatten();
+        }
+    }
+
     fn step(&mut self) {
         self.row = None;
         let f = match self.next {
@@ -585,6 +665,7 @@ impl Run<'_> {
             return;
         }
         DONE[f as usize].fetch_add(1, Ordering::Relaxed);
+        self.remember(f, &words);
         if !shapes::next(f).is_empty() {
             (self.next, self.session) = (shapes::next(f), words[0]);
         }
@@ -618,6 +699,7 @@ pub fn run(data: &[u8]) {
         last: BASE,
         next: &[],
         row: None,
+        memory: Memory::default(),
     };
     for _ in 0..64 {
         if run.words.is_empty() {

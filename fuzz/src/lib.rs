@@ -4,6 +4,7 @@
 //! a short time; `guided`, which scripts/fuzz builds with the compiler's coverage counters, is led by libFuzzer.
 
 mod calls;
+mod memory;
 mod records;
 mod shapes;
 mod slot_file;

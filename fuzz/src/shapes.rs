@@ -136,14 +136,29 @@ pub fn template(f: F, mechanism: CK_MECHANISM_TYPE, second: bool, choice: usize)
 pub fn next(f: F) -> &'static [F] {
     use F::*;
     match f {
-        C_EncryptInit => &[C_Encrypt, C_EncryptUpdate, C_EncryptFinal, C_DigestEncryptUpdate, C_SignEncryptUpdate],
-        C_DecryptInit => &[C_Decrypt, C_DecryptUpdate, C_DecryptFinal, C_DecryptDigestUpdate, C_DecryptVerifyUpdate],
-        C_DigestInit => {
-            &[C_Digest, C_DigestUpdate, C_DigestFinal, C_DigestKey, C_GetOperationState, C_SetOperationState]
-        }
-        C_SignInit => &[C_Sign, C_SignUpdate, C_SignFinal],
+        C_EncryptInit => &[C_Encrypt, C_EncryptUpdate, C_EncryptFinal, C_DigestInit, C_SignInit],
+        C_DecryptInit => &[C_Decrypt, C_DecryptUpdate, C_DecryptFinal, C_DigestInit, C_VerifyInit],
+        C_DigestInit => &[
+            C_Digest,
+            C_DigestUpdate,
+            C_DigestFinal,
+            C_DigestKey,
+            C_GetOperationState,
+            C_DigestEncryptUpdate,
+            C_DecryptDigestUpdate,
+        ],
+        C_SignInit => &[C_Sign, C_SignUpdate, C_SignFinal, C_SignEncryptUpdate],
+        // What was made is checked, or taken apart.
+        C_Sign | C_SignFinal => &[C_VerifyInit, C_VerifySignatureInit],
+        C_SignMessage | C_SignMessageNext => &[C_SignMessageNext, C_MessageVerifyInit],
+        C_Encrypt | C_EncryptUpdate => &[C_DecryptInit],
+        C_GetOperationState => &[C_SetOperationState],
+        C_WrapKey => &[C_UnwrapKey],
+        C_WrapKeyAuthenticated => &[C_UnwrapKeyAuthenticated],
+        C_EncapsulateKey => &[C_DecapsulateKey],
+        C_SignRecover => &[C_VerifyRecoverInit],
         C_SignRecoverInit => &[C_SignRecover],
-        C_VerifyInit => &[C_Verify, C_VerifyUpdate, C_VerifyFinal],
+        C_VerifyInit => &[C_Verify, C_VerifyUpdate, C_VerifyFinal, C_DecryptVerifyUpdate],
         C_VerifyRecoverInit => &[C_VerifyRecover],
         C_VerifySignatureInit => &[C_VerifySignature, C_VerifySignatureUpdate, C_VerifySignatureFinal],
         C_MessageEncryptInit => &[C_EncryptMessage, C_EncryptMessageBegin, C_EncryptMessageNext, C_MessageEncryptFinal],
@@ -152,6 +167,20 @@ pub fn next(f: F) -> &'static [F] {
         C_MessageVerifyInit => &[C_VerifyMessage, C_VerifyMessageBegin, C_VerifyMessageNext, C_MessageVerifyFinal],
         _ => &[],
     }
+}
+
+/// Whether it signs or verifies a message.
+pub fn signs_messages(f: F) -> bool {
+    use F::*;
+    matches!(
+        f,
+        C_SignMessage
+            | C_SignMessageBegin
+            | C_SignMessageNext
+            | C_VerifyMessage
+            | C_VerifyMessageBegin
+            | C_VerifyMessageNext
+    )
 }
 
 /// `CKF_` of the mechanisms that the function takes.

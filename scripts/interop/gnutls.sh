@@ -1,7 +1,7 @@
 #!/bin/bash
 # GnuTLS: p11tool, certtool, gnutls-serv and gnutls-cli. Usage: scripts/interop/gnutls.sh MODULE
 . "$(dirname "$0")/lib.sh"
-begin gnutls "${1:-}"
+begin gnutls "${1:-}" p11tool certtool gnutls-serv gnutls-cli
 wants p11tool gnutls-bin certtool gnutls-bin gnutls-serv gnutls-bin
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS ECDSA
 PORT=$(free_port)

@@ -14,7 +14,8 @@ export SO_PIN=12345678
 export PIN=123456
 export LABEL=interop
 
-# begin NAME MODULE: the scratch directory, a token with label $LABEL, and $MODULE.
+# begin NAME MODULE PROGRAM...: the scratch directory, a token with label $LABEL, and $MODULE. PROGRAM: the client's own, which
+# load the module; with VALGRIND set they run under it.
 begin() {
     CLIENT=$1
     [ $# -ge 2 ] && [ -n "$2" ] || { echo "usage: scripts/interop/$1.sh MODULE" >&2; exit 2; }
@@ -32,9 +33,36 @@ begin() {
     export MODULE LABEL PIN SO_PIN INTEROP
     export -f listening
     cd "$WORK" || fail "cannot enter $WORK"
+    [ -z "${VALGRIND:-}" ] || under_valgrind "${@:3}"
     step "make a token" p11 --slot-index 0 --init-token --label "$LABEL" --so-pin "$SO_PIN"
     step "set the user PIN" p11 --token-label "$LABEL" --init-pin --login --login-type so --so-pin "$SO_PIN" --new-pin "$PIN"
     [ -z "${DISTURB:-}" ] || { disturb "$PIN" & echo $! >disturber.pid; }
+}
+
+# under_valgrind PROGRAM...: from now on these run under valgrind, up to the last of their exit handlers; `pass` looks at what it
+# saw. Undefined values are the clients' own matter.
+under_valgrind() {
+    local program real
+    command -v valgrind >/dev/null || fail "valgrind is not installed (scripts/test --install)"
+    mkdir -p "$WORK/shims" "$WORK/valgrind"
+    for program in "$@"; do
+        real=$(command -v "$program") || fail "$program is not installed (scripts/test --install)"
+        # A path is replaced in its place, a name in the search path.
+        local shim=$WORK/shims/$program
+        [[ $program != */* ]] || { mv "$program" "$program.real" && real=$WORK/$program.real shim=$WORK/$program; }
+        printf '#!/bin/sh\nexec valgrind --quiet --undef-value-errors=no --log-file="%s/%%p" "%s" "$@"\n' "$WORK/valgrind" "$real" >"$shim"
+        chmod 755 "$shim"
+    done
+    PATH=$WORK/shims:$PATH
+}
+
+# No read or write of memory that is not the process's own; and some process was there to be looked at.
+valgrind_is_silent() {
+    local seen
+    seen=$(find valgrind -type f | wc -l)
+    echo "$seen processes"
+    cat valgrind/*
+    [ "$seen" -gt 0 ] && ! grep -hE '^==[0-9]+== (Invalid|Mismatched|Process terminating)' valgrind/*
 }
 
 # not_as_root NAME MODULE WANTS...: installs what `wants` would; then, as root, runs the script as nobody, with copies of
@@ -232,10 +260,10 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# listening PORT: waits until something does.
+# listening PORT: waits until something does; valgrind takes its time.
 listening() {
     local _
-    for _ in $(seq 100); do
+    for _ in $(seq "${VALGRIND:+9}100"); do
         (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
         sleep 0.1
     done
@@ -245,6 +273,7 @@ listening() {
 pass() {
     [ "$STEPS" -gt 2 ] || fail "no step was run"
     [ -z "${DISTURB:-}" ] || step "the token has stood the disturbance" stood
+    [ -z "${VALGRIND:-}" ] || step "valgrind saw nothing amiss" valgrind_is_silent
     echo "$CLIENT: $STEPS steps with $(basename "$MODULE")"
     echo PASS
     exit 0

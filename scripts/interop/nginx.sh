@@ -2,7 +2,7 @@
 # nginx with both keys in the token: handshakes by all workers under load, over reloads and killed workers; curl with a
 # client key in the token. Usage: scripts/interop/nginx.sh MODULE
 . "$(dirname "$0")/lib.sh"
-begin nginx "${1:-}"
+begin nginx "${1:-}" nginx curl
 wants nginx nginx-light curl curl '/usr/lib/*/engines-*/pkcs11.so' libengine-pkcs11-openssl
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS ECDSA
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # NSS: databases, keys, certificates, PKCS#12, CMS, TLS on both sides. Usage: scripts/interop/nss.sh MODULE
 . "$(dirname "$0")/lib.sh"
-begin nss "${1:-}"
+begin nss "${1:-}" certutil cmsutil selfserv tstclnt pk12util signtool
 wants certutil libnss3-tools selfserv libnss3-tools
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS ECDSA
 PORT=$(free_port) MUTUAL_PORT=$(free_port)

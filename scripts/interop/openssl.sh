@@ -2,7 +2,7 @@
 # OpenSSL through libengine-pkcs11-openssl: requests, certificates, signatures, CMS, decryption, TLS.
 # Usage: scripts/interop/openssl.sh MODULE
 . "$(dirname "$0")/lib.sh"
-begin openssl "${1:-}"
+begin openssl "${1:-}" openssl
 wants '/usr/lib/*/engines-*/pkcs11.so' libengine-pkcs11-openssl
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS ECDSA
 PORT=$(free_port)

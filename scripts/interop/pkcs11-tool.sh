@@ -2,7 +2,7 @@
 # OpenSC's pkcs11-tool: its own self-test, keys, signatures and ciphers against OpenSSL in both directions, import and
 # export, PINs. Usage: scripts/interop/pkcs11-tool.sh MODULE
 . "$(dirname "$0")/lib.sh"
-begin pkcs11-tool "${1:-}"
+begin pkcs11-tool "${1:-}" pkcs11-tool
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS RSA-PKCS-PSS RSA-PKCS-OAEP SHA256-RSA-PKCS SHA256-RSA-PKCS-PSS \
     ECDSA AES-KEY-GEN AES-CBC-PAD AES-ECB SHA256
 # SoftHSM 2.6 speaks PKCS#11 2.40, has no X25519, takes no IV where it wraps, and takes a child for its parent; its logins

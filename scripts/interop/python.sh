@@ -3,5 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 begin python "${1:-}"
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN AES-KEY-GEN RSA-PKCS ECDSA AES-CBC-PAD AES-KEY-WRAP
-follow
+follow "Install both"
+[ -z "${VALGRIND:-}" ] || under_valgrind venv/bin/python
+follow python-pkcs11 PyKCS11
 pass

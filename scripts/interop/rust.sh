@@ -5,5 +5,7 @@ begin rust "${1:-}"
 command -v cargo >/dev/null || fail "there is no cargo"
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN AES-KEY-GEN RSA-PKCS ECDSA AES-CBC-PAD AES-GCM
 kept target
-follow
+follow "Build"
+[ -z "${VALGRIND:-}" ] || under_valgrind target/debug/interop-client
+follow Run
 pass

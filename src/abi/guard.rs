@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cryptoki_sys::*;
 
+use super::advice::advice;
 use crate::error::{Code, Error, Result};
 use crate::log;
 
@@ -37,7 +38,10 @@ fn trace(name: &str, error: &Error) {
     if error.why().is_some() && ours(error.code()) {
         log!(Warn, "{name}: {error}");
     } else {
-        log!(Debug, "{name}: {error}");
+        match (error.why(), advice(error.code())) {
+            (None, advice) if !advice.is_empty() => log!(Debug, "{name}: {error}: {advice}"),
+            _ => log!(Debug, "{name}: {error}"),
+        }
     }
 }
 

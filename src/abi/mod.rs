@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod advice;
 pub mod args;
 mod general;
 mod guard;

@@ -68,8 +68,8 @@ pub(super) fn answer(
     template: In<CK_ATTRIBUTE>,
     get: impl FnOnce(&[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>,
 ) -> Result<()> {
-    let entries: SmallVec<[CK_ATTRIBUTE; 16]> = template.elements(MAX_ATTRIBUTES)?;
-    let types: SmallVec<[CK_ATTRIBUTE_TYPE; 16]> = entries.iter().map(|entry| entry.type_).collect();
+    let entries: SmallVec<[CK_ATTRIBUTE; 8]> = template.elements(MAX_ATTRIBUTES)?;
+    let types: SmallVec<[CK_ATTRIBUTE_TYPE; 8]> = entries.iter().map(|entry| entry.type_).collect();
     let answers = get(&types)?;
     let mut worst = Worst::Fine;
     for (at, (entry, answer)) in entries.iter().zip(&answers).enumerate() {

@@ -1,5 +1,6 @@
 //! What happened, and the line that says so.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::time;
@@ -21,6 +22,8 @@ pub struct KeyName {
     fields: String,
     /// As the second key of an event: `,"with":"..."`.
     with: String,
+    /// A label that is not told, and what stands for it: in what is said of the key too.
+    hidden: Option<(String, String)>,
 }
 
 impl KeyName {
@@ -33,7 +36,20 @@ impl KeyName {
         }
         let mut with = String::new();
         field(&mut with, "with", unique_id);
-        KeyName { fields, with }
+        KeyName { fields, with, hidden: None }
+    }
+
+    /// With a label that is told as `shown` alone.
+    pub fn redacted(unique_id: &str, label: &str, shown: &str, version: Option<u64>) -> KeyName {
+        let hidden = (!label.is_empty()).then(|| (label.to_owned(), shown.to_owned()));
+        KeyName { hidden, ..KeyName::new(unique_id, shown, version) }
+    }
+
+    fn censored<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.hidden {
+            Some((label, shown)) if text.contains(label.as_str()) => Cow::Owned(text.replace(label.as_str(), shown)),
+            _ => Cow::Borrowed(text),
+        }
     }
 }
 
@@ -95,7 +111,8 @@ impl<'a> Event<'a> {
         }
         filled(line, "mechanism", self.mechanism);
         filled(line, "result", self.result);
-        filled(line, "rule", self.rule);
+        let with = self.with.map_or(Cow::Borrowed(self.rule), |with| with.censored(self.rule));
+        filled(line, "rule", &self.key.map_or(Cow::Borrowed(&*with), |key| key.censored(&with)));
     }
 }
 
@@ -172,5 +189,14 @@ mod tests {
             assert_eq!(read["label"], label);
             assert_eq!(read["version"], 3);
         }
+    }
+
+    #[test]
+    fn a_label_that_is_not_told_stands_in_no_reason_either() {
+        let key = KeyName::redacted("id", "payroll", "redacted:0011", None);
+        let mut line = "{\"seq\":1".to_owned();
+        let rule = "payroll is used up: rotate payroll";
+        Event { key: Some(&key), rule, ..Event::new(Class::KeyUse, "sign") }.write(&mut line);
+        assert!(!line.contains("payroll") && line.contains("rotate redacted:0011"), "{line}");
     }
 }

@@ -37,6 +37,8 @@ struct Open {
     chain: Chain,
 }
 
+/// Lines written under one hold of the lock between processes.
+const AT_ONCE: usize = 64;
 /// Warnings of lost best-effort events are this many milliseconds apart.
 const QUIET: u64 = 10_000;
 
@@ -77,25 +79,41 @@ impl Log {
             return KeyName::new(unique_id, label, version);
         }
         let hidden = self.keys().map_or_else(|_| "redacted".to_owned(), |(keys, _)| keys.hidden(label));
-        KeyName::new(unique_id, &hidden, version)
+        KeyName::redacted(unique_id, label, &hidden, version)
     }
 
     /// Records an event by the mode of its class. `CKR_DEVICE_ERROR`: it must be on record and cannot be.
     pub fn record(&self, event: &Event<'_>) -> Result<()> {
-        let mode = self.mode(event.class);
+        self.record_all(event.class, std::iter::once(*event))
+    }
+
+    /// The same for several events of one class, with one flush for all of them.
+    pub fn record_all<'a>(&self, class: Class, events: impl IntoIterator<Item = Event<'a>>) -> Result<()> {
+        let mode = self.mode(class);
         if mode == AuditMode::Off {
             return Ok(());
         }
         let insist = mode >= AuditMode::Required;
-        let done = self.with_chain(|chain| chain.append(event, insist, self.durable.load(Ordering::Relaxed)));
-        let done = done.and_then(|seq| if mode == AuditMode::Durable { self.flush(seq) } else { Ok(()) });
-        match done {
-            Err(error) if insist => Err(refused(&error)),
-            Err(error) => {
-                self.complain(event, &error);
-                Ok(())
+        let mut events = events.into_iter().peekable();
+        let mut last = None;
+        while let Some(first) = events.peek().copied() {
+            let durable = self.durable.load(Ordering::Relaxed);
+            // Not all at once: other processes wait for the lock.
+            let append = |chain: &mut Chain| {
+                events.by_ref().take(AT_ONCE).try_fold(0, |_, event| chain.append(&event, insist, durable))
+            };
+            match self.with_chain(append) {
+                Ok(seq) => last = Some(seq),
+                Err(error) if insist => return Err(refused(&error)),
+                Err(error) => {
+                    self.complain(&first, &error);
+                    return Ok(());
+                }
             }
-            Ok(()) => Ok(()),
+        }
+        match last {
+            Some(seq) if mode == AuditMode::Durable => self.flush(seq).map_err(|error| refused(&error)),
+            _ => Ok(()),
         }
     }
 

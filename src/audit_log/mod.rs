@@ -15,7 +15,7 @@ mod keys;
 mod line;
 mod log;
 pub mod report;
-pub mod time;
+pub use crate::time;
 mod verify;
 
 pub use event::{Class, Event, KeyName};

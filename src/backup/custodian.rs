@@ -6,20 +6,29 @@ use pkcs8::der::Decode;
 use pkcs8::spki::SubjectPublicKeyInfoRef;
 
 use super::age::Recipient;
+use super::cms;
 use super::share::Share;
+use crate::crypto::curve::Curve;
 use crate::crypto::digest::Digest;
+use crate::crypto::ec;
 use crate::crypto::rsa::{Oaep, PublicKey};
-
 use crate::error::{Code, Result};
 
 /// `rsaEncryption` (RFC 8017).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// `id-X25519` (RFC 8410).
+const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+/// `id-ecPublicKey` (RFC 5480).
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// Whose eyes alone a share is for.
 pub enum Kind {
     Age(Recipient),
     /// An RSA public key: OAEP with SHA-256.
     Rsa(PublicKey),
+    /// A point of a named curve: CMS enveloped data.
+    Ec(Curve, Vec<u8>),
     /// Nobody's: the share is printed, to be kept in a safe.
     Print,
 }
@@ -31,11 +40,24 @@ pub struct Custodian {
 }
 
 impl Custodian {
-    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA.
+    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA, X25519 and EC on a named curve.
     pub fn with_public_key(name: &str, der: &[u8]) -> Result<Custodian> {
-        let wrong =
-            || Code::KeyTypeInconsistent.because("only RSA public keys take a share; use an age recipient instead");
+        let wrong = || {
+            Code::KeyTypeInconsistent
+                .because("only RSA, X25519 and EC keys on named curves take a share; use an age recipient instead")
+        };
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| wrong())?;
+        if info.algorithm.oid == X25519 {
+            let key = info.subject_public_key.as_bytes().and_then(|bits| bits.try_into().ok()).ok_or_else(wrong)?;
+            return Ok(Custodian { name: name.to_owned(), kind: Kind::Age(Recipient::of_key(key)) });
+        }
+        if info.algorithm.oid == EC {
+            let named = info.algorithm.parameters_oid().ok();
+            let curve = named.and_then(|oid| Curve::from_oid(oid.as_bytes())).ok_or_else(wrong)?;
+            let point = info.subject_public_key.as_bytes().ok_or_else(wrong)?;
+            let point = ec::PublicKey::new(curve, point).and_then(|key| key.point()).map_err(|_| wrong())?;
+            return Ok(Custodian { name: name.to_owned(), kind: Kind::Ec(curve, point) });
+        }
         if info.algorithm.oid != RSA {
             return Err(wrong());
         }
@@ -57,6 +79,7 @@ impl Custodian {
                 out.truncate(len);
                 Ok((out, "rsa"))
             }
+            Kind::Ec(curve, point) => Ok((cms::encrypt(*curve, point, format!("{}\n", *text).as_bytes())?, "cms")),
             Kind::Print => Ok((format!("{}\n", *text).into_bytes(), "txt")),
         }
     }

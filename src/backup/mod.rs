@@ -6,6 +6,7 @@
 
 mod age;
 mod archive;
+mod cms;
 mod custodian;
 mod restore;
 mod shamir;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::places::Places;
-use super::slots::WrittenSlot;
+use super::slots::{Leads, WrittenSlot};
 use super::{
     AuditField, AuditMode, AuditRules, Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules,
 };
@@ -64,6 +64,14 @@ pub(super) struct Source<'a> {
 
 /// The configuration in `path`; `None` where there is no such file.
 pub fn read(path: &Path, places: &Places) -> Result<Option<Config>> {
+    // Opening a named pipe would wait for a writer; a device such as /dev/null may stand for an empty file.
+    let kind = std::fs::metadata(path).ok().as_ref().and_then(crate::os::not_a_file);
+    if let Some(kind) = kind.filter(|kind| *kind != "a device") {
+        return Err(Code::GeneralError.because(format!(
+            "configuration file {}: it is {kind}; put a text file in TOML there, or name another in KEYWARD_CONF",
+            path.display()
+        )));
+    }
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
@@ -96,6 +104,13 @@ impl Source<'_> {
         };
         let default = Config::within(base);
         let tokens = tokens.unwrap_or(default.tokens);
+        let (mut slots, mut ha) = (Vec::new(), Vec::new());
+        for slot in written.slot.unwrap_or_default() {
+            match self.slot(slot, &tokens)? {
+                Leads::ToOne(rules) => slots.push(rules),
+                Leads::ToSeveral(rules) => ha.push(rules),
+            }
+        }
         Ok(Config {
             source: Some(self.path.to_owned()),
             audit: written.audit.map(|audit| self.audit(audit, &tokens)).transpose()?,
@@ -106,7 +121,8 @@ impl Source<'_> {
             kdf: written.kdf.unwrap_or(default.kdf),
             pin: self.pin(written.pin.unwrap_or_default())?,
             log: self.log(written.log.unwrap_or_default())?,
-            slots: written.slot.unwrap_or_default().into_iter().map(|slot| self.slot(slot)).collect::<Result<_>>()?,
+            slots,
+            ha,
         })
     }
 

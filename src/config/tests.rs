@@ -140,6 +140,7 @@ fn every_key_takes_effect() {
             redact: vec![AuditField::Host, AuditField::Exe, AuditField::Label],
         }),
         slots: Vec::new(),
+        ha: Vec::new(),
     };
     assert_eq!(config, expected);
 }
@@ -208,6 +209,26 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nobjects = ['web']", 4, "pkcs11:"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nvendor_mechanisms = ['ECDSA']", 4, "0x80000001"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ncolour = 'red'", 4, "unknown field"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\ndeadline = 5", 4, "isolate = true"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = true\ndeadline = 0", 5, "86400"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = false\nhelper = '/h'", 5, "isolate = true"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nisolate = true\nenvironment = { 'a=b' = 'c' }", 5, "variable"),
+        ("[[slot]]\nmodule = '/m'", 1, "no `kind`"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nmirror = 'pin'", 1, "kind = \"ha\""),
+        ("[[slot]]\nkind = 'ha'", 1, "label"),
+        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\noverlay = 'x'", 1, "overlay"),
+        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\nmodule = '/m'", 1, "[[slot.member]]"),
+        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nname = 'a'\nmodule = '/m'", 1, "two or more"),
+        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nmodule = '/m'", 4, "`name`"),
+        (
+            "[[slot]]\nkind = 'ha'\nlabel = 'x'\nmirror = 'wrap'\n[[slot.member]]\nname = 'a'\nmodule = '/m'\n[[slot.member]]\nname = 'b'\nmodule = '/n'",
+            1,
+            "wrapping_key",
+        ),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '../x'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '0123456789abcdef'", 1, "lower-case letters"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsecurity_officer = true", 1, "administrator"),
+        ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsessions = 1", 1, "more than one session"),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

@@ -1,4 +1,5 @@
-//! The hash functions, as one type. RustCrypto stands behind all of them.
+//! The hash functions, as one type: SHA-1 and SHA-2 by AWS-LC (in the pure-Rust build by the `sha1` and `sha2` crates), the
+//! others by RustCrypto.
 
 use std::ops::Deref;
 
@@ -7,6 +8,10 @@ use sha2::digest::consts::{U20, U32, U48, U64};
 use sha2::digest::{FixedOutputReset, Reset, Update};
 use zeroize::Zeroize;
 
+#[cfg(feature = "aws-lc")]
+use super::aws::sha;
+#[cfg(not(feature = "aws-lc"))]
+use super::rust::sha;
 use super::sha512t::{Bits, Sha512T};
 use crate::error::{Code, Result};
 
@@ -106,14 +111,19 @@ macro_rules! digests {
                 }
             }
 
-            fn finish_reset(&mut self, out: &mut [u8; MAX_LEN]) {
-                let len = self.digest().len();
+            /// `out` is as long as the digest.
+            fn finish_reset(&mut self, out: &mut [u8]) {
                 match self {
-                    // The lengths agree: a test compares `len` with the type's own for each row.
-                    $(State::$name(state) => if let Some(Ok(out)) = out.get_mut(..len).map(TryInto::try_into) {
+                    // The lengths agree: a test compares that of each row with the type's own.
+                    $(State::$name(state) => if let Ok(out) = out.try_into() {
                         state.finalize_into_reset(out)
                     },)*
-                    State::Sha512T(state) => state.finish_reset(out),
+                    State::Sha512T(state) => {
+                        let mut whole = [0; MAX_LEN];
+                        state.finish_reset(&mut whole);
+                        out.iter_mut().zip(&whole).for_each(|(to, from)| *to = *from);
+                        whole.zeroize();
+                    }
                 }
             }
 
@@ -187,13 +197,13 @@ macro_rules! closed {
 const SHA512_T: u8 = 64;
 
 digests! {
-    Sha1 = sha1::Sha1, 20, 64, 1, open;
-    Sha224 = sha2::Sha224, 28, 64, 2, open;
-    Sha256 = sha2::Sha256, 32, 64, 3, open;
-    Sha384 = sha2::Sha384, 48, 128, 4, open;
-    Sha512 = sha2::Sha512, 64, 128, 5, open;
-    Sha512_224 = sha2::Sha512_224, 28, 128, 6, open;
-    Sha512_256 = sha2::Sha512_256, 32, 128, 7, open;
+    Sha1 = sha::Sha1, 20, 64, 1, open;
+    Sha224 = sha::Sha224, 28, 64, 2, open;
+    Sha256 = sha::Sha256, 32, 64, 3, open;
+    Sha384 = sha::Sha384, 48, 128, 4, open;
+    Sha512 = sha::Sha512, 64, 128, 5, open;
+    Sha512_224 = sha::Sha512_224, 28, 128, 6, open;
+    Sha512_256 = sha::Sha512_256, 32, 128, 7, open;
     Sha3_224 = sha3::Sha3_224, 28, 144, 8, open;
     Sha3_256 = sha3::Sha3_256, 32, 136, 9, open;
     Sha3_384 = sha3::Sha3_384, 48, 104, 10, open;
@@ -226,6 +236,11 @@ impl Hasher {
     /// Writes the digest, or as many of its leading bytes as `out` has room for; returns how many.
     /// The hasher begins anew.
     pub fn finish_into(&mut self, out: &mut [u8]) -> usize {
+        let len = self.digest().len();
+        if let Some(out) = out.get_mut(..len) {
+            self.0.finish_reset(out);
+            return len;
+        }
         let hash = self.finish();
         let len = hash.len().min(out.len());
         for (to, from) in out.iter_mut().zip(hash.iter()) {
@@ -236,8 +251,11 @@ impl Hasher {
 
     /// The digest. The hasher begins anew.
     pub fn finish(&mut self) -> Hash {
-        let mut hash = Hash { bytes: [0; MAX_LEN], len: self.digest().len() };
-        self.0.finish_reset(&mut hash.bytes);
+        let len = self.digest().len();
+        let mut hash = Hash { bytes: [0; MAX_LEN], len };
+        if let Some(out) = hash.bytes.get_mut(..len) {
+            self.0.finish_reset(out);
+        }
         hash
     }
 

@@ -41,12 +41,37 @@ pub struct Gcm {
 impl Gcm {
     /// Begins a message. `CKR_MECHANISM_PARAM_INVALID` where the IV is empty or longer than 2^31 - 1 bytes.
     pub fn start(&mut self, iv: &[u8], aad: &[u8]) -> Result<()> {
-        if iv.is_empty() || i32::try_from(iv.len()).is_err() {
-            return Err(Code::MechanismParamInvalid.into());
-        }
+        acceptable(iv)?;
         self.done = 0;
         self.message.start(iv).map_err(|_| Code::GeneralError)?;
         self.authenticate(aad)
+    }
+
+    /// A whole message at once, whatever was started; writes the leading bytes of its tag, 1 to 16. `out` is as long as `input`.
+    /// The codes of `start`, `update` and `tag`.
+    pub fn seal(&mut self, iv: &[u8], aad: &[u8], input: &[u8], out: &mut [u8], tag: &mut [u8]) -> Result<()> {
+        possible(tag)?;
+        acceptable(iv)?;
+        if input.len() as u64 > MAX_DATA {
+            return Err(Code::DataLenRange.into());
+        }
+        let whole = self.message.seal(iv, aad, input, out).map_err(|_| Code::GeneralError)?;
+        tag.iter_mut().zip(whole).for_each(|(to, from)| *to = from);
+        Ok(())
+    }
+
+    /// The reverse. `CKR_ENCRYPTED_DATA_INVALID` unless `tag`, of 1 to 16 bytes, is the message's.
+    pub fn open(&mut self, iv: &[u8], aad: &[u8], input: &[u8], tag: &[u8], out: &mut [u8]) -> Result<()> {
+        let Ok(whole) = tag.try_into() else {
+            self.start(iv, aad)?;
+            self.update(input, out)?;
+            return self.check(tag);
+        };
+        acceptable(iv)?;
+        if input.len() as u64 > MAX_DATA {
+            return Err(Code::DataLenRange.into());
+        }
+        Ok(self.message.open(iv, aad, input, whole, out).map_err(|_| Code::EncryptedDataInvalid)?)
     }
 
     /// Further additional data, while no other data has come.
@@ -76,6 +101,12 @@ impl Gcm {
         possible(tag)?;
         Ok(self.message.check(tag).map_err(|_| Code::EncryptedDataInvalid)?)
     }
+}
+
+/// `CKR_MECHANISM_PARAM_INVALID` where the IV is empty or longer than 2^31 - 1 bytes.
+pub fn acceptable(iv: &[u8]) -> Result<()> {
+    let good = !iv.is_empty() && i32::try_from(iv.len()).is_ok();
+    if good { Ok(()) } else { Err(Code::MechanismParamInvalid.into()) }
 }
 
 fn possible(tag: &[u8]) -> Result<()> {

@@ -4,9 +4,9 @@
 use zeroize::{Zeroize, Zeroizing};
 
 #[cfg(feature = "aws-lc")]
-use super::aws::chacha::stream;
+use super::aws::aes::key_stream;
 #[cfg(not(feature = "aws-lc"))]
-use super::rust::chacha::stream;
+use super::rust::aes::key_stream;
 
 use super::digest::{Digest, Hasher};
 use crate::error::{Code, Result};
@@ -16,15 +16,15 @@ const KEY: usize = 32;
 const BUFFER: usize = 1024;
 /// Bytes given out under one seed of the system.
 const RESEED_AFTER: usize = 1 << 20;
-/// ChaCha20 counts 2^32 blocks of 64 bytes; far below that a large request takes a new key.
-const PIECE: usize = 1 << 30;
+/// Most bytes of one key: what SP 800-90A allows a request of CTR_DRBG, 2^19 bits.
+const PIECE: usize = 1 << 16;
 
 /// Fills `out` from the system's generator: keys, IVs, salts. `CKR_RANDOM_NO_RNG` where that fails.
 pub fn fill(out: &mut [u8]) -> Result<()> {
     os::random(out)
 }
 
-/// A ChaCha20 generator with key erasure: each refill replaces the key, and what was given out is wiped, so that a look at
+/// A generator of AES-256 in counter mode, with key erasure: each refill replaces the key, and what was given out is wiped, so that a look at
 /// the memory tells nothing of the past. It reseeds from the system every mebibyte and in a forked child.
 pub struct Generator {
     /// The next key, then the bytes not given out yet, the last `left` of the buffer. What was given out is zero.
@@ -51,9 +51,7 @@ impl Generator {
             return out.chunks_mut(PIECE).try_for_each(|piece| {
                 let mut key = Zeroizing::new([0; KEY]);
                 self.give(&mut *key)?;
-                piece.fill(0);
-                stream(&key, piece);
-                Ok(())
+                key_stream(&key, piece)
             });
         }
         self.give(out)
@@ -67,7 +65,7 @@ impl Generator {
     /// At most `BUFFER - KEY` bytes.
     fn give(&mut self, out: &mut [u8]) -> Result<()> {
         if self.left < out.len() {
-            self.refill();
+            self.refill()?;
         }
         let from = self.buffer.get_mut(BUFFER - self.left..).and_then(|rest| rest.get_mut(..out.len()));
         let from = from.ok_or(Code::GeneralError)?;
@@ -77,14 +75,15 @@ impl Generator {
         Ok(())
     }
 
-    fn refill(&mut self) {
+    fn refill(&mut self) -> Result<()> {
         let mut key = Zeroizing::new([0; KEY]);
         for (to, from) in key.iter_mut().zip(&self.buffer) {
             *to = *from;
         }
-        self.buffer.zeroize();
-        stream(&key, &mut self.buffer);
+        // Overwrites the old key, and what is left of the old stream.
+        key_stream(&key, &mut self.buffer)?;
         self.left = BUFFER - KEY;
+        Ok(())
     }
 
     /// The new key hashes the old one, 32 bytes of the system and `seed`.

@@ -6,6 +6,7 @@
 //! Applications' sessions and object numbers are ours; the HSM's stand behind them and may be lost and made anew.
 
 mod access;
+mod apart;
 mod call;
 mod fault;
 mod ffi;
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 
+pub use apart::{COMMAND as APART, serve};
 pub use module::Modules;
 
 use self::call::{Call, Reply};
@@ -62,7 +64,13 @@ impl Forward {
 
     /// Whether both lead to one token of one module in this process.
     pub fn is_on_the_token_of(&self, other: &Forward) -> bool {
-        Arc::ptr_eq(&self.hsm.module, &other.hsm.module) && self.hsm.slot() == other.hsm.slot()
+        let slot = self.hsm.slot();
+        Arc::ptr_eq(&self.hsm.module, &other.hsm.module) && slot.is_some() && slot == other.hsm.slot()
+    }
+
+    /// Whether the HSM has refused the PIN that a login with this one would send: it is not to be tried again.
+    pub fn has_refused(&self, pin: &[u8]) -> bool {
+        self.hsm.has_refused(pin)
     }
 
     /// Whether the token waits for `C_InitToken`, as it was seen last.
@@ -118,11 +126,28 @@ impl Forward {
             let handle = self.hsm.resolve(lease, id)?;
             work(lease, handle)
         });
-        result.inspect_err(|error| {
-            if matches!(error.code(), Code::ObjectHandleInvalid | Code::KeyHandleInvalid) {
-                self.hsm.objects.forget(id);
+        result.inspect_err(|error| self.forget_if_gone(id, error.code()))
+    }
+
+    /// Lets go of what the HSM no longer has. A key's handle is also refused for a use that is not its own, while its object is
+    /// there: then the object is asked for.
+    fn forget_if_gone(&self, id: ObjectId, code: Code) {
+        let gone = match code {
+            Code::ObjectHandleInvalid => true,
+            Code::KeyHandleInvalid => {
+                let types = Cow::Borrowed(&[CKA_CLASS][..]);
+                let asked = self.hsm.attempt(false, |lease| {
+                    let object = self.hsm.resolve(lease, id)?;
+                    let call = Call::Get { session: lease.session(), object, types: types.clone() };
+                    Ok(lease.call(&call).map(drop)?)
+                });
+                asked.is_err_and(|error| error.code() == Code::ObjectHandleInvalid)
             }
-        })
+            _ => false,
+        };
+        if gone {
+            self.hsm.objects.forget(id);
+        }
     }
 
     /// Whether the caller may alter this object.
@@ -291,6 +316,7 @@ impl Token for Forward {
             let call = Call::Get { session: lease.session(), object: handle, types: Cow::Borrowed(types) };
             let answers = lease.call(&call)?.answers()?;
             self.hsm.objects.keep(object, types, &answers);
+            let _ = self.hsm.describe(lease, object, handle);
             Ok(answers)
         })
     }
@@ -301,6 +327,8 @@ impl Token for Forward {
             let call = Call::Set { session: lease.session(), object: handle, template: Cow::Borrowed(&template) };
             lease.call(&call)?;
             self.hsm.objects.altered(object);
+            // What it is now must be known before a loss; that it cannot be told yet is no failure of the change.
+            let _ = self.hsm.describe(lease, object, handle);
             Ok(())
         })
     }
@@ -330,7 +358,7 @@ impl Token for Forward {
         let begun = Forwarded::begin(&self.hsm, caller, what, mechanism, key);
         begun.inspect_err(|error| {
             if let (Code::KeyHandleInvalid, Some(key)) = (error.code(), key) {
-                self.hsm.objects.forget(key);
+                self.forget_if_gone(key, error.code());
             }
         })
     }

@@ -7,14 +7,17 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use smallvec::SmallVec;
 
+use super::VALUES;
 use super::delegate::pass_on;
 use crate::audit_log::{Class, Event, KeyName, Log};
 use crate::error::{Error, Result};
 use crate::lifecycle;
 use crate::mechanism::table;
+use crate::numbers::Numbers;
 use crate::token::*;
 
 /// How many keys' names are kept.
@@ -28,7 +31,7 @@ pub struct Audited {
     log: Arc<Log>,
     slot: u64,
     serial: String,
-    names: Cache<ObjectId, Arc<Named>>,
+    names: Cache<ObjectId, Arc<Named>, UnitWeighter, Numbers>,
 }
 
 /// An object as an event tells of it.
@@ -44,13 +47,14 @@ struct Named {
 impl Audited {
     pub fn new(inner: Arc<dyn Token>, log: Arc<Log>, slot: u64) -> Audited {
         let serial = inner.info().map(|info| info.serial.trim_end().to_owned()).unwrap_or_default();
-        Audited { inner, log, slot, serial, names: Cache::new(NAMES) }
+        let (numbers, cycle) = (Numbers::default(), DefaultLifecycle::default());
+        let names = Cache::with(NAMES, NAMES as u64, UnitWeighter, numbers, cycle);
+        Audited { inner, log, slot, serial, names }
     }
 
     fn event<'a>(&'a self, class: Class, operation: &'a str) -> Event<'a> {
         let user = match self.inner.logged_in() {
-            Some(User::SecurityOfficer) => "so",
-            Some(User::User) => "user",
+            Some(user) => self.inner.login_name().map_or(role_name(user), interned),
             None => "",
         };
         Event { slot: self.slot, token: &self.serial, user, ..Event::new(class, operation) }
@@ -151,19 +155,25 @@ impl Audited {
                 let _ = self.inner.destroy(caller, object);
             }
         };
-        let made = done.as_ref().map(&objects).unwrap_or_default();
-        let (last, others) = made.split_last().map_or((None, [].as_slice()), |(last, others)| (Some(*last), others));
-        let name = |object| self.named(caller, object, None);
-        for other in others {
-            let key = name(*other);
-            let event = Event { key: key.as_ref().map(|key| &key.name), result: "CKR_OK", ..event };
-            if let Err(refused) = self.log.record(&event) {
-                done.map(undo)?;
-                return Err(refused);
+        let Ok(done) = done else { return self.tell(event, done, undo) };
+        let names: Vec<_> = objects(&done).iter().map(|object| self.named(caller, *object, None)).collect();
+        let events =
+            names.iter().map(|key| Event { key: key.as_ref().map(|key| &key.name), result: "CKR_OK", ..event });
+        match self.log.record_all(class, events) {
+            Ok(()) => Ok(done),
+            Err(refused) => {
+                undo(done);
+                Err(refused)
             }
         }
-        let key = last.and_then(name);
-        self.tell(Event { key: key.as_ref().map(|key| &key.name), ..event }, done, undo)
+    }
+
+    fn logging_in(&self, who: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.log.wants(Class::Login) {
+            self.log.ready(Class::Login)?;
+        }
+        let done = work();
+        self.tell(Event { user: who, ..self.event(Class::Login, "login") }, done, |()| drop(self.inner.logout()))
     }
 
     /// What an administrator does to the token.
@@ -263,6 +273,27 @@ fn on_token(template: &[Attribute]) -> bool {
     token_object(template).unwrap_or(false)
 }
 
+fn role_name(user: User) -> &'static str {
+    match user {
+        User::SecurityOfficer => "so",
+        User::User => "user",
+    }
+}
+
+/// The name of a user who is logged in, kept for good: a process meets few of them, and events borrow what they tell.
+fn interned(name: Arc<str>) -> &'static str {
+    static NAMES: parking_lot::Mutex<Vec<&'static str>> = parking_lot::Mutex::new(Vec::new());
+    let mut names = NAMES.lock();
+    match names.iter().find(|known| ***known == *name) {
+        Some(known) => known,
+        None => {
+            let kept: &'static str = Box::leak(name.to_string().into_boxed_str());
+            names.push(kept);
+            kept
+        }
+    }
+}
+
 fn mechanism_name(ty: CK_MECHANISM_TYPE) -> &'static str {
     table::row(ty).map_or("unknown", |row| row.name)
 }
@@ -290,18 +321,6 @@ const fn use_name(what: Use) -> &'static str {
     }
 }
 
-/// What gives a key away when it is read.
-const VALUES: [CK_ATTRIBUTE_TYPE; 8] = [
-    CKA_VALUE,
-    CKA_PRIVATE_EXPONENT,
-    CKA_PRIME_1,
-    CKA_PRIME_2,
-    CKA_EXPONENT_1,
-    CKA_EXPONENT_2,
-    CKA_COEFFICIENT,
-    CKA_SEED,
-];
-
 impl Token for Audited {
     pass_on! {
         info() -> Result<TokenInfo>;
@@ -311,6 +330,9 @@ impl Token for Audited {
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         logged_in() -> Option<User>;
+        login_name() -> Option<Arc<str>>;
+        name_before(pin: &[u8]) -> Option<String>;
+        wants_code(user: User, pin: &[u8]) -> bool;
         size(caller: Caller, object: ObjectId) -> Result<u64>;
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
@@ -324,6 +346,9 @@ impl Token for Audited {
         approved_only() -> bool;
         keeps_life() -> bool;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
+        present(approvals: Vec<String>) -> Result<()>;
+        spend(approvals: &[([u8; 16], u64)], now: u64) -> Result<()>;
+        backed_up(key: ObjectId) -> Result<bool>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
     }
 
@@ -332,12 +357,13 @@ impl Token for Audited {
     }
 
     fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        if self.log.wants(Class::Login) {
-            self.log.ready(Class::Login)?;
-        }
-        let done = self.inner.login(caller, user, pin);
-        let user = if user == User::SecurityOfficer { "so" } else { "user" };
-        self.tell(Event { user, ..self.event(Class::Login, "login") }, done, |()| drop(self.inner.logout()))
+        let name = self.inner.name_before(pin);
+        let who = name.as_deref().unwrap_or(role_name(user));
+        self.logging_in(who, || self.inner.login(caller, user, pin))
+    }
+
+    fn login_named(&self, caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.logging_in(name, || self.inner.login_named(caller, user, name, pin))
     }
 
     fn reauthenticate(&self, caller: Caller, pin: &[u8]) -> Result<()> {

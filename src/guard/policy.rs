@@ -9,6 +9,7 @@ use cryptoki_sys::*;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use super::VALUES;
 use super::delegate::pass_on;
 use super::gate::Gate;
 use super::limits::Counts;
@@ -29,6 +30,8 @@ pub struct Governed {
     counts: Counts,
     /// The policy as it was looked through last.
     rules: RwLock<Option<Arc<Rules>>>,
+    /// Approvals for what is asked next.
+    presented: RwLock<Vec<String>>,
     clock: fn() -> u64,
 }
 
@@ -91,7 +94,8 @@ impl Governed {
         match token.keeps_life() {
             true => {
                 let (gate, counts, rules) = (Gate::new(), Counts::default(), RwLock::new(None));
-                Arc::new(Governed { inner: token, gate, counts, rules, clock: clock::now })
+                let presented = RwLock::default();
+                Arc::new(Governed { inner: token, gate, counts, rules, presented, clock: clock::now })
             }
             false => token,
         }
@@ -116,20 +120,29 @@ impl Governed {
         Ok(Some(rules))
     }
 
-    fn read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<Attributes> {
-        let answers = self.inner.get(caller, object, types).ok()?;
+    /// `None` where the token itself will have something to say of the handle.
+    fn try_read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Option<Attributes>> {
+        let answers = match self.inner.get(caller, object, types) {
+            Ok(answers) => answers,
+            Err(error) if matches!(error.code(), Code::ObjectHandleInvalid | Code::UserNotLoggedIn) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let known = types.iter().zip(answers).filter_map(|(ty, answer)| match answer {
             Answer::Value(value) => Some(Attribute { ty: *ty, value }),
             _ => None,
         });
-        Some(known.collect())
+        Ok(Some(known.collect()))
     }
 
-    /// What decides of a key; `None` where the token itself will have something to say of the handle.
-    fn look(&self, caller: Caller, key: ObjectId, rules: Option<&Arc<Rules>>) -> Option<Attributes> {
+    fn read(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<Attributes> {
+        self.try_read(caller, object, types).ok().flatten()
+    }
+
+    /// What decides of a key. What cannot be told decides nothing: the error is the answer.
+    fn look(&self, caller: Caller, key: ObjectId, rules: Option<&Arc<Rules>>) -> Result<Option<Attributes>> {
         match rules {
-            None => self.read(caller, key, &life::DECIDING),
-            Some(_) => self.read(caller, key, &[&life::DECIDING[..], &GOVERNING].concat()),
+            None => self.try_read(caller, key, &life::DECIDING),
+            Some(_) => self.try_read(caller, key, &[&life::DECIDING[..], &GOVERNING].concat()),
         }
     }
 
@@ -142,7 +155,7 @@ impl Governed {
         mechanism: CK_MECHANISM_TYPE,
     ) -> Result<(Verdict, Option<String>, Limits)> {
         let rules = self.rules()?;
-        let Some(object) = self.look(caller, key, rules.as_ref()) else {
+        let Some(object) = self.look(caller, key, rules.as_ref())? else {
             return Ok((Verdict { allowed: true, until: 0 }, None, Limits::default()));
         };
         let now = (self.clock)();
@@ -163,6 +176,12 @@ impl Governed {
             return Ok((verdict, Some(why), Limits::default()));
         }
         let Some(rules) = rules else { return Ok((verdict, None, Limits::default())) };
+        if rules.waits_for_backup(&object) && !self.inner.backed_up(key)? {
+            let why =
+                "its class wants the key in a verified backup first: `keyward backup create`, then `backup verify`";
+            let verdict = Verdict { allowed: false, ..verdict };
+            return Ok((verdict, Some(why.to_owned()), Limits::default()));
+        }
         let (why, until) = rules.refuses(&object, mechanism, now);
         let limits = match purpose {
             Purpose::Protect => rules.class_of(&object).map(|class| class.limits()).unwrap_or_default(),
@@ -171,7 +190,7 @@ impl Governed {
         Ok((Verdict { allowed: why.is_none(), until: verdict.until.min(until) }, why, limits))
     }
 
-    /// `code` where the key may not be used so now.
+    /// `code` where the key may not be used so now; what its limits leave of it is taken.
     fn check(
         &self,
         caller: Caller,
@@ -180,8 +199,21 @@ impl Governed {
         mechanism: CK_MECHANISM_TYPE,
         code: Code,
     ) -> Result<()> {
+        let limits = self.allow(caller, key, purpose, mechanism, code)?;
+        self.spend(caller, key, limits).map_err(|error| error.recode(code))
+    }
+
+    /// The same without a use: for who only asks how long the answer will be.
+    fn allow(
+        &self,
+        caller: Caller,
+        key: ObjectId,
+        purpose: Purpose,
+        mechanism: CK_MECHANISM_TYPE,
+        code: Code,
+    ) -> Result<Limits> {
         match self.judge(caller, key, purpose, mechanism)? {
-            (_, None, limits) => self.spend(caller, key, limits).map_err(|error| error.recode(code)),
+            (_, None, limits) => Ok(limits),
             (_, Some(why), _) => Err(code.because(why)),
         }
     }
@@ -202,27 +234,65 @@ impl Governed {
     }
 
     /// The state now, of a key that can be seen.
-    fn state(&self, caller: Caller, key: ObjectId) -> Option<State> {
-        Some(life::life(&self.read(caller, key, &life::DECIDING)?).state_at((self.clock)()))
+    fn state(&self, caller: Caller, key: ObjectId) -> Result<Option<State>> {
+        let known = self.try_read(caller, key, &life::DECIDING)?;
+        Ok(known.map(|known| life::life(&known).state_at((self.clock)())))
     }
 
     /// A suspended or a compromised key does not leave, and others only by mechanisms that the policy allows.
-    fn may_wrap(&self, caller: Caller, by: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<()> {
-        self.check(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
+    /// Where the key's class asks for approvals of that, those presented are used up with `spend`.
+    fn may_wrap(
+        &self,
+        caller: Caller,
+        by: &Mechanism,
+        (wrapping, key): (ObjectId, ObjectId),
+        spend: bool,
+    ) -> Result<Limits> {
+        let limits = self.allow(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
         if let Some(rules) = self.rules()? {
             rules.may_wrap_by(by.ty)?;
+            self.may_export(caller, &rules, key, spend)?;
         }
-        match self.state(caller, key) {
+        match self.state(caller, key)? {
             Some(state @ (State::Suspended | State::Compromised)) => {
                 Err(Code::KeyNotWrappable.because(format!("a key that is {} is not wrapped", state.name())))
             }
-            _ => Ok(()),
+            _ => Ok(limits),
         }
+    }
+
+    fn may_export(&self, caller: Caller, rules: &Rules, key: ObjectId, spend: bool) -> Result<()> {
+        let Some(object) = self.read(caller, key, &GOVERNING) else { return Ok(()) };
+        let needed = rules.class_of(&object).map_or(0, |class| class.approve_export);
+        if needed == 0 || object.ulong(CKA_CLASS) == Some(CKO_PUBLIC_KEY) {
+            return Ok(());
+        }
+        let unique_id = String::from_utf8_lossy(object.bytes(CKA_UNIQUE_ID).unwrap_or_default()).into_owned();
+        let presented = self.presented.read().clone();
+        self.approved(rules, &presented, needed, (Act::Export, &unique_id), spend)
+            .map_err(|error| error.recode(Code::KeyNotWrappable))
+    }
+
+    /// A key whose class protects it against export or destruction, or wants it backed up, stays in the class.
+    fn stays_in_class(&self, rules: &Rules, before: &Attributes, after: &Attributes) -> Result<()> {
+        let Some(class) = rules.class_of(before).filter(|class| class.is_bound()) else { return Ok(()) };
+        match rules.class_of(after).is_some_and(|new| new.name == class.name) {
+            true => Ok(()),
+            false => {
+                Err(Code::ActionProhibited.because(format!("the key may not leave the policy's class {}", class.name)))
+            }
+        }
+    }
+
+    /// [`Governed::may_wrap`], and a use of the wrapping key.
+    fn wraps(&self, caller: Caller, by: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<()> {
+        let limits = self.may_wrap(caller, by, (wrapping, key), true)?;
+        self.spend(caller, wrapping, limits).map_err(|error| error.recode(Code::WrappingKeyHandleInvalid))
     }
 
     /// `CKR_ACTION_PROHIBITED` unless the object is in one of these states; what is no key always is.
     fn only_while(&self, caller: Caller, object: ObjectId, states: &[State], what: &str) -> Result<()> {
-        match self.state(caller, object) {
+        match self.state(caller, object)? {
             Some(state) if !states.contains(&state) => {
                 Err(Code::ActionProhibited.because(format!("a key that is {} is not {what}", state.name())))
             }
@@ -261,18 +331,31 @@ impl Governed {
         }
     }
 
-    /// `CKR_ACTION_PROHIBITED` where approvals are missing.
-    fn approved(&self, rules: &Rules, approvals: &[String], needed: u32, act: Act, subject: &str) -> Result<()> {
+    /// `CKR_ACTION_PROHIBITED` where approvals are missing, or have been used. With `spend` they are used up, durably, before what
+    /// they are for is done: if that fails, it is asked for anew.
+    fn approved(
+        &self,
+        rules: &Rules,
+        approvals: &[String],
+        needed: u32,
+        (act, subject): (Act, &str),
+        spend: bool,
+    ) -> Result<()> {
         if needed == 0 {
             return Ok(());
         }
         let serial = self.inner.info()?.serial;
-        let asked = Asked { act, subject, token: serial.trim_end(), now: (self.clock)() };
-        approval::check(approvals, needed, &asked, |name| rules.policy().approvers.get(name).map(String::as_str))
+        let (by, now) = (self.inner.login_name(), (self.clock)());
+        let asked = Asked { act, subject, token: serial.trim_end(), by: by.as_deref(), now };
+        let key_of = |name: &str| rules.policy().approvers.get(name).map(String::as_str);
+        let used = approval::check(approvals, needed, &asked, key_of)?;
+        if spend { self.inner.spend(&used, now) } else { Ok(()) }
     }
 
     fn class_said(template: &[Attribute], default: CK_OBJECT_CLASS) -> CK_OBJECT_CLASS {
-        template.iter().cloned().collect::<Attributes>().ulong(CKA_CLASS).unwrap_or(default)
+        let said = template.iter().rfind(|attribute| attribute.ty == CKA_CLASS);
+        let class = said.cloned().and_then(|attribute| Attributes::from_iter([attribute]).ulong(CKA_CLASS));
+        class.unwrap_or(default)
     }
 }
 
@@ -286,13 +369,16 @@ impl Token for Governed {
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         login(caller: Caller, user: User, pin: &[u8]) -> Result<()>;
+        login_named(caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()>;
+        login_name() -> Option<Arc<str>>;
+        name_before(pin: &[u8]) -> Option<String>;
+        wants_code(user: User, pin: &[u8]) -> bool;
         reauthenticate(caller: Caller, pin: &[u8]) -> Result<()>;
         logout() -> Result<()>;
         logged_in() -> Option<User>;
         init_pin(caller: Caller, pin: &[u8]) -> Result<()>;
         set_pin(caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
         size(caller: Caller, object: ObjectId) -> Result<u64>;
-        get(caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
         approved_only() -> bool;
@@ -300,7 +386,31 @@ impl Token for Governed {
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
+        spend(approvals: &[([u8; 16], u64)], now: u64) -> Result<()>;
+        backed_up(key: ObjectId) -> Result<bool>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
+    }
+
+    fn present(&self, approvals: Vec<String>) -> Result<()> {
+        *self.presented.write() = approvals;
+        Ok(())
+    }
+
+    /// The value of a key that leaves with approvals only is shown to nobody.
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+        let mut answers = self.inner.get(caller, object, types)?;
+        let shown =
+            |(ty, answer): (&CK_ATTRIBUTE_TYPE, &Answer)| VALUES.contains(ty) && matches!(answer, Answer::Value(_));
+        if types.iter().zip(&answers).any(shown)
+            && let Some(rules) = self.rules()?
+            && let Some(found) = self.read(caller, object, &GOVERNING)
+            && found.ulong(CKA_CLASS) != Some(CKO_PUBLIC_KEY)
+            && rules.class_of(&found).is_some_and(|class| class.approve_export > 0)
+        {
+            let hidden = types.iter().zip(&mut answers).filter(|(ty, answer)| shown((ty, answer)));
+            hidden.for_each(|(_, answer)| *answer = Answer::Sensitive);
+        }
+        Ok(answers)
     }
 
     /// A policy that names what this build does not have is refused before it is signed.
@@ -309,7 +419,7 @@ impl Token for Governed {
         // One that was altered asks for nothing any more: the security officer must be able to mend it.
         if let Ok(Some(rules)) = self.rules() {
             let needed = rules.policy().approve_policy;
-            self.approved(&rules, approvals, needed, Act::Policy, &approval::digest(text))?;
+            self.approved(&rules, approvals, needed, (Act::Policy, &approval::digest(text)), true)?;
         }
         self.inner.apply_policy(caller, text, at, approvals)
     }
@@ -325,7 +435,7 @@ impl Token for Governed {
             let over = known.dates.destruction.is_some_and(|date| date <= (self.clock)());
             if !(known.state == State::PendingDestroy && over) {
                 let subject = String::from_utf8_lossy(key.bytes(CKA_UNIQUE_ID).unwrap_or_default());
-                self.approved(&rules, &order.approvals, needed, Act::Destroy, &subject)?;
+                self.approved(&rules, &order.approvals, needed, (Act::Destroy, &subject), true)?;
             }
         }
         self.inner.change_life(caller, order)
@@ -349,8 +459,23 @@ impl Token for Governed {
         self.inner.create(caller, self.admit(template, class, &[])?)
     }
 
+    fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
+        let admitted = templates.into_iter().map(|template| {
+            let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
+            self.admit(template, class, &[])
+        });
+        self.inner.create_all(caller, admitted.collect::<Result<_>>()?)
+    }
+
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.only_while(caller, object, &[State::Active], "copied")?;
+        if let Some(rules) = self.rules()?
+            && let Some(before) = self.read(caller, object, &MADE)
+        {
+            let mut after = before.clone();
+            template.iter().cloned().for_each(|attribute| after.put(attribute));
+            self.stays_in_class(&rules, &before, &after)?;
+        }
         let made = self.inner.copy(caller, object, template)?;
         self.admit_made(caller, made)
     }
@@ -387,8 +512,10 @@ impl Token for Governed {
         if let Some(rules) = self.rules()?
             && let Some(mut whole) = self.read(caller, object, &MADE)
         {
+            let before = whole.clone();
             template.iter().cloned().for_each(|attribute| whole.put(attribute));
             rules.judge(&whole).map_err(|error| error.recode(Code::ActionProhibited))?;
+            self.stays_in_class(&rules, &before, &whole)?;
         }
         self.inner.set(caller, object, template)
     }
@@ -429,21 +556,29 @@ impl Token for Governed {
         spare: Option<Begun>,
     ) -> Result<Begun> {
         // The token first: its stamp is older than the verdict, so a change that comes between is seen at the next use.
-        let begun = self.inner.begin(caller, what, mechanism, key, spare)?;
+        let mut begun = self.inner.begin(caller, what, mechanism, key, spare)?;
         let (Some(key), Some(purpose)) = (key, purpose(what)) else { return Ok(begun) };
+        // Restarted: the stamp is the one for which it was cleared.
+        if begun.cleared_until == u64::MAX {
+            return Ok(begun);
+        }
         let kind = ((what as u64) << 48) ^ mechanism.ty;
-        let (allowed, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
+        let (verdict, limits) = match self.gate.held(key, kind, &begun.stamp, self.clock) {
             Some(held) => held,
             None => {
                 let (verdict, _, limits) = self.judge(caller, key, purpose, mechanism.ty)?;
                 self.gate.keep(key, kind, &begun.stamp, (verdict, limits));
-                (verdict.allowed, limits)
+                (verdict, limits)
             }
         };
-        match allowed {
-            true => self.spend(caller, key, limits).map(|()| begun),
-            false => Err(self.refusal(caller, key, purpose, mechanism.ty)),
+        if !verdict.allowed {
+            return Err(self.refusal(caller, key, purpose, mechanism.ty));
         }
+        self.spend(caller, key, limits)?;
+        if limits == Limits::default() && begun.stamp.state != (0, 0) {
+            begun.cleared_until = verdict.until;
+        }
+        Ok(begun)
     }
 
     fn digest_key(&self, caller: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()> {
@@ -452,7 +587,7 @@ impl Token for Governed {
     }
 
     fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
-        self.may_wrap(caller, mechanism, wrapping, key)?;
+        self.wraps(caller, mechanism, wrapping, key)?;
         self.inner.wrap(caller, mechanism, wrapping, key)
     }
 
@@ -463,7 +598,7 @@ impl Token for Governed {
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<Option<usize>> {
-        self.may_wrap(caller, mechanism, wrapping, key)?;
+        self.may_wrap(caller, mechanism, (wrapping, key), false)?;
         self.inner.wrapped_len(caller, mechanism, wrapping, key)
     }
 
@@ -474,7 +609,7 @@ impl Token for Governed {
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<(Vec<u8>, MessageParams)> {
-        self.may_wrap(caller, mechanism, wrapping, key)?;
+        self.wraps(caller, mechanism, wrapping, key)?;
         self.inner.wrap_authenticated(caller, mechanism, wrapping, key)
     }
 
@@ -521,7 +656,7 @@ impl Token for Governed {
     }
 
     fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
-        self.check(caller, public, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
+        self.allow(caller, public, Purpose::Protect, mechanism.ty, Code::KeyHandleInvalid)?;
         self.inner.encapsulated_len(caller, mechanism, public)
     }
 

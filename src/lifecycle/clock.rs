@@ -2,62 +2,18 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub const DAY: u64 = 86_400;
+use crate::time::{Moment, days_since_1970, moment};
+
+pub use crate::time::DAY;
 
 /// The system's clock. Some 20 ns.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Year, month and day of the Gregorian calendar.
-type Civil = (u64, u64, u64);
-
-const fn leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-const fn days_of(year: u64, month: u64) -> u64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if leap(year) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Days since 1970 of a day that the calendar has, from 1970 to 9999.
-fn days_since_1970((year, month, day): Civil) -> Option<u64> {
-    let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
-    if !valid {
-        return None;
-    }
-    let before = year - 1;
-    let leaps = before / 4 - before / 100 + before / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
-    let months: u64 = (1..month).map(|month| days_of(year, month)).sum();
-    Some((year - 1970) * 365 + leaps + months + day - 1)
-}
-
-fn civil(mut days: u64) -> Civil {
-    let mut year = 1970;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if days < length || year == 9999 {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let mut month = 1;
-    while month < 12 && days >= days_of(year, month) {
-        days -= days_of(year, month);
-        month += 1;
-    }
-    (year, month, days.min(30) + 1)
-}
-
 /// `CK_DATE`: eight digits.
 pub fn day(time: u64) -> String {
-    let (year, month, day) = civil(time / DAY);
+    let Moment { year, month, day, .. } = moment(time);
     format!("{year:04}{month:02}{day:02}")
 }
 
@@ -67,15 +23,19 @@ pub fn of_day(text: &[u8]) -> Option<u64> {
         let digits = text.get(range)?;
         digits.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
     };
-    let days = days_since_1970((number(0..4)?, number(4..6)?, number(6..8)?)).filter(|_| text.len() == 8)?;
-    Some(days * DAY)
+    let (year, month, date) = (number(0..4)?, number(4..6)?, number(6..8)?);
+    if text.len() != 8 || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || date == 0 {
+        return None;
+    }
+    let time = days_since_1970(year, month, date) * DAY;
+    // A day that the month has not is one of the next.
+    (moment(time).day == date).then_some(time)
 }
 
 /// `2027-03-01T12:00:00Z`.
 pub fn text(time: u64) -> String {
-    let (year, month, day) = civil(time / DAY);
-    let second = time % DAY;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    let Moment { year, month, day, hour, minute, second, .. } = moment(time);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// `2027-03-01`, `2027-03-01T12:00:00Z`, `now`, or from now `+90d`, `-2h`. The error says what is expected.

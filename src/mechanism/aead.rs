@@ -31,6 +31,18 @@ pub(super) trait Aead: Send + 'static {
         false
     }
 
+    /// Encrypts the whole message, of which nothing came before; `out` is as long as `input`, `tag` as [`Aead::tag_len`].
+    fn seal(&mut self, input: &[u8], out: &mut [u8], tag: &mut [u8]) -> Result<()> {
+        self.update(Direction::Encrypt, input, out)?;
+        self.tag(tag)
+    }
+
+    /// Decrypts the whole message; the codes of [`Aead::check`].
+    fn open(&mut self, input: &[u8], tag: &[u8], out: &mut [u8]) -> Result<()> {
+        self.update(Direction::Decrypt, input, out)?;
+        self.check(tag)
+    }
+
     /// Encrypts or decrypts further bytes; `out` is as long as `input`.
     fn update(&mut self, direction: Direction, input: &[u8], out: &mut [u8]) -> Result<()>;
 
@@ -106,8 +118,7 @@ impl<A: Aead> AeadOperation<A> {
         let len = self.opened(message.len())?;
         let (data, tag) = message.split_at_checked(len).ok_or(Code::GeneralError)?;
         let out = out.get_mut(..len).ok_or(Code::GeneralError)?;
-        let done = self.aead.update(Direction::Decrypt, data, out);
-        if let Err(e) = done.and_then(|()| self.aead.check(tag)) {
+        if let Err(e) = self.aead.open(data, tag, out) {
             out.zeroize();
             return Err(e);
         }
@@ -165,9 +176,12 @@ impl<A: Aead> Operation for AeadOperation<A> {
     fn whole(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
         match self.direction {
             Direction::Encrypt => {
-                let done = self.update(input, out)?;
-                let rest = out.get_mut(done..).ok_or(Code::GeneralError)?;
-                Ok(done + self.finish(rest)?)
+                self.done = self.count(input.len())?;
+                self.ends(self.done)?;
+                let tag_len = self.aead.tag_len();
+                let (out, rest) = out.split_at_mut_checked(input.len()).ok_or(Code::GeneralError)?;
+                self.aead.seal(input, out, rest.get_mut(..tag_len).ok_or(Code::GeneralError)?)?;
+                Ok(input.len() + tag_len)
             }
             Direction::Decrypt => self.open(input, out),
         }

@@ -108,7 +108,7 @@ fn begin(row: &'static Row, what: Use, params: &Params, _: Option<&std::sync::Ar
     if what != Use::Digest {
         return Err(Code::MechanismInvalid.into());
     }
-    Ok(Box::new(DigestOperation { hasher: Hasher::new(digest_of(row, params)?), params: params.clone() }))
+    Ok(Box::new(DigestOperation { hasher: Hasher::new(digest_of(row, params)?), fed: false, params: params.clone() }))
 }
 
 /// First byte of a saved state; the digest's number follows, then the hasher's own state.
@@ -118,11 +118,13 @@ const STATE_VERSION: u8 = 1;
 pub fn restore(state: &[u8]) -> Result<Box<dyn Operation>> {
     let [STATE_VERSION, number, state @ ..] = state else { return Err(Code::SavedStateInvalid.into()) };
     // Restored ones are not restarted: their parameters do not matter.
-    Ok(Box::new(DigestOperation { hasher: Hasher::restore(*number, state)?, params: Params::None }))
+    Ok(Box::new(DigestOperation { hasher: Hasher::restore(*number, state)?, fed: true, params: Params::None }))
 }
 
 struct DigestOperation {
     hasher: Hasher,
+    /// Something was fed since it began anew.
+    fed: bool,
     params: Params,
 }
 
@@ -132,16 +134,20 @@ impl Operation for DigestOperation {
     }
 
     fn update(&mut self, input: &[u8], _: &mut [u8]) -> Result<usize> {
+        self.fed = true;
         self.hasher.update(input);
         Ok(0)
     }
 
     fn finish(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.fed = false;
         Ok(self.hasher.finish_into(out))
     }
 
     fn restart(&mut self, params: &Params) -> bool {
-        self.hasher.reset();
+        if std::mem::take(&mut self.fed) {
+            self.hasher.reset();
+        }
         *params == self.params
     }
 

@@ -18,6 +18,14 @@ pub fn library(row: &Row) -> &'static str {
         (_, Some(CKK_HSS | CKK_XMSS | CKK_XMSSMT)) => "Keyward over hashes of RustCrypto",
         (_, Some(CKK_SEED)) => "Keyward",
         (_, Some(CKK_AES | CKK_AES_XTS)) => "AWS-LC",
+        (_, Some(CKK_SLH_DSA)) => "RustCrypto",
+        _ if matches!(
+            row.hash,
+            Some(CKM_SHA_1 | CKM_SHA224 | CKM_SHA256 | CKM_SHA384 | CKM_SHA512 | CKM_SHA512_224 | CKM_SHA512_256)
+        ) =>
+        {
+            "AWS-LC"
+        }
         _ => "RustCrypto",
     }
 }

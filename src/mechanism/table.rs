@@ -332,7 +332,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
 
 /// The row of `ty`; `CKR_MECHANISM_INVALID`.
 pub fn row(ty: CK_MECHANISM_TYPE) -> Result<&'static Row> {
-    static BY_TYPE: once_cell::sync::Lazy<std::collections::HashMap<CK_MECHANISM_TYPE, &'static Row>> =
+    static BY_TYPE: once_cell::sync::Lazy<crate::numbers::NumberMap<CK_MECHANISM_TYPE, &'static Row>> =
         once_cell::sync::Lazy::new(|| all().map(|row| (row.ty, row)).collect());
     Ok(BY_TYPE.get(&ty).copied().ok_or(Code::MechanismInvalid)?)
 }

@@ -1,12 +1,14 @@
-//! The slots of the configuration that lead to HSMs.
+//! The slots of the configuration that lead to HSMs, to one or to several.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::{Config, SlotRules};
-use crate::error::Result;
+use crate::config::{Config, FilterRules, HaRules, MemberRules, PinSource, SlotRules};
+use crate::error::{Code, Result};
 use crate::forward::{self, Forward, Modules};
+use crate::ha::{self, Ha, Part};
 use crate::log;
+use crate::overlay::{Overlay, Place};
 use crate::soft::Shelved;
 use crate::token::{Token, TokenInfo};
 
@@ -16,7 +18,10 @@ pub(super) struct Elsewhere {
 
 struct Leading {
     id: u64,
-    token: Arc<Forward>,
+    /// What is shown: the HSM's token, an overlay over it, or several as one.
+    token: Arc<dyn Token>,
+    /// The HSM at its end, or several of them.
+    ends: Vec<Arc<Forward>>,
     /// Was reached once: listed from then on, so that its handles live through a loss.
     met: AtomicBool,
     /// That it cannot be reached has been logged.
@@ -29,18 +34,26 @@ impl Elsewhere {
     pub(super) fn open(config: &Config) -> Result<Elsewhere> {
         let modules = Modules::default();
         let mut slots: Vec<Leading> = Vec::new();
-        for rules in &config.slots {
-            let id = free_id(rules, &slots);
-            match Forward::new(&modules, &rules.member, &rules.filter, rules.label.clone()) {
-                Ok(token) => slots.push(Leading {
-                    id,
-                    token: Arc::new(token),
-                    met: AtomicBool::new(false),
-                    missed: AtomicBool::new(false),
-                }),
-                Err(error) if error.code() == crate::error::Code::GeneralError => return Err(error),
+        for (at, rules) in config.slots.iter().enumerate() {
+            let overlay = &rules.filter.overlay;
+            if overlay.is_some() && config.slots.iter().take(at).any(|other| other.filter.overlay == *overlay) {
+                let why = "two slots of the configuration have the same overlay: each needs one of its own";
+                return Err(Code::GeneralError.because(why));
+            }
+            let id = free_id(&slots, |count| forward::slot_id(&rules.member, count));
+            match end(&modules, &rules.member, &rules.filter, rules.label.clone()) {
+                Ok(token) => {
+                    let shown = with_overlay(config, &rules.filter, Arc::clone(&token) as _);
+                    slots.push(Leading::new(id, shown, vec![token]));
+                }
+                Err(error) if error.code() == Code::GeneralError => return Err(error),
                 Err(error) => log!(Error, "a slot of the configuration is left out: {error}"),
             }
+        }
+        for rules in &config.ha {
+            let id = free_id(&slots, |count| ha::slot_id(&rules.label, count));
+            let (token, ends) = several(&modules, rules, id)?;
+            slots.push(Leading::new(id, Arc::new(token), ends));
         }
         Ok(Elsewhere { slots })
     }
@@ -49,7 +62,7 @@ impl Elsewhere {
     pub(super) fn list(&self) -> Vec<Shelved> {
         let mut listed: Vec<&Leading> = Vec::new();
         for slot in self.slots.iter().filter(|slot| slot.reached()) {
-            match listed.iter().any(|other| other.token.is_on_the_token_of(&slot.token)) {
+            match listed.iter().any(|other| other.shares_a_token_with(slot)) {
                 true => slot.miss("another slot of the configuration leads to the same token"),
                 false => listed.push(slot),
             }
@@ -58,27 +71,84 @@ impl Elsewhere {
     }
 }
 
+/// What is shown of a token: an overlay over it where the configuration names one.
+fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> Arc<dyn Token> {
+    match &rules.overlay {
+        Some(name) => Arc::new(Overlay::around(token, Place::of(config, name))),
+        None => token,
+    }
+}
+
+/// The overlay of a slot, if it has one.
+pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
+    let rules = config.slots.iter().find(|rules| (0..4).any(|count| forward::slot_id(&rules.member, count) == slot))?;
+    rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
+}
+
 /// An ID that no slot before it has.
-fn free_id(rules: &SlotRules, taken: &[Leading]) -> u64 {
-    let ids = (0..).map(|count| forward::slot_id(&rules.member, count));
-    ids.into_iter().find(|id| *id != 0 && !taken.iter().any(|slot| slot.id == *id)).unwrap_or(1)
+fn free_id(taken: &[Leading], id: impl Fn(u32) -> u64) -> u64 {
+    (0..).map(id).find(|id| *id != 0 && !taken.iter().any(|slot| slot.id == *id)).unwrap_or(1)
+}
+
+/// A slot over several HSMs. A member whose module cannot be loaded is away as long as this process lives.
+fn several(modules: &Modules, rules: &HaRules, id: u64) -> Result<(Ha, Vec<Arc<Forward>>)> {
+    let (mut parts, mut ends) = (Vec::new(), Vec::new());
+    for member in &rules.members {
+        let token = end(modules, &member.rules, &rules.filter, None);
+        match &token {
+            Ok(token) => ends.push(Arc::clone(token)),
+            // What the configuration says wrongly.
+            Err(error) if error.code() == Code::GeneralError => return Err(error.clone()),
+            Err(error) => log!(Error, "member {} of HA slot {:?} is left out: {error}", member.name, rules.label),
+        }
+        let refused = token.as_ref().ok().cloned();
+        parts.push(Part {
+            name: member.name.clone(),
+            own_pin: member.rules.pin != PinSource::Caller,
+            refused: Box::new(move |pin| refused.as_ref().is_some_and(|token| token.has_refused(pin))),
+            token: token.map(|token| token as _),
+        });
+    }
+    Ok((Ha::new(rules.clone(), id, parts), ends))
+}
+
+fn end(modules: &Modules, rules: &MemberRules, filter: &FilterRules, label: Option<String>) -> Result<Arc<Forward>> {
+    Forward::new(modules, rules, filter, label).map(Arc::new)
+}
+
+/// The slots over several HSMs, each with its ID, without what stands before them otherwise: for `keyward ha`.
+pub fn open_ha(config: &Config) -> Result<Vec<Ha>> {
+    let modules = Modules::default();
+    let id = |rules: &HaRules| ha::slot_id(&rules.label, 0);
+    config.ha.iter().map(|rules| several(&modules, rules, id(rules)).map(|(ha, _)| ha)).collect()
 }
 
 impl Leading {
+    fn new(id: u64, token: Arc<dyn Token>, ends: Vec<Arc<Forward>>) -> Leading {
+        Leading { id, token, ends, met: AtomicBool::new(false), missed: AtomicBool::new(false) }
+    }
+
+    /// Of several HSMs one is enough.
     fn reached(&self) -> bool {
         if self.met.load(Ordering::Acquire) {
             return true;
         }
-        match self.token.connected() {
-            Ok(()) => {
-                self.met.store(true, Ordering::Release);
-                true
-            }
-            Err(error) => {
-                self.miss(&error.to_string());
-                false
+        let mut failure = None;
+        for end in &self.ends {
+            match end.connected() {
+                Ok(()) => {
+                    self.met.store(true, Ordering::Release);
+                    return true;
+                }
+                Err(error) => failure = Some(error),
             }
         }
+        self.miss(&failure.map(|error| error.to_string()).unwrap_or_default());
+        false
+    }
+
+    fn shares_a_token_with(&self, other: &Leading) -> bool {
+        self.ends.iter().any(|one| other.ends.iter().any(|end| one.is_on_the_token_of(end)))
     }
 
     /// Says once that the slot is not there.
@@ -89,7 +159,9 @@ impl Leading {
     }
 
     fn shelved(&self) -> Shelved {
-        Shelved { slot: self.id, token: Arc::clone(&self.token) as _, blank: self.token.blank() }
+        // Several are initialised one by one, elsewhere.
+        let blank = matches!(self.ends.as_slice(), [end] if end.blank());
+        Shelved { slot: self.id, token: Arc::clone(&self.token), blank }
     }
 }
 

@@ -7,29 +7,31 @@
 mod elsewhere;
 mod slots;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
-pub use crate::forward::survey;
+pub use crate::forward::{APART, serve as serve_apart, survey};
 pub use crate::session::Slot;
-pub use elsewhere::look;
+pub use elsewhere::{look, open_ha, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogLevel, LogRules};
 use crate::error::{Code, Result};
 use crate::log::Level;
+use crate::numbers::NumberMap;
 use crate::os::fork_epoch;
 use crate::session::{Session, hold};
 use crate::token::SessionId;
 
 const SHARDS: usize = 64;
 
-type Shard = RwLock<HashMap<u64, Arc<Session>, BuildHasherDefault<Sequential>>>;
+/// Each on cache lines of its own: threads in sessions of their own do not disturb each other.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(RwLock<NumberMap<u64, Arc<Session>>>);
 
 /// One process's state.
 struct World {
@@ -85,14 +87,14 @@ impl World {
     }
 
     #[allow(clippy::indexing_slicing)] // a remainder of the number of shards
-    fn shard(&self, session: u64) -> &Shard {
-        &self.sessions[session as usize % SHARDS]
+    fn shard(&self, session: u64) -> &RwLock<NumberMap<u64, Arc<Session>>> {
+        &self.sessions[session as usize % SHARDS].0
     }
 
     fn open_sessions(&self, wanted: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let mut sessions = Vec::new();
         for shard in &self.sessions {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.0.read().unwrap_or_else(PoisonError::into_inner);
             sessions.extend(shard.values().filter(|session| wanted(session)).cloned());
         }
         sessions
@@ -103,43 +105,25 @@ impl World {
     }
 }
 
-/// Our own numbers need no hashing against an attacker.
-#[derive(Default)]
-struct Sequential(u64);
-
-impl Hasher for Sequential {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The table looks at the highest bits and at the lowest.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 /// `C_Initialize`. `CKR_CRYPTOKI_ALREADY_INITIALIZED`, and what is wrong with the configuration.
 pub fn initialize() -> Result<()> {
     initialize_with(|| {
-        let config = Arc::new(Config::load()?);
-        log_as(&config);
+        let config = Config::load().inspect_err(|_| log_as(&Config::log_without()))?;
+        let config = Arc::new(config);
+        log_as(&config.log);
         slots::opener()(config)
     })
 }
 
-fn log_as(config: &Config) {
-    let level = match config.log.level {
+fn log_as(rules: &LogRules) {
+    let level = match rules.level {
         LogLevel::Off => None,
         LogLevel::Error => Some(Level::Error),
         LogLevel::Warn => Some(Level::Warn),
         LogLevel::Info => Some(Level::Info),
         LogLevel::Debug => Some(Level::Debug),
     };
-    crate::log::configure(level, config.log.file.clone());
+    crate::log::configure(level, rules.file.clone());
 }
 
 /// As [`initialize`], over the given slots. For tests, and for programs that compose their own.

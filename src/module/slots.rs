@@ -108,7 +108,7 @@ pub fn audit_log(config: &Config) -> Option<Arc<Log>> {
 
 fn has_slot_files(directory: &std::path::Path) -> bool {
     let mut entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.any(|entry| entry.path().extension().is_some_and(|extension| extension == "slot"))
+    entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "slot" || ending == "overlay"))
 }
 
 /// The slots of a configuration, as the C functions see them, for a program that needs no C functions.

@@ -12,7 +12,8 @@ use crate::token::{Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_VERSION, Valu
 pub use super::compute::Heritage;
 pub use super::schema::Origin;
 pub use super::view::{
-    fixed_length, impose, join, matches, may_destroy, needs_secret, read, revealable, size, split, template_allows,
+    Sight, fixed_length, impose, join, matches, may_destroy, needs_secret, read, revealable, size, split,
+    template_allows,
 };
 
 /// Who asks, as far as the rows depend on it.

@@ -3,7 +3,9 @@
 use cryptoki_sys::*;
 
 use super::Attributes;
-use crate::lifecycle::{Dates, Life, State, clock, version};
+use crate::error::Result;
+use crate::lifecycle::state as lifecycle_state;
+use crate::lifecycle::{Dates, Event, Life, State, clock, version};
 use crate::token::*;
 
 /// What [`life`] reads.
@@ -113,4 +115,59 @@ pub fn enter(object: &mut Attributes, state: State, by: &Authority) {
 pub fn tombstone(object: &Attributes) -> Attributes {
     let life = |ty| VENDOR_ATTRIBUTES.iter().any(|(vendor, _)| *vendor == ty);
     object.iter().filter(|a| TOMBSTONE.contains(&a.ty) || life(a.ty)).cloned().collect()
+}
+
+/// A version that another one follows: it no longer protects, at once or when the overlap is over.
+pub fn supersede(object: &mut Attributes, overlap: u64, by: &Authority) {
+    let end = by.at.saturating_add(overlap);
+    let end = life(object).dates.deactivation.map_or(end, |date| date.min(end));
+    set_dates(object, &Dates { deactivation: Some(end), ..Default::default() });
+    let next = if overlap == 0 { State::Deactivated } else { state(object) };
+    enter(object, next, by);
+}
+
+/// The clear attributes after an order; `None`: nothing is left. `CKR_ACTION_PROHIBITED`, `CKR_ARGUMENTS_BAD`.
+pub fn ordered(attributes: &Attributes, order: &Order) -> Result<Option<Attributes>> {
+    let now = life(attributes);
+    let before = attributes.ulong(CKA_KEYWARD_STATE_BEFORE).and_then(State::of).unwrap_or_default();
+    let to = match (now.state, order.event) {
+        (State::Destroyed, Event::Purge) => State::Destroyed,
+        _ => {
+            let by_date = now.state_at(order.by.at);
+            // What a date has brought already may be written down as the event that it was.
+            match lifecycle_state::next(now.state, order.event, before) {
+                Ok(to) if to == by_date => to,
+                _ => lifecycle_state::next(by_date, order.event, before)?,
+            }
+        }
+    };
+    if order.leave_nothing && to == State::Destroyed {
+        return Ok(None);
+    }
+    let mut next = attributes.clone();
+    enter(&mut next, to, &order.by);
+    set_dates(&mut next, &order.dates);
+    if order.event == Event::Recover {
+        next.remove(CKA_KEYWARD_DESTRUCTION_DATE);
+    }
+    if to != State::Destroyed {
+        Life { state: to, ..life(&next) }.check()?;
+        return Ok(Some(next));
+    }
+    let destroyed = Dates { destruction: Some(order.by.at), ..Default::default() };
+    set_dates(&mut next, &destroyed);
+    Ok(Some(tombstone(&next)))
+}
+
+/// The dates of the old version, moved to a new beginning.
+pub fn period(old: &Attributes, begin: u64) -> Dates {
+    let dates = life(old).dates;
+    let started = dates.activation.or(old.ulong(CKA_KEYWARD_CREATION_DATE));
+    let moved = |date: Option<u64>| Some(begin.saturating_add(date?.checked_sub(started?)?));
+    Dates {
+        protect_stop: moved(dates.protect_stop),
+        process_stop: moved(dates.process_stop),
+        deactivation: moved(dates.deactivation),
+        ..Dates::default()
+    }
 }

@@ -6,8 +6,10 @@ pub mod build;
 pub mod codec;
 pub mod life;
 pub mod names;
+pub mod policy;
 pub mod row;
 pub mod schema;
+pub mod transfer;
 
 mod compute;
 mod nested;

@@ -12,12 +12,43 @@ use crate::token::{Answer, Attribute, Value};
 /// The answer for one attribute of `C_GetAttributeValue`. Whether a secret attribute may be seen is judged before
 /// whether the object has it (5.7.5), so the clear part alone is enough unless [`needs_secret`] says otherwise.
 pub fn read(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Answer {
-    match hidden(Schema::of(object), object, ty) {
-        true => Answer::Sensitive,
-        false => match object.get(ty) {
-            Some(value) => Answer::Value(value.clone()),
-            None => implied(Schema::of(object), ty).map_or(Answer::Absent, Answer::Value),
-        },
+    Sight::of(object).read(object, ty)
+}
+
+/// What decides of the reading of an object's attributes, found out once.
+#[derive(Clone, Copy)]
+pub struct Sight {
+    schema: Option<&'static Schema>,
+    revealable: bool,
+}
+
+impl Sight {
+    pub fn of(object: &Attributes) -> Sight {
+        Sight { schema: Schema::of(object), revealable: revealable(object) }
+    }
+
+    /// [`read`], of the object that this is of: of its clear part, or with its secret part.
+    pub fn read(self, object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> Answer {
+        match self.hides(ty) {
+            true => Answer::Sensitive,
+            false => match object.get(ty) {
+                Some(value) => Answer::Value(value.clone()),
+                None => implied(self.schema, ty).map_or(Answer::Absent, Answer::Value),
+            },
+        }
+    }
+
+    /// [`needs_secret`].
+    pub fn needs_secret(self, ty: CK_ATTRIBUTE_TYPE) -> bool {
+        self.revealable && self.schema.and_then(|schema| schema.row(ty)).is_some_and(|row| row.secret())
+    }
+
+    fn hides(self, ty: CK_ATTRIBUTE_TYPE) -> bool {
+        match self.schema {
+            Some(schema) => !self.revealable && schema.row(ty).is_some_and(|row| row.secret()),
+            // A record whose class we do not know may hold anything.
+            None => !matches!(ty, CKA_CLASS | CKA_UNIQUE_ID | CKA_LABEL),
+        }
     }
 }
 
@@ -27,7 +58,7 @@ fn implied(schema: Option<&Schema>, ty: CK_ATTRIBUTE_TYPE) -> Option<Value> {
 
 /// Whether [`read`] or [`matches`] of this attribute needs the secret part: it is in there, and it may be seen.
 pub fn needs_secret(object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> bool {
-    revealable(object) && Schema::of(object).and_then(|schema| schema.row(ty)).is_some_and(|row| row.secret())
+    revealable(object) && Sight::of(object).needs_secret(ty)
 }
 
 /// Whether secret attributes of this object may be seen in clear: not sensitive, and extractable.
@@ -35,20 +66,12 @@ pub fn revealable(object: &Attributes) -> bool {
     object.bool(CKA_SENSITIVE) == Some(false) && object.is_true(CKA_EXTRACTABLE)
 }
 
-fn hidden(schema: Option<&Schema>, object: &Attributes, ty: CK_ATTRIBUTE_TYPE) -> bool {
-    match schema {
-        Some(schema) => schema.row(ty).is_some_and(|row| row.secret()) && !revealable(object),
-        // A record whose class we do not know may hold anything.
-        None => !matches!(ty, CKA_CLASS | CKA_UNIQUE_ID | CKA_LABEL),
-    }
-}
-
 /// Whether the object is one that `C_FindObjects` with this template finds. A hidden attribute matches nothing, so
 /// that a
 /// search is no way to guess it; integers match whatever zeros lead them.
 pub fn matches(object: &Attributes, template: &[Attribute]) -> bool {
-    let schema = Schema::of(object);
-    template.iter().all(|asked| !hidden(schema, object, asked.ty) && holds(schema, object, asked))
+    let sight = Sight::of(object);
+    template.iter().all(|asked| !sight.hides(asked.ty) && holds(sight.schema, object, asked))
 }
 
 fn holds(schema: Option<&Schema>, object: &Attributes, asked: &Attribute) -> bool {

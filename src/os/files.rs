@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::error::{Code, Error, Result};
@@ -50,12 +50,13 @@ const FUSE: u32 = 0x6573_5546;
 
 /// `CKR_DEVICE_ERROR` with the system's reason, or the code for a full disk or a missing permission.
 pub fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    let code = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DeviceMemory,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::TokenWriteProtected,
-        _ => Code::DeviceError,
+    let (code, advice) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Code::DeviceMemory, "; make room on the disk"),
+        io::ErrorKind::PermissionDenied => (Code::TokenWriteProtected, "; let this account write there (chown, chmod)"),
+        io::ErrorKind::ReadOnlyFilesystem => (Code::TokenWriteProtected, "; it lies on a medium that can only be read"),
+        _ => (Code::DeviceError, ""),
     };
-    code.because(format!("cannot {what} {}: {error}", path.display()))
+    code.because(format!("cannot {what} {}: {error}{advice}", path.display()))
 }
 
 /// A new file, 0600 whatever the umask, open to read and write. An existing one is an error: `AlreadyExists`.
@@ -137,13 +138,26 @@ pub fn sync_dir(file: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed("flush the directory", dir, &e))
 }
 
+/// What it is in place of a regular file; `None`: it is one. To be asked before such a path is opened: opening a named pipe
+/// waits for whoever is to write into it.
+pub fn not_a_file(meta: &fs::Metadata) -> Option<&'static str> {
+    let kind = meta.file_type();
+    match () {
+        () if kind.is_file() => None,
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_fifo() => Some("a named pipe"),
+        () if kind.is_socket() => Some("a socket"),
+        () => Some("a device"),
+    }
+}
+
 /// Refuses a file that others may read or write, or that another account owns: `CKR_GENERAL_ERROR`, with the command
 /// that mends it. Asks by path: to open a database file and close it again would drop the engine's own locks on it.
 pub fn check_private(path: &Path) -> Result<()> {
     let meta = fs::metadata(path).map_err(|e| failed("look at", path, &e))?;
     let shown = path.display();
-    if !meta.is_file() {
-        return Err(Code::GeneralError.because(format!("{shown} is not a regular file")));
+    if let Some(kind) = not_a_file(&meta) {
+        return Err(Code::GeneralError.because(format!("{shown} is {kind}, expected a regular file")));
     }
     let mode = meta.mode() & 0o7777;
     if mode & 0o077 != 0 {

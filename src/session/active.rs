@@ -1,8 +1,6 @@
 //! The active operations of a session, and THE rule of when one ends: a length query or a too small buffer keeps it, so
 //! does a successful update; anything else ends it (PKCS#11 3.2, 5.2, and each function's own words).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use cryptoki_sys::CK_MECHANISM_TYPE;
 use zeroize::Zeroizing;
 
@@ -50,12 +48,10 @@ pub(super) struct Active {
 
 impl Active {
     pub(super) fn new(begun: Begun, mechanism: CK_MECHANISM_TYPE) -> Active {
-        static ORDER: AtomicU64 = AtomicU64::new(0);
-        let order = ORDER.fetch_add(1, Ordering::Relaxed);
         Active {
             begun,
             mechanism,
-            order,
+            order: 0,
             authenticated: false,
             updated: false,
             holds_key: false,
@@ -186,6 +182,8 @@ fn copied(from: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
 pub(super) struct Operations {
     active: [Option<Active>; Use::COUNT],
     spare: [Option<Begun>; Use::COUNT],
+    /// How many were begun.
+    begun: u64,
 }
 
 impl Operations {
@@ -197,6 +195,12 @@ impl Operations {
     #[allow(clippy::indexing_slicing)] // one place per use
     pub(super) fn spare(&mut self, what: Use) -> &mut Option<Begun> {
         &mut self.spare[what as usize]
+    }
+
+    pub(super) fn begin(&mut self, what: Use, active: Active) -> &mut Active {
+        self.begun = self.begun.wrapping_add(1);
+        let order = self.begun;
+        self.active(what).insert(Active { order, ..active })
     }
 
     pub(super) fn all_active(&mut self) -> impl Iterator<Item = &mut Active> {

@@ -112,10 +112,7 @@ impl Session {
     ) -> Result<Done> {
         let asks = matches!(room, Room::Ask) && part != Part::First;
         let done = hold(&self.state).operations.message(what, part, asks, |active| {
-            if self.slot.token.approved_only()
-                && what == Use::MessageEncrypt
-                && matches!(part, Part::First | Part::Whole)
-            {
+            if self.slot.approved_only && what == Use::MessageEncrypt && matches!(part, Part::First | Part::Whole) {
                 approved_iv(active.mechanism, params)?;
             }
             if part == Part::First {

@@ -55,7 +55,7 @@ impl Session {
         let mut operations = Operations::default();
         for Part { what, updated, state } in parts {
             let begun = self.slot.token.restore(self.caller(), what, state)?;
-            let active = operations.active(what).insert(Active::new(begun, CK_UNAVAILABLE_INFORMATION));
+            let active = operations.begin(what, Active::new(begun, CK_UNAVAILABLE_INFORMATION));
             active.updated = updated;
         }
         let mut state = hold(&self.state);

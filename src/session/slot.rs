@@ -14,6 +14,8 @@ pub struct Slot {
     pub id: CK_SLOT_ID,
     pub token: Arc<dyn Token>,
     ordinal: u16,
+    /// [`Token::approved_only`], which no call must ask for.
+    pub approved_only: bool,
     /// No token yet: what `C_InitToken` fills.
     blank: AtomicBool,
     /// Was there once, and is no longer.
@@ -45,6 +47,7 @@ impl Slot {
     pub fn new(id: CK_SLOT_ID, ordinal: u16, token: Arc<dyn Token>, blank: bool) -> Slot {
         Slot {
             id,
+            approved_only: token.approved_only(),
             token,
             ordinal,
             blank: AtomicBool::new(blank),
@@ -156,20 +159,23 @@ impl Slot {
         Ok(())
     }
 
-    /// `C_Login` as the SO or the user. `CKR_SESSION_READ_ONLY_EXISTS`, `CKR_USER_ALREADY_LOGGED_IN`,
+    /// `C_Login` as the SO or the user; `C_LoginUser` with a name. `CKR_SESSION_READ_ONLY_EXISTS`, `CKR_USER_ALREADY_LOGGED_IN`,
     /// `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`, and what the token says of the PIN.
-    pub fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
+    pub fn login(&self, caller: Caller, user: User, name: Option<&str>, pin: &[u8]) -> Result<()> {
         let _under_way = match user {
             User::SecurityOfficer => Some(SoLogin::start(self)?),
             User::User => None,
         };
-        match self.token.logged_in() {
-            Some(already) if already == user => Err(Code::UserAlreadyLoggedIn)?,
-            Some(_) => Err(Code::UserAnotherAlreadyLoggedIn)?,
-            None => {}
+        if let Some(already) = self.token.logged_in() {
+            let named = name.map(str::to_owned).or_else(|| self.token.name_before(pin));
+            let same = already == user && named.as_deref() == self.token.login_name().as_deref();
+            Err(if same { Code::UserAlreadyLoggedIn } else { Code::UserAnotherAlreadyLoggedIn })?;
         }
         // No lock is held here: deriving the key takes tens of milliseconds.
-        self.token.login(caller, user, pin)?;
+        match name {
+            None => self.token.login(caller, user, pin)?,
+            Some(name) => self.token.login_named(caller, user, name, pin)?,
+        }
         let gate = hold(&self.gate);
         self.log_out_if_empty(*gate);
         if gate.sessions() == 0 { Err(Error::from(Code::SessionClosed)) } else { Ok(()) }

@@ -1,5 +1,6 @@
 //! Who is logged in, and what that opens.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,14 +10,14 @@ use super::Soft;
 use super::handle::{self, LOGINS, Number};
 use super::object::Object;
 use crate::error::{Code, Result};
-use crate::store::{Header, Keys, PinState, Role, SlotFile};
+use crate::store::{Header, Keys, PinState, Role, Roles, SlotFile};
 use crate::token::{Caller, ObjectId, SessionId, TokenInfo, User};
 
 /// What changes with logins and with the token's initialisation.
 #[derive(Default)]
 pub struct State {
     /// `None`: no token stands here yet.
-    file: Option<Arc<SlotFile>>,
+    pub(super) file: Option<Arc<SlotFile>>,
     /// Why the slot file could not be opened, for `C_GetTokenInfo` and the log.
     damaged: Option<crate::error::Error>,
     login: Option<Login>,
@@ -27,6 +28,46 @@ pub struct State {
 struct Login {
     user: User,
     keys: Arc<Keys>,
+    named: Option<Named>,
+    /// What calls see while it lasts; the user's alone.
+    view: Option<View>,
+}
+
+/// Of a named user's login.
+struct Named {
+    name: Arc<str>,
+    roles: Roles,
+    /// The epoch of the slot file at which they were found to be in force.
+    checked: u64,
+}
+
+/// What the token's own user PIN gives.
+const BOTH: Roles = Roles::USER.with(Roles::OPERATOR);
+
+impl Login {
+    fn new(user: User, keys: Arc<Keys>, checked: u64) -> Login {
+        let named = keys.standing().map(|standing| Named {
+            name: standing.name.as_str().into(),
+            roles: standing.roles,
+            checked,
+        });
+        Login { user, keys, named, view: None }
+    }
+
+    /// What calls see from now on, until the roles change.
+    fn look(&mut self, file: &Arc<SlotFile>, count: u64) {
+        let (file, keys, roles) = (file.clone(), self.keys.clone(), self.roles());
+        let seen = Seen { file, keys, user: Some(self.user), roles, count };
+        self.view = (self.user == User::User).then(|| View(Arc::new(seen)));
+    }
+
+    fn roles(&self) -> Roles {
+        match (&self.named, self.user) {
+            (Some(named), _) => named.roles,
+            (None, User::User) => BOTH,
+            (None, User::SecurityOfficer) => Roles::OFFICER,
+        }
+    }
 }
 
 impl State {
@@ -57,18 +98,40 @@ impl State {
     }
 }
 
-/// One call's view of the token: what it may read, under whose keys.
-pub struct View {
+/// One call's view of the token.
+#[derive(Clone)]
+pub struct View(Arc<Seen>);
+
+/// What a call may read, under whose keys.
+pub struct Seen {
     pub file: Arc<SlotFile>,
     /// The user's keys after a user's login, else those that open public objects only: the SO sees no private object.
     pub keys: Arc<Keys>,
     pub user: Option<User>,
+    roles: Roles,
     count: u64,
+}
+
+impl Deref for View {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.0
+    }
 }
 
 impl View {
     pub fn sees_private(&self) -> bool {
-        self.user == Some(User::User)
+        self.user == Some(User::User) && self.roles.has(BOTH) && self.keys.reads_private()
+    }
+
+    /// `CKR_USER_NOT_LOGGED_IN` where a named user's roles do not let them use keys: whatever the function, it is not they whom
+    /// it wants.
+    pub fn may_use(&self, object: &Object) -> Result<()> {
+        match object.private && !self.roles.has(Roles::USER) {
+            true => Err(Code::UserNotLoggedIn.because("keys are used by those who have the role user")),
+            false => Ok(()),
+        }
     }
 
     pub fn security_officer(&self) -> bool {
@@ -94,6 +157,11 @@ impl View {
         if private && !self.sees_private() {
             return Err(Code::UserNotLoggedIn.into());
         }
+        if on_token && self.user == Some(User::User) && !self.roles.has(Roles::OPERATOR) {
+            return Err(
+                Code::UserNotLoggedIn.because("token objects are made and changed by those who have the role operator")
+            );
+        }
         if on_token && !caller.read_write {
             return Err(Code::SessionReadOnly.into());
         }
@@ -103,20 +171,81 @@ impl View {
 
 impl Soft {
     pub(super) fn view(&self) -> Result<View> {
+        self.check_standing()?;
         let state = self.state.read();
+        if let Some(Login { view: Some(view), .. }) = &state.login {
+            return Ok(view.clone());
+        }
         let file = state.file()?.clone();
-        let (keys, user) = match &state.login {
-            Some(Login { user: User::User, keys }) => (keys.clone(), Some(User::User)),
-            other => (file.public_keys()?, other.as_ref().map(|login| login.user)),
+        let (user, count) = (state.user(), state.count);
+        let roles = state.login.as_ref().map(Login::roles).unwrap_or_default();
+        drop(state);
+        Ok(View(Arc::new(Seen { keys: file.public_keys()?, file, user, roles, count })))
+    }
+
+    /// Whether a named user is still one, once anything has changed in the token; who is none any more is logged out, and new
+    /// roles count at once.
+    fn check_standing(&self) -> Result<()> {
+        let (file, keys, epoch) = {
+            let state = self.state.read();
+            let Some(Login { keys, named: Some(named), .. }) = &state.login else { return Ok(()) };
+            let file = state.file()?;
+            let epoch = file.epoch();
+            if epoch == named.checked && epoch != 0 {
+                return Ok(());
+            }
+            (file.clone(), keys.clone(), epoch)
         };
-        Ok(View { file, keys, user, count: state.count })
+        let Some(standing) = keys.standing() else { return Ok(()) };
+        match file.still(standing, &keys)? {
+            Some(now) => {
+                let mut state = self.state.write();
+                let count = state.count;
+                // Another thread may have logged out meanwhile.
+                if let Some(login) = &mut state.login
+                    && Arc::ptr_eq(&login.keys, &keys)
+                    && let Some(named) = &mut login.named
+                {
+                    let changed = named.roles != now;
+                    (named.roles, named.checked) = (now, epoch);
+                    if changed {
+                        login.look(&file, count);
+                    }
+                    drop(state);
+                    if changed {
+                        self.changed();
+                    }
+                }
+            }
+            None => {
+                let same = self.state.read().login.as_ref().is_some_and(|login| Arc::ptr_eq(&login.keys, &keys));
+                if same {
+                    crate::log!(Warn, "user {} has been removed, or has other duties now: logged out", standing.name);
+                    self.forget_login();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn logged_in_name(&self) -> Option<Arc<str>> {
+        Some(self.state.read().login.as_ref()?.named.as_ref()?.name.clone())
+    }
+
+    pub(super) fn lacks_code(&self, user: User, pin: &[u8]) -> bool {
+        let file = self.state.read().file().ok().cloned();
+        file.is_some_and(|file| file.lacks_code(role(user), pin))
+    }
+
+    pub(super) fn named_before(&self, pin: &[u8]) -> Option<String> {
+        let file = self.state.read().file().ok()?.clone();
+        file.name_before(pin)
     }
 
     /// What an operation's stamp holds of this token: equal stamps mean that nothing has changed here or in another
     /// process. `None` where there is no token.
     pub(super) fn stamp(&self) -> Option<(u64, u64)> {
-        let state = self.state.read();
-        Some((self.changes.load(Ordering::Acquire), state.file.as_ref()?.epoch()))
+        Some((self.changes.load(Ordering::Acquire), self.file.get()?.epoch()))
     }
 
     pub(super) fn changed(&self) {
@@ -147,7 +276,9 @@ impl Soft {
                 let device = self.environment.device_secret(self.environment.empty())?;
                 let rules = self.environment.rules();
                 let file = SlotFile::create(&self.path, device, rules, &self.serial, label, so_pin)?;
-                self.state.write().file = Some(Arc::new(file));
+                // Another thread may have met the new file on the disk.
+                let file = self.state.write().file.get_or_insert(Arc::new(file)).clone();
+                let _ = self.file.set(file);
             }
         }
         self.state.write().login = None;
@@ -156,20 +287,34 @@ impl Soft {
         Ok(())
     }
 
-    pub(super) fn log_in(&self, user: User, pin: &[u8]) -> Result<()> {
+    /// Of the user of that name, or, without one, of the user whom the PIN names (`NAME:PIN`), or else the role's own.
+    pub(super) fn log_in(&self, user: User, name: Option<&str>, pin: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
+        // Who has been removed is no longer logged in.
+        self.check_standing()?;
         let file = {
             let state = self.state.read();
-            match state.user() {
-                Some(current) if current == user => return Err(Code::UserAlreadyLoggedIn.into()),
-                Some(_) => return Err(Code::UserAnotherAlreadyLoggedIn.into()),
-                None => state.file()?.clone(),
+            let file = state.file()?.clone();
+            if let Some(login) = &state.login {
+                let before = if name.is_none() { file.name_before(pin) } else { None };
+                let same = login.named.as_ref().map(|named| &*named.name) == name.or(before.as_deref());
+                return Err(match same && login.user == user {
+                    true => Code::UserAlreadyLoggedIn.into(),
+                    false => Code::UserAnotherAlreadyLoggedIn.into(),
+                });
             }
+            file
         };
-        let keys = file.unlock(role(user), pin)?;
+        let epoch = file.epoch();
+        let keys = match name {
+            Some(name) => file.unlock_named(role(user), name, pin)?,
+            None => file.unlock(role(user), pin)?,
+        };
         let mut state = self.state.write();
-        state.login = Some(Login { user, keys });
         state.count = state.count % LOGINS + 1;
+        let mut login = Login::new(user, keys, epoch);
+        login.look(&file, state.count);
+        state.login = Some(login);
         drop(state);
         self.changed();
         Ok(())
@@ -178,11 +323,18 @@ impl Soft {
     /// For `CKU_CONTEXT_SPECIFIC`. A locked PIN also logs the user out (PKCS#11 3.2, private key objects).
     pub(super) fn log_in_again(&self, pin: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
-        let (user, file) = {
+        self.check_standing()?;
+        let (user, name, file) = {
             let state = self.state.read();
-            (state.user().ok_or(Code::UserNotLoggedIn)?, state.file()?.clone())
+            let login = state.login.as_ref().ok_or(Code::UserNotLoggedIn)?;
+            (login.user, login.named.as_ref().map(|named| named.name.clone()), state.file()?.clone())
         };
-        match file.unlock(role(user), pin) {
+        let unlocked = match name {
+            None => file.unlock(role(user), pin),
+            // With or without the name before it.
+            Some(name) => file.unlock_named(role(user), &name, without_name(pin, &name)),
+        };
+        match unlocked {
             Ok(_) => Ok(()),
             Err(error) => {
                 if error.code() == Code::PinLocked {
@@ -208,12 +360,13 @@ impl Soft {
     }
 
     pub(super) fn init_user_pin(&self, pin: &[u8]) -> Result<()> {
+        self.check_standing()?;
         let _one = self.authenticating.lock();
         self.environment.check_pin(pin)?;
         let (file, keys) = {
             let state = self.state.read();
             match &state.login {
-                Some(Login { user: User::SecurityOfficer, keys }) => (state.file()?.clone(), keys.clone()),
+                Some(Login { user: User::SecurityOfficer, keys, .. }) => (state.file()?.clone(), keys.clone()),
                 _ => return Err(Code::UserNotLoggedIn.into()),
             }
         };
@@ -222,20 +375,33 @@ impl Soft {
 
     /// The keys that only the security officer's login gives. `CKR_USER_NOT_LOGGED_IN`.
     pub(super) fn officer_keys(&self) -> Result<Arc<Keys>> {
+        self.check_standing()?;
         match &self.state.read().login {
-            Some(Login { user: User::SecurityOfficer, keys }) => Ok(keys.clone()),
+            Some(Login { user: User::SecurityOfficer, keys, .. }) => Ok(keys.clone()),
             _ => Err(Code::UserNotLoggedIn.because("that is the security officer's to do")),
         }
     }
 
+    /// Of who is logged in; else of the user whom the old PIN names, or the user's own.
     pub(super) fn change_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
-        self.environment.check_pin(new)?;
-        let (user, file) = {
+        let (login, name, file) = {
             let state = self.state.read();
-            (state.user().unwrap_or(User::User), state.file()?.clone())
+            let name = state.login.as_ref().and_then(|login| Some(login.named.as_ref()?.name.to_string()));
+            (state.user(), name, state.file()?.clone())
         };
-        file.set_pin(role(user), old, new)
+        let role = role(login.unwrap_or(User::User));
+        match name.or_else(|| if login.is_none() { file.name_before(old) } else { None }) {
+            None => {
+                self.environment.check_pin(new)?;
+                file.set_pin(role, old, new)
+            }
+            Some(name) => {
+                let (old, new) = (without_name(old, &name), without_name(new, &name));
+                self.environment.check_pin(new)?;
+                file.set_pin_named(role, &name, old, new)
+            }
+        }
     }
 
     pub(super) fn token_info(&self) -> Result<TokenInfo> {
@@ -260,6 +426,11 @@ impl Soft {
     }
 }
 
+/// A PIN without the name of its user before it.
+fn without_name<'p>(pin: &'p [u8], name: &str) -> &'p [u8] {
+    pin.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b":")).unwrap_or(pin)
+}
+
 fn role(user: User) -> Role {
     match user {
         User::SecurityOfficer => Role::SecurityOfficer,
@@ -270,10 +441,13 @@ fn role(user: User) -> Role {
 /// `CKF_` of `CK_TOKEN_INFO` that come from the token's header.
 fn flags(header: &Header) -> CK_FLAGS {
     let mut flags = CKF_TOKEN_INITIALIZED;
+    if header.read_only {
+        flags |= CKF_WRITE_PROTECTED;
+    }
     if header.unsound {
         flags |= CKF_ERROR_STATE;
     }
-    if header.user_pin_set {
+    if header.user_pin_set || header.named_users {
         flags |= CKF_USER_PIN_INITIALIZED;
     }
     flags |= pin_flags(&header.user, [CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED]);

@@ -49,13 +49,20 @@ impl Soft {
     fn begin_on_key(&self, what: Use, row: &'static Row, params: &Params, id: ObjectId, stamp: Stamp) -> Result<Begun> {
         let view = self.view()?;
         let object = self.key_object(&view, id, Code::KeyHandleInvalid)?;
+        view.may_use(&object)?;
         permit(&object, row, usage(what), Code::KeyTypeInconsistent)?;
         self.environment.approve(row, flag_of(what), params, &object.attributes)?;
         let operation = match &row.does.spend {
             Some(spending) if what == Use::Sign => self.stateful(&view, &object, row, spending, params)?,
             _ => begin(row, what, params, Some(&object.key(&view)?))?,
         };
-        Ok(Begun { operation, reauthenticate: reauthenticates(&object), private: object.private, stamp })
+        Ok(Begun {
+            operation,
+            reauthenticate: reauthenticates(&object),
+            private: object.private,
+            stamp,
+            cleared_until: 0,
+        })
     }
 
     /// The object of a key handle, under the function's own code for a bad one.
@@ -78,6 +85,7 @@ impl Soft {
         if object.class() != Some(CKO_SECRET_KEY) {
             return Err(Code::KeyIndigestible.into());
         }
+        view.may_use(&object)?;
         let secret = object.secret(&view)?;
         let value = secret.bytes(CKA_VALUE).ok_or(Code::KeyIndigestible)?;
         digest.digest_key(value)
@@ -108,7 +116,7 @@ pub(super) fn unless_changed<T>(mut attempt: impl FnMut() -> Result<T>) -> Resul
 }
 
 fn begun(operation: Box<dyn Operation>, stamp: Stamp) -> Begun {
-    Begun { operation, reauthenticate: false, private: false, stamp }
+    Begun { operation, reauthenticate: false, private: false, stamp, cleared_until: 0 }
 }
 
 /// Runs the row's constructor.

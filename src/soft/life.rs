@@ -10,13 +10,11 @@ use super::handle::{self, Number, Place};
 use super::manage::update_clear;
 use super::object::Object;
 use crate::error::{Code, Result};
-use crate::lifecycle::{Event, Life, State, state, version};
+use crate::lifecycle::{Event, State, version};
 use crate::object::build::{self};
 use crate::object::{Attributes, life};
 use crate::store::Change;
-use crate::token::{
-    Attribute, Authority, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_USES, Caller, ObjectId, Order, TakeOver,
-};
+use crate::token::{Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_USES, Caller, ObjectId, Order, TakeOver};
 
 /// Index entries read at a time.
 const BATCH: usize = 64;
@@ -53,7 +51,7 @@ impl Soft {
             if ends {
                 build::may_destroy(&object.attributes)?;
             }
-            match changed_by(&object.attributes, order) {
+            match life::ordered(&object.attributes, order) {
                 Ok(attributes) => changed.push((object, attributes)),
                 // The half that the order names must go the way; the other may be ahead of it, destroyed by itself.
                 Err(error) if object.at == key.at => return Err(error),
@@ -195,7 +193,7 @@ impl Soft {
                     label.clone()
                 }
                 (false, State::Active | State::Suspended) => {
-                    supersede(&mut next, order.overlap, &order.by);
+                    life::supersede(&mut next, order.overlap, &order.by);
                     version::archived(&label, of)
                 }
                 _ => continue,
@@ -233,46 +231,4 @@ impl Soft {
         let object = self.object_at(view, at)?.ok_or(Code::ObjectHandleInvalid)?;
         if view.honours(&object, count) { Ok(object) } else { Err(Code::ObjectHandleInvalid.into()) }
     }
-}
-
-/// A version that another one follows: it no longer protects, at once or when the overlap is over.
-pub(super) fn supersede(object: &mut Attributes, overlap: u64, by: &Authority) {
-    let end = by.at.saturating_add(overlap);
-    let end = life::life(object).dates.deactivation.map_or(end, |date| date.min(end));
-    life::set_dates(object, &crate::lifecycle::Dates { deactivation: Some(end), ..Default::default() });
-    let next = if overlap == 0 { State::Deactivated } else { life::state(object) };
-    life::enter(object, next, by);
-}
-
-/// The clear attributes after an order; `None`: nothing is left. `CKR_ACTION_PROHIBITED`, `CKR_ARGUMENTS_BAD`.
-fn changed_by(attributes: &Attributes, order: &Order) -> Result<Option<Attributes>> {
-    let now = life::life(attributes);
-    let before = attributes.ulong(crate::token::CKA_KEYWARD_STATE_BEFORE).and_then(State::of).unwrap_or_default();
-    let to = match (now.state, order.event) {
-        (State::Destroyed, Event::Purge) => State::Destroyed,
-        _ => {
-            let by_date = now.state_at(order.by.at);
-            // What a date has brought already may be written down as the event that it was.
-            match state::next(now.state, order.event, before) {
-                Ok(to) if to == by_date => to,
-                _ => state::next(by_date, order.event, before)?,
-            }
-        }
-    };
-    if order.leave_nothing && to == State::Destroyed {
-        return Ok(None);
-    }
-    let mut next = attributes.clone();
-    life::enter(&mut next, to, &order.by);
-    life::set_dates(&mut next, &order.dates);
-    if order.event == Event::Recover {
-        next.remove(crate::token::CKA_KEYWARD_DESTRUCTION_DATE);
-    }
-    if to != State::Destroyed {
-        Life { state: to, ..life::life(&next) }.check()?;
-        return Ok(Some(next));
-    }
-    let destroyed = crate::lifecycle::Dates { destruction: Some(order.by.at), ..Default::default() };
-    life::set_dates(&mut next, &destroyed);
-    Ok(Some(life::tombstone(&next)))
 }

@@ -18,17 +18,18 @@ mod stateful;
 mod wrap;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use crate::error::Result;
+use crate::store::SlotFile;
 use crate::token::*;
 
-pub use manage::{index_of, is_policy};
+pub use manage::{index_of, is_policy, policy_text};
 pub use shelf::{Shelf, Shelved};
 
 /// A software token: one slot file, or the place where one will stand.
@@ -37,6 +38,9 @@ pub struct Soft {
     serial: String,
     environment: Arc<shelf::Environment>,
     state: RwLock<access::State>,
+    /// The slot file of `state`, once there is one: it stays the same, and who asks for no more needs no lock, whose word all
+    /// threads would write to.
+    file: OnceLock<Arc<SlotFile>>,
     /// Counts everything in this process that could change the answer of a `begin`.
     changes: AtomicU64,
     objects: Arc<object::Objects>,
@@ -76,7 +80,23 @@ impl Token for Soft {
     }
 
     fn login(&self, _caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        self.log_in(user, pin)
+        self.log_in(user, None, pin)
+    }
+
+    fn login_named(&self, _caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.log_in(user, Some(name), pin)
+    }
+
+    fn login_name(&self) -> Option<Arc<str>> {
+        self.logged_in_name()
+    }
+
+    fn wants_code(&self, user: User, pin: &[u8]) -> bool {
+        self.lacks_code(user, pin)
+    }
+
+    fn name_before(&self, pin: &[u8]) -> Option<String> {
+        self.named_before(pin)
     }
 
     fn reauthenticate(&self, _caller: Caller, pin: &[u8]) -> Result<()> {
@@ -256,6 +276,14 @@ impl Token for Soft {
 
     fn reserve_uses(&self, _caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
         self.reserve_key_uses(key, uses, limit)
+    }
+
+    fn spend(&self, approvals: &[([u8; 16], u64)], now: u64) -> Result<()> {
+        self.spend_approvals(approvals, now)
+    }
+
+    fn backed_up(&self, key: ObjectId) -> Result<bool> {
+        self.key_backed_up(key)
     }
 
     fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {

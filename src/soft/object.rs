@@ -1,18 +1,21 @@
 //! The objects at hand: session objects, and those of the slot file that were read.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use parking_lot::RwLock;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::Soft;
 use super::access::View;
 use super::handle::{Number, Place};
 use crate::error::{Code, Result};
+use crate::lifecycle::State;
 use crate::mechanism::key::Key;
+use crate::numbers::{NumberMap, Numbers};
+use crate::object::build::Sight;
 use crate::object::{Attributes, build, codec, life};
 use crate::store::Record;
 use crate::token::{ObjectId, SessionId};
@@ -26,6 +29,9 @@ pub struct Object {
     pub private: bool,
     /// All but the secret attributes.
     pub attributes: Attributes,
+    /// What every reading of an attribute asks first.
+    pub sight: Sight,
+    pub state: State,
     secret: Secret,
     key: OnceLock<Arc<Key>>,
 }
@@ -39,12 +45,17 @@ enum Secret {
 
 /// The objects of one token in this process.
 pub struct Objects {
-    session: RwLock<HashMap<u64, (SessionId, Arc<Object>)>>,
+    session: RwLock<NumberMap<u64, (SessionId, Arc<Object>)>>,
     next: AtomicU64,
-    token: Cache<u64, Arc<Object>>,
+    token: Cache<u64, Arc<Object>, UnitWeighter, Numbers>,
 }
 
 impl Object {
+    fn new(at: Number, private: bool, attributes: Attributes, secret: Secret) -> Object {
+        let (sight, state) = (Sight::of(&attributes), life::state(&attributes));
+        Object { at, private, attributes, sight, state, secret, key: OnceLock::new() }
+    }
+
     pub fn on_token(&self) -> bool {
         self.at.place == Place::Token
     }
@@ -97,7 +108,8 @@ impl Object {
 
 impl Objects {
     pub fn new() -> Objects {
-        Objects { session: RwLock::default(), next: AtomicU64::new(1), token: Cache::new(KEPT) }
+        let token = Cache::with(KEPT, KEPT as u64, UnitWeighter, Numbers::default(), DefaultLifecycle::default());
+        Objects { session: RwLock::default(), next: AtomicU64::new(1), token }
     }
 
     pub fn add_session_object(&self, owner: SessionId, attributes: &Attributes) -> Arc<Object> {
@@ -171,20 +183,14 @@ impl Objects {
 /// An object that lives in this process's memory.
 pub(super) fn session_object(at: Number, attributes: &Attributes) -> Object {
     let (clear, secret) = build::split(attributes);
-    Object {
-        at,
-        private: attributes.is_true(CKA_PRIVATE),
-        attributes: clear,
-        secret: Secret::Here(secret),
-        key: OnceLock::new(),
-    }
+    Object::new(at, attributes.is_true(CKA_PRIVATE), clear, Secret::Here(secret))
 }
 
 impl Soft {
     /// The object that `id` names, if this application may see it now; `CKR_OBJECT_HANDLE_INVALID`.
     pub(super) fn object(&self, view: &View, id: ObjectId) -> Result<Arc<Object>> {
         let object = self.object_in_any_state(view, id)?;
-        if life::state(&object.attributes).hidden() { Err(Code::ObjectHandleInvalid.into()) } else { Ok(object) }
+        if object.state.hidden() { Err(Code::ObjectHandleInvalid.into()) } else { Ok(object) }
     }
 
     /// The object with this number; `None`: there is none, or it is private and the user is not logged in.
@@ -225,13 +231,9 @@ impl Soft {
             checked.store(epoch, Ordering::Release);
             return Ok(Some(object));
         }
-        let object = Arc::new(Object {
-            at,
-            private: record.private,
-            attributes: codec::decode(&record.attrs)?,
-            secret: Secret::Stored { record, checked: AtomicU64::new(epoch) },
-            key: OnceLock::new(),
-        });
+        let attributes = codec::decode(&record.attrs)?;
+        let (private, checked) = (record.private, AtomicU64::new(epoch));
+        let object = Arc::new(Object::new(at, private, attributes, Secret::Stored { record, checked }));
         self.objects.token.insert(at.number, object.clone());
         Ok(Some(object))
     }

@@ -7,7 +7,6 @@ use cryptoki_sys::*;
 use super::Soft;
 use super::access::View;
 use super::handle::{Number, Place};
-use super::life::supersede;
 use super::manage::{insert, update_clear};
 use super::object::Object;
 use crate::crypto::digest::{Digest, hash};
@@ -97,12 +96,12 @@ impl Soft {
         new.put(Attribute::bytes(CKA_LABEL, &line.label));
         new.put(Attribute::bytes(CKA_ID, &os::random_array::<16>()?));
         life::enter(&mut new, State::Active, by);
-        life::set_dates(&mut new, &Dates { activation: Some(by.at), ..period(&old.attributes, by.at) });
+        life::set_dates(&mut new, &Dates { activation: Some(by.at), ..life::period(&old.attributes, by.at) });
         let mut before = old.attributes.clone();
         let of = life::version_of(&before);
         line.join(&mut before, of);
         before.put(Attribute::bytes(CKA_LABEL, &version::archived(&line.label, of)));
-        supersede(&mut before, 0, by);
+        life::supersede(&mut before, 0, by);
         let made = view.file.commit(&view.keys, vec![insert(&new), update_clear(old, &before)])?;
         self.objects.remove(old.at);
         self.changed();
@@ -214,17 +213,4 @@ fn public_of(private: &Arc<Object>, view: &View) -> Result<Attributes> {
     }
     public.put(Attribute::bool(CKA_TOKEN, true));
     Ok(public)
-}
-
-/// The dates of the old version, moved to a new beginning.
-fn period(old: &Attributes, begin: u64) -> Dates {
-    let dates = life::life(old).dates;
-    let started = dates.activation.or(old.ulong(CKA_KEYWARD_CREATION_DATE));
-    let moved = |date: Option<u64>| Some(begin.saturating_add(date?.checked_sub(started?)?));
-    Dates {
-        protect_stop: moved(dates.protect_stop),
-        process_stop: moved(dates.process_stop),
-        deactivation: moved(dates.deactivation),
-        ..Dates::default()
-    }
 }

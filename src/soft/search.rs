@@ -11,6 +11,7 @@ use super::manage::{COARSE, SELECTIVE};
 use super::object::Object;
 use crate::error::Result;
 use crate::object::{Attributes, build, codec, life};
+use crate::store::Record;
 use crate::token::{Attribute, CKA_KEYWARD_STATE, CKO_KEYWARD_POLICY, ObjectId, Search};
 
 /// Index entries read from the slot file at a time.
@@ -62,7 +63,9 @@ struct Running {
     index: Vec<(u64, Vec<u8>)>,
     /// The last row seen; `None`: the slot file is done with, or not asked for.
     after: Option<u64>,
-    entries: std::vec::IntoIter<u64>,
+    entries: std::vec::IntoIter<(u64, Option<Record>)>,
+    /// The epoch before those were read.
+    epoch: u64,
 }
 
 impl Soft {
@@ -80,6 +83,7 @@ impl Soft {
             session_objects: session_objects.into_iter(),
             after: (on_token != Some(false)).then_some(0),
             entries: Vec::new().into_iter(),
+            epoch: 0,
         }))
     }
 }
@@ -117,9 +121,13 @@ impl Running {
     }
 
     fn next_token_object(&mut self) -> Result<Option<ObjectId>> {
-        while let Some(number) = self.next_row()? {
-            // A record that cannot be read costs itself only: the store has said so in the log.
-            let Ok(Some(record)) = self.view.file.read(&self.view.keys, number) else { continue };
+        while let Some((number, record)) = self.next_row()? {
+            // What changed since is read again. A record that cannot be read costs itself only: the store has said so in the log.
+            let record = match self.view.file.epoch() == self.epoch {
+                true => record,
+                false => self.view.file.read(&self.view.keys, number).ok().flatten(),
+            };
+            let Some(record) = record else { continue };
             let Ok(mut attributes) = codec::decode(&record.attrs) else { continue };
             if asks_for_secret(&self.template, &attributes)
                 && let Ok(Some(secret)) = self.view.file.secret(&self.view.keys, &record)
@@ -133,16 +141,16 @@ impl Running {
         Ok(None)
     }
 
-    fn next_row(&mut self) -> Result<Option<u64>> {
-        if let Some(number) = self.entries.next() {
-            return Ok(Some(number));
+    fn next_row(&mut self) -> Result<Option<(u64, Option<Record>)>> {
+        if let Some(row) = self.entries.next() {
+            return Ok(Some(row));
         }
         let Some(after) = self.after else { return Ok(None) };
         let index: Vec<(u64, &[u8])> = self.index.iter().map(|(ty, value)| (*ty, value.as_slice())).collect();
-        let entries = self.view.file.find(&self.view.keys, &index, after, BATCH)?;
-        self.after = if entries.len() < BATCH { None } else { entries.last().map(|entry| entry.id) };
-        let rows: Vec<u64> = entries.into_iter().map(|entry| entry.id).collect();
-        self.entries = rows.into_iter();
+        self.epoch = self.view.file.epoch();
+        let entries = self.view.file.find_read(&self.view.keys, &index, after, BATCH)?;
+        self.after = if entries.len() < BATCH { None } else { entries.last().map(|(id, _)| *id) };
+        self.entries = entries.into_iter();
         Ok(self.entries.next())
     }
 }

@@ -1,9 +1,9 @@
 //! The token directory: every software token of this configuration, and the place for the next one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use once_cell::sync::OnceCell;
@@ -17,6 +17,7 @@ use crate::crypto::digest::{Digest, hash};
 use crate::error::{Code, Result};
 use crate::mechanism::approved;
 use crate::mechanism::table::{self, Row};
+use crate::numbers::NumberMap;
 use crate::object::Attributes;
 use crate::store::{DeviceSecret, Rules, SlotFile};
 use crate::token::{APPROVED_FLAG, Attribute, Params, Token};
@@ -25,7 +26,7 @@ use crate::token::{APPROVED_FLAG, Attribute, Params, Token};
 pub struct Environment {
     pub config: Arc<Config>,
     device: OnceCell<Arc<DeviceSecret>>,
-    enabled: HashMap<CK_MECHANISM_TYPE, &'static Row>,
+    enabled: NumberMap<CK_MECHANISM_TYPE, &'static Row>,
     pub(super) built_in: OnceCell<Vec<Arc<Object>>>,
 }
 
@@ -70,9 +71,13 @@ impl Environment {
         self.device.get_or_try_init(|| load().map(Arc::new)).cloned()
     }
 
-    /// Whether the directory holds no slot file.
+    /// Whether the directory holds no slot file, and no overlay.
     pub fn empty(&self) -> bool {
-        serials(&self.config.tokens).is_ok_and(|serials| serials.is_empty())
+        let overlays = || {
+            let mut entries = std::fs::read_dir(&self.config.tokens).into_iter().flatten().flatten();
+            entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "overlay"))
+        };
+        serials(&self.config.tokens).is_ok_and(|serials| serials.is_empty()) && !overlays()
     }
 
     pub fn rules(&self) -> Rules {
@@ -148,6 +153,7 @@ impl Shelf {
             serial: serial.to_owned(),
             environment: self.environment.clone(),
             state: RwLock::new(State::default()),
+            file: OnceLock::new(),
             changes: AtomicU64::new(1),
             objects: Arc::new(Objects::new()),
             policy: RwLock::default(),
@@ -191,6 +197,9 @@ impl Soft {
                 .device_secret(false)
                 .and_then(|device| SlotFile::open(&self.path, device, self.environment.rules()));
             *state = State::new(Some(opened));
+            if let Some(file) = &state.file {
+                let _ = self.file.set(file.clone());
+            }
             drop(state);
             self.changed();
         }

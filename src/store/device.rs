@@ -115,6 +115,9 @@ impl DeviceSecret {
         let source = Source::of(configured);
         let bytes = match source {
             Source::File(path) => {
+                if let Some(kind) = std::fs::metadata(path).ok().as_ref().and_then(os::not_a_file) {
+                    Err(source.fails(&format!("it is {kind}, expected a file of 32 bytes: correct `device_secret`")))?;
+                }
                 let mut file = File::open(path).map_err(|e| source.fails(&unreadable(&e)))?;
                 os::check_private(path)?;
                 start_of(&mut file).map_err(|e| source.fails(&unreadable(&e)))?

@@ -76,15 +76,12 @@ pub enum Tries {
 pub trait Store: Send + Sync {
     fn token(&self) -> Result<TokenRows>;
 
-    /// Ids above `after` that carry all of `tags` (at least one), ascending, at most `limit`.
-    fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>>;
-
-    /// Ids above `after` with their private flag, ascending, at most `limit`; private ones only if asked.
-    fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>>;
-
     fn get(&self, id: u64) -> Result<Option<ObjectRow>>;
 
     fn secret(&self, id: u64) -> Result<Option<SecretRow>>;
+
+    /// Runs `work`, which only reads, on one snapshot: several readings for the price of one.
+    fn read(&self, work: &mut dyn FnMut(&dyn Batch) -> Result<()>) -> Result<()>;
 
     /// Runs `work` in one transaction that excludes all other writers: committed if it succeeds, else without a trace.
     /// `CKR_TOKEN_WRITE_PROTECTED`, `CKR_DEVICE_MEMORY` (disk full), `CKR_DEVICE_REMOVED` (the file is gone).
@@ -120,11 +117,15 @@ pub trait Store: Send + Sync {
     fn is_writable(&self) -> bool;
 }
 
-/// A transaction of [`Store::write`] (in [`Store::scan`]: its reading half).
+/// A transaction of [`Store::write`] (in [`Store::read`] and [`Store::scan`]: its reading half).
 pub trait Batch {
     fn token(&self) -> Result<TokenRows>;
     fn get(&self, id: u64) -> Result<Option<ObjectRow>>;
     fn secret(&self, id: u64) -> Result<Option<SecretRow>>;
+    /// Ids above `after` that carry all of `tags` (at least one), ascending, at most `limit`.
+    fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>>;
+    /// Ids above `after` with their private flag, ascending, at most `limit`; private ones only if asked.
+    fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>>;
     /// The lowest id above `after`.
     fn next_object(&self, after: u64) -> Result<Option<u64>>;
     fn has_tag(&self, tag: &Tag, id: u64) -> Result<bool>;

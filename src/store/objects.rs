@@ -49,24 +49,35 @@ impl SlotFile {
     /// Objects with an id above `after` whose index holds *all* of the given values, ascending by id, at most `limit`;
     /// without values, all objects. Private ones only with the user's keys. `CKR_DEVICE_ERROR`.
     pub fn find(&self, keys: &Keys, index: &[(u64, &[u8])], after: u64, limit: usize) -> Result<Vec<Entry>> {
-        if index.is_empty() {
-            let listed = self.store.list(keys.reads_private(), after.min(MAX), limit)?;
-            return Ok(listed.into_iter().map(|(id, private)| Entry { id, private }).collect());
-        }
+        let search = Wanted::new(keys, index, after, limit)?;
+        let mut found = Vec::new();
+        self.store.read(&mut |rows| {
+            found = search.among(rows)?;
+            Ok(())
+        })?;
+        // Reading notices where the file was replaced.
+        self.still_newest(keys).map(|()| found)
+    }
+
+    /// As [`SlotFile::find`], with the objects as they were at that moment; `None` in place of one that cannot be read, which the
+    /// log names.
+    pub fn find_read(
+        &self,
+        keys: &Keys,
+        index: &[(u64, &[u8])],
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Option<Record>)>> {
+        let search = Wanted::new(keys, index, after, limit)?;
+        let mut found = Vec::new();
+        self.store.read(&mut |rows| {
+            let entries = search.among(rows)?;
+            found = entries.iter().map(|entry| Ok((entry.id, rows.get(entry.id)?))).collect::<Result<_>>()?;
+            Ok(())
+        })?;
         self.still_newest(keys)?;
-        let search = |private| -> Result<Vec<Entry>> {
-            let half = keys.half(private)?;
-            let tags: Vec<Tag> = index.iter().map(|(ty, value)| half.tag(*ty, value)).collect();
-            let ids = self.store.find(&tags, after.min(MAX), limit)?;
-            Ok(ids.into_iter().map(|id| Entry { id, private }).collect())
-        };
-        let mut found = search(false)?;
-        if keys.reads_private() {
-            found.extend(search(true)?);
-            found.sort_unstable_by_key(|entry| entry.id);
-            found.truncate(limit);
-        }
-        Ok(found)
+        let open = |row: Option<ObjectRow>| self.open_row(keys, row?).ok().flatten();
+        Ok(found.into_iter().map(|(id, row)| (id, open(row))).collect())
     }
 
     /// An object's attributes. `None`: there is none, or a private one and no user's keys.
@@ -74,10 +85,15 @@ impl SlotFile {
     /// `CKR_DEVICE_REMOVED`: the token has been initialised anew since the keys were made.
     pub fn read(&self, keys: &Keys, id: u64) -> Result<Option<Record>> {
         let Some(row) = self.store.get(id)? else { return Ok(None) };
+        self.still_newest(keys)?;
+        self.open_row(keys, row)
+    }
+
+    fn open_row(&self, keys: &Keys, row: ObjectRow) -> Result<Option<Record>> {
+        let id = row.id;
         if row.private && !keys.reads_private() {
             return Ok(None);
         }
-        self.still_newest(keys)?;
         let opened = self.half_of(keys, row.private, row.key_version)?.open_attrs(&row);
         let opened = opened.map_err(|e| self.blame(keys, id, e))?;
         Ok(Some(Record {
@@ -179,6 +195,44 @@ fn changed(id: u64) -> Error {
 
 fn gone(id: u64) -> Error {
     Code::ObjectHandleInvalid.because(format!("object {id} was removed by another session or process"))
+}
+
+/// What is looked for.
+struct Wanted {
+    /// By the index: the tags of public and of private objects, as far as those are seen.
+    tags: Vec<(bool, Vec<Tag>)>,
+    private: bool,
+    after: u64,
+    limit: usize,
+}
+
+impl Wanted {
+    fn new(keys: &Keys, index: &[(u64, &[u8])], after: u64, limit: usize) -> Result<Wanted> {
+        let private = keys.reads_private();
+        let mut tags = Vec::new();
+        if !index.is_empty() {
+            for private in [false, true].into_iter().take(1 + usize::from(private)) {
+                let half = keys.half(private)?;
+                tags.push((private, index.iter().map(|(ty, value)| half.tag(*ty, value)).collect()));
+            }
+        }
+        Ok(Wanted { tags, private, after: after.min(MAX), limit })
+    }
+
+    fn among(&self, rows: &dyn Batch) -> Result<Vec<Entry>> {
+        if self.tags.is_empty() {
+            let listed = rows.list(self.private, self.after, self.limit)?;
+            return Ok(listed.into_iter().map(|(id, private)| Entry { id, private }).collect());
+        }
+        let mut found = Vec::new();
+        for (private, tags) in &self.tags {
+            let ids = rows.find(tags, self.after, self.limit)?;
+            found.extend(ids.into_iter().map(|id| Entry { id, private: *private }));
+        }
+        found.sort_unstable_by_key(|entry| entry.id);
+        found.truncate(self.limit);
+        Ok(found)
+    }
 }
 
 /// One transaction's hands.

@@ -1,6 +1,7 @@
 //! Checking a whole token.
 
 use super::engine::{Batch, ObjectRow, TokenRows};
+use super::format::HeaderBytes;
 use super::keys::Keys;
 use super::ledger::{Ledger, Sum, stored_summand};
 use super::slot_file::SlotFile;
@@ -64,6 +65,30 @@ impl SlotFile {
         let report = pass.judge(&rows, entries);
         let older = older.map(|error| error.why().unwrap_or_default().to_owned());
         Ok(Report { older, faults: self.store.check()?, ..report })
+    }
+}
+
+impl SlotFile {
+    /// For those who read public objects without a login, and must not be shown less than there is: it is the newest state
+    /// known, and, where it has at most `most` objects, all of them are there and untouched. `CKR_DEVICE_ERROR` says what is
+    /// wrong, `CKR_DEVICE_REMOVED` that it is another token by now.
+    pub fn vouch(&self, keys: &Keys, most: u64) -> Result<()> {
+        let (rows, _) = self.newest_rows()?;
+        if HeaderBytes::decode(&rows.meta.header)?.uuid != keys.uuid {
+            return Err(Code::DeviceRemoved.because("the slot file is another token's by now"));
+        }
+        if Ledger::open(keys, &rows.meta)?.total > most {
+            return Ok(());
+        }
+        let mut pass = Pass::new(keys);
+        let (rows, entries) = self.store.scan(&mut |batch, id| pass.visit(batch, id))?;
+        let report = pass.judge(&rows, entries);
+        match report.tampered || !report.damaged.is_empty() || !report.unindexed.is_empty() {
+            true => Err(Code::DeviceError.because(
+                "records of the slot file were changed, removed or put back by others: `keyward token verify` says which",
+            )),
+            false => Ok(()),
+        }
     }
 }
 

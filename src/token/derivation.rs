@@ -181,6 +181,28 @@ impl Params {
         }
     }
 
+    /// Puts other numbers in the place of the keys', in their order there.
+    pub fn map_objects<E>(&mut self, mut map: impl FnMut(&mut ObjectId) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Params::Object(id) => map(id),
+            Params::Hkdf(params) => match &mut params.salt {
+                HkdfSalt::Key(id) => map(id),
+                _ => Ok(()),
+            },
+            Params::Kbkdf(params) => params.fields.iter_mut().try_for_each(|field| match field {
+                KbkdfField::Key(id) => map(id),
+                _ => Ok(()),
+            }),
+            Params::IkePrf(params) => params.new_key.iter_mut().try_for_each(map),
+            Params::Ike1Prf(params) => {
+                map(&mut params.shared)?;
+                params.previous.iter_mut().try_for_each(map)
+            }
+            Params::IkeExpand(params) => params.key.iter_mut().try_for_each(map),
+            _ => Ok(()),
+        }
+    }
+
     /// The templates among the parameters: of keys that are made beside the one that the call is for.
     pub fn templates(&self) -> &[Vec<Attribute>] {
         match self {

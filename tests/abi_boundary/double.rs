@@ -220,7 +220,7 @@ impl Token for Double {
             return Ok(spare);
         }
         let operation = Box::new(Work { what, ty: mechanism.ty, held: Vec::new(), runs: Arc::clone(&self.runs) });
-        Ok(Begun { operation, reauthenticate, private, stamp })
+        Ok(Begun { operation, reauthenticate, private, stamp, cleared_until: 0 })
     }
 
     fn digest_key(&self, _: Caller, digest: &mut dyn Operation, key: ObjectId) -> Result<()> {
@@ -230,7 +230,7 @@ impl Token for Double {
 
     fn restore(&self, _: Caller, what: Use, state: &[u8]) -> Result<Begun> {
         let operation = Box::new(Work { what, ty: CKM_SHA256, held: state.to_vec(), runs: Arc::default() });
-        Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default() })
+        Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default(), cleared_until: 0 })
     }
 
     fn generate_key(&self, _: Caller, _: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId> {

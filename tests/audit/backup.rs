@@ -60,6 +60,26 @@ fn two_of_three_restore_the_token_on_another_machine() {
 }
 
 #[test]
+fn a_restored_token_has_its_policy_which_still_governs() {
+    let place = Place::ready("");
+    let policy = "version = 1\nname = 'kept'\n[[class]]\nname = 'none'\nmatch = { label = ['tls'] }\nmechanisms = ['CKM_ECDSA_SHA256']\n";
+    fs::write(place.0.join("policy.toml"), policy).unwrap();
+    assert!(place.keyward("policy apply policy.toml --so-pin-file pin").status.success());
+    let (shown_before, _) = place.json("policy show");
+    assert_eq!(place.try_work("open; sign tls").last().unwrap(), "sign tls: CKR_KEY_FUNCTION_NOT_PERMITTED");
+    let made =
+        place.keyward("backup create b --threshold 2 --custodian x=print --custodian y=print --custodian z=print");
+    assert!(made.status.success(), "{}", shown(&made.stderr));
+    let other = elsewhere(&place);
+    let (restored, exit) =
+        other.json(&format!("backup restore b --share b.share-3-z.txt --share b.share-1-x.txt {PINS}"));
+    assert_eq!(exit, 0, "{restored:#}");
+    let (shown_after, exit) = other.json("policy show");
+    assert_eq!((exit, &shown_after["policy"]), (0, &shown_before["policy"]), "{shown_after:#}");
+    assert_eq!(other.try_work("open; sign tls").last().unwrap(), "sign tls: CKR_KEY_FUNCTION_NOT_PERMITTED");
+}
+
+#[test]
 fn after_the_loss_of_the_slot_file_the_same_machine_restores_it() {
     let place = backed_up();
     place.work("open; generate later");

@@ -3,11 +3,18 @@
 // `c!` calls any C function with whatever the test means to pass.
 #![allow(clippy::macro_metavars_in_unsafe)]
 
+mod apart;
+mod chosen;
 mod faults;
+mod ha;
+mod ha_identity;
+mod ha_program;
 mod loss;
 mod modules;
+mod overlay;
 mod parity;
 mod program;
 mod rights;
 mod scene;
+mod several;
 mod through;

@@ -77,6 +77,61 @@ fn keys_move_from_software_to_an_hsm_and_what_may_not_is_named() {
 }
 
 #[test]
+fn keys_move_from_an_hsm_to_software_and_what_may_not_is_named() {
+    let scene = both();
+    let pair = |kind: &str, label: &str, id: &str, more: &[&str]| {
+        tool("hsm", &[&["--keypairgen", "--key-type", kind, "--label", label, "--id", id], more].concat());
+    };
+    pair("EC:prime256v1", "goes", "01", &["--extractable"]);
+    pair("rsa:2048", "rsa", "02", &["--extractable"]);
+    pair("EC:prime256v1", "stays", "03", &[]);
+    let keygen = ["--keygen", "--key-type", "AES:32", "--id", "04", "--label", "aes", "--extractable", "--sensitive"];
+    tool("hsm", &keygen);
+    let path = |name: &str| scene.place.join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("note"), b"a note").unwrap();
+    tool("hsm", &["--write-object", &path("note"), "--type", "data", "--label", "note"]);
+    let fate = |json: &serde_json::Value, what: &str| {
+        results(json).into_iter().find(|(name, _)| name == what).unwrap_or_else(|| panic!("{what}: {json}")).1
+    };
+    let goes =
+        ["goes private key", "goes public key", "rsa private key", "rsa public key", "aes secret key", "note data"];
+    let (code, json) = migrate("hsm", "soft", &["--dry-run"]);
+    assert_eq!(code, Some(7), "{json}");
+    goes.iter().for_each(|what| assert_eq!(fate(&json, what), "would be moved", "{what}"));
+    assert!(fate(&json, "stays private key").contains("STAYS") && json.to_string().contains("CKA_EXTRACTABLE"));
+    assert_eq!(listed("soft"), 0, "a dry run");
+    let (code, json) = migrate("hsm", "soft", &[]);
+    assert_eq!(code, Some(7), "{json}");
+    goes.iter().for_each(|what| assert_eq!(fate(&json, what), "moved", "{what}"));
+    assert!(fate(&json, "stays private key").contains("STAYS"));
+    // What the software token signs now, the HSM's public key verifies; nothing is missing there.
+    std::fs::write(path("data"), [7; 32]).unwrap();
+    let (data, signature) = (path("data"), path("signature"));
+    for (mechanism, id) in [("ECDSA", "01"), ("SHA256-RSA-PKCS", "02")] {
+        tool("soft", &["--sign", "-m", mechanism, "--id", id, "-i", &data, "-o", &signature]);
+        tool("hsm", &["--verify", "-m", mechanism, "--id", id, "-i", &data, "--signature-file", &signature]);
+    }
+    let (from, to) = (path("from"), path("to"));
+    let crypt = ["-m", "AES-CBC-PAD", "--iv", "00112233445566778899aabbccddeeff", "--id", "04"];
+    tool("hsm", &[&["--encrypt", "-i", &data, "-o", &from], &crypt[..]].concat());
+    tool("soft", &[&["--decrypt", "-i", &from, "-o", &to], &crypt[..]].concat());
+    assert_eq!(std::fs::read(to).unwrap(), [7; 32]);
+    // As sensitive as it was.
+    let output =
+        keyward(&["--json", "object", "show", "--token", "soft", "--label", "aes", "--pin-env", "USER_PIN", "--login"]);
+    assert!(said(&output).contains("\"CKA_SENSITIVE\""), "{}", said(&output));
+    let (_, json) = migrate("hsm", "soft", &[]);
+    goes.iter().for_each(|what| assert_eq!(fate(&json, what), "is there already", "{what}"));
+}
+
+fn listed(token: &str) -> usize {
+    let output = keyward(&["--json", "object", "list", "--token", token, "--login", "--pin-env", "USER_PIN"]);
+    let json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    json.as_array().unwrap().len()
+}
+
+#[test]
 fn the_doctor_looks_at_slots_that_lead_elsewhere() {
     let scene = both();
     let output = keyward(&["doctor"]);

@@ -27,6 +27,30 @@ macro_rules! ok {
     };
 }
 
+/// A test of a slot, on a module in this process and on one in a process of its own; its parameter are the slot's lines.
+#[macro_export]
+macro_rules! both {
+    ($($(#[$meta:meta])* fn $name:ident($how:ident) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            fn run($how: &str) $body
+
+            #[test]
+            $(#[$meta])*
+            fn directly() {
+                run("token = 'hsm'");
+            }
+
+            #[test]
+            $(#[$meta])*
+            fn isolated() {
+                run("token = 'hsm'\nisolate = true");
+            }
+        }
+    )*};
+}
+
 pub fn ptr<T>(slice: &[T]) -> *mut T {
     slice.as_ptr().cast_mut()
 }
@@ -38,13 +62,17 @@ pub fn len<T>(slice: &[T]) -> CK_ULONG {
 /// The module that does wrong on demand, compiled once per process.
 pub fn faulty() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let built = std::env::temp_dir().join(format!("keyward-faulty-{}.so", std::process::id()));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/faulty.c");
-        let status = Command::new("cc").args(["-shared", "-fPIC", "-w", "-O1", "-o"]).arg(&built).arg(&source).status();
-        assert!(status.unwrap().success(), "cc {}", source.display());
-        built
-    })
+    BUILT.get_or_init(|| compile_faulty(""))
+}
+
+/// With a suffix, which ends the names of the environment's variables that it reads.
+pub fn compile_faulty(suffix: &str) -> PathBuf {
+    let built = std::env::temp_dir().join(format!("keyward-faulty-{}{suffix}.so", std::process::id()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/faulty.c");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-w", "-O1", "-o"]).arg(&built).arg(&source).arg(format!("-DSUFFIX=\"{suffix}\""));
+    assert!(cc.status().unwrap().success(), "cc {}", source.display());
+    built
 }
 
 /// One at a time: the environment and the C functions are the process's.
@@ -53,7 +81,7 @@ pub struct Scene {
     _alone: MutexGuard<'static, ()>,
 }
 
-fn set_env(name: &str, value: impl AsRef<std::ffi::OsStr>) {
+pub fn set_env(name: &str, value: impl AsRef<std::ffi::OsStr>) {
     // SAFETY: behind the tests' one lock; no other thread of a test reads the environment meanwhile.
     unsafe { std::env::set_var(name, value) };
 }
@@ -107,8 +135,7 @@ impl Scene {
 
     /// What the faulty module is to do wrong from now on.
     pub fn faults(&self, lines: &str) {
-        // Another time stamp, by which the module knows that its counts start anew.
-        std::thread::sleep(std::time::Duration::from_millis(12));
+        let _ = std::fs::remove_file(self.place.join("control.seen"));
         std::fs::write(self.place.join("control"), lines).unwrap();
     }
 

@@ -297,3 +297,55 @@ fn a_policy_that_was_altered_in_the_slot_file_stops_every_use() {
     assert_eq!(starts(session, CKM_AES_ECB, key), [CKR_OK; 2]);
     drop(policy);
 }
+
+#[test]
+fn hours_and_the_end_of_the_period_are_asked_at_every_use() {
+    let running = start();
+    let session = running.session;
+    let key = generate(session, aes("timed"), 16).unwrap();
+    let no = CKR_KEY_FUNCTION_NOT_PERMITTED;
+    let class = |more: &str| format!("[[class]]\nname = 't'\nmatch = {{ label = ['timed', 'brief'] }}\n{more}\n");
+    let seconds = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    {
+        let _policy = in_force(&class("hours = 'Mo-Su 00:00-24:00'"));
+        assert_eq!(starts(session, CKM_AES_ECB, key), [CKR_OK; 2]);
+    }
+    {
+        // 1970-01-01 was a Thursday: three days from now it is another day for long enough.
+        let days = ["Th", "Fr", "Sa", "Su", "Mo", "Tu", "We"];
+        let another = days[((seconds() / 86_400 + 3) % 7) as usize];
+        let _policy = in_force(&class(&format!("hours = '{another} 00:00-24:00'")));
+        assert_eq!(starts(session, CKM_AES_ECB, key), [no; 2]);
+    }
+    let _policy = in_force(&class("cryptoperiod = '2s'\nprocess_period = '3s'"));
+    let brief = generate(session, aes("brief"), 16).unwrap();
+    let began = seconds();
+    let mut seen = vec![starts(session, CKM_AES_ECB, brief)];
+    while seconds() < began + 6 && *seen.last().unwrap() != [no; 2] {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let now = starts(session, CKM_AES_ECB, brief);
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    assert_eq!(seen, [[CKR_OK, CKR_OK], [no, CKR_OK], [no, no]], "first it protects no more, then it opens nothing");
+}
+
+#[test]
+fn who_asks_for_the_length_of_a_wrapped_key_has_not_used_the_wrapping_key() {
+    let running = start();
+    let session = running.session;
+    let _policy = in_force("[[class]]\nname = 'two'\nmatch = { label = ['kek'] }\nusage_limit = 2\n");
+    let kek = generate(session, aes("kek").yes(CKA_TOKEN).yes(CKA_WRAP).no(CKA_DECRYPT).no(CKA_ENCRYPT), 32).unwrap();
+    let target = generate(session, aes("target").yes(CKA_EXTRACTABLE), 16).unwrap();
+    let kwp = [mechanism(CKM_AES_KEY_WRAP_KWP)];
+    let mut out_len = 0;
+    for _ in 0..5 {
+        ok!(C_WrapKey, session, ptr(&kwp), kek, target, std::ptr::null_mut(), &raw mut out_len);
+    }
+    let wrap = || {
+        let (mut out, mut out_len) = ([0u8; 64], 64);
+        c!(C_WrapKey, session, ptr(&kwp), kek, target, out.as_mut_ptr(), &raw mut out_len)
+    };
+    assert_eq!([wrap(), wrap(), wrap()], [CKR_OK, CKR_OK, CKR_WRAPPING_KEY_HANDLE_INVALID]);
+}

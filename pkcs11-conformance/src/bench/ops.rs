@@ -77,6 +77,7 @@ enum What {
     Random,
     Initialize,
     Login,
+    OpenSession,
     FindLabel,
     FindId,
     ReadAttribute,
@@ -120,6 +121,7 @@ macro_rules! rows {
 rows! {
     "initialize+finalize" Once(0), Kind::None, Mech::new(0), What::Initialize, false;
     "login+logout" Once(0), Kind::None, Mech::new(0), What::Login, false;
+    "open+close session" Once(0), Kind::None, Mech::new(0), What::OpenSession, true;
     "find by label" Objects, Kind::None, Mech::new(0), What::FindLabel, true;
     "find by ID" Objects, Kind::None, Mech::new(0), What::FindId, true;
     "read one attribute" Once(0), Kind::Aes(32), Mech::new(0), What::ReadAttribute, true;
@@ -283,12 +285,15 @@ impl Case {
     }
 }
 
-/// Brings the token, which must be our own, to this number of keys for searches.
+/// Brings the token, which must be our own unless that is done, to this number of keys for searches.
 fn fill(env: &Env, s: Session, n: usize) -> Result<(), Stop> {
-    if !matches!(env.choice, Choice::Own(_)) {
-        return fail("needs a token that it may fill (--init-token)");
-    }
     let mut old = s.find(&Template::of(CKO_SECRET_KEY).flag(CKA_TOKEN, true))?;
+    if old.len() == n {
+        return Ok(());
+    }
+    if !matches!(env.choice, Choice::Own(_)) {
+        return fail("needs a token that it may fill (--init-token), or one filled by an earlier run");
+    }
     if old.len() > n {
         old.drain(..).try_for_each(|o| s.destroy(o))?;
     }
@@ -364,6 +369,7 @@ impl What {
             What::Decapsulate => decapsulate,
             What::Random => random,
             What::Login => login,
+            What::OpenSession => |_, s| session(s),
             What::FindLabel => |c, s| search(c, s, true),
             What::FindId => |c, s| search(c, s, false),
             What::ReadAttribute => read_attribute,
@@ -481,6 +487,11 @@ fn login(c: &Shared, s: Session) -> Result<Step, Stop> {
         s.feed(F::C_Login, &[CKU_USER as usize], &pin)?;
         s.logout()
     })
+}
+
+fn session(s: Session) -> Result<Step, Stop> {
+    let (api, slot) = (s.api, s.info()?.slotID);
+    stepping(move || Session { api, h: api.open_session(slot, RW)? }.close())
 }
 
 /// A search for one object, another each time, in an order that no cache foresees.

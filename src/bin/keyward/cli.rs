@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, backup, compat, completion, key, maintain, manual, mechanisms, migrate, object, pin, policy,
-    report, token,
+    approval, audit, backup, compat, completion, ha, key, maintain, manual, mechanisms, migrate, object, overlay, pin,
+    policy, report, token, user,
 };
 
 const EXIT_CODES: &str = "\
@@ -59,6 +59,9 @@ pub enum Command {
     /// Activate, suspend, rotate, revoke and destroy keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Govern the keys of an HSM: the file that their life is kept in
+    #[command(subcommand)]
+    Overlay(overlay::Command),
     /// Check, sign and show the token's policy
     #[command(subcommand)]
     Policy(policy::Command),
@@ -67,6 +70,9 @@ pub enum Command {
     Approval(approval::Command),
     /// Do what time has brought: activate, rotate, deactivate, destroy, and warn ahead
     Maintain(maintain::Maintain),
+    /// Add, change and remove the token's named users
+    #[command(subcommand)]
+    User(user::Command),
     /// Change or reset a PIN
     #[command(subcommand)]
     Pin(pin::Command),
@@ -75,6 +81,9 @@ pub enum Command {
     Audit(audit::Command),
     /// Move objects between tokens, software ones or an HSM's
     Migrate(migrate::Arguments),
+    /// Slots over several HSMs: how their members stand
+    #[command(subcommand)]
+    Ha(ha::Command),
     /// Back tokens up under the shares of custodians, and restore them
     #[command(subcommand)]
     Backup(backup::Command),

@@ -10,6 +10,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("token info", &["token info --token web"]),
     ("token verify", &["token verify --token web --login"]),
     ("token compact", &["token compact --token web"]),
+    ("token delete", &["token delete --token old --dry-run", "token delete --token old --so-pin-file so.pin --yes"]),
     ("token backup-file", &["token backup-file --token web web.slot"]),
     ("token rotate-key", &["token rotate-key --token web"]),
     ("token accept", &["token accept --token web --pin-file user.pin"]),
@@ -18,6 +19,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("object delete", &["object delete --label old --login", "object delete --class certificate --all --login --yes"]),
     ("object import", &["object import server.pem --label tls", "object import server.pfx --source-pin-file pass"]),
     ("object import-softhsm", &["object import-softhsm /var/lib/softhsm/tokens/0f6e"]),
+    ("object import-kryoptic", &["object import-kryoptic /var/lib/kryoptic/token.sql --token web"]),
     (
         "object export",
         &[
@@ -38,6 +40,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("key certify", &["key certify tls.pem --label tls#v2"]),
     ("key rewrap", &["key rewrap --label kek wrapped.key"]),
     ("key show", &["key show --label tls", "key show --label tls --json"]),
+    ("overlay init", &["overlay init --token hsm", "overlay init --token hsm --so-pin-file overlay.pin"]),
+    (
+        "overlay adopt",
+        &["overlay adopt --token hsm --dry-run", "overlay adopt --token hsm --reason 'inventory of 2026'"],
+    ),
     ("policy init", &["policy init", "policy init web.toml"]),
     ("policy check", &["policy check web.toml --token web"]),
     ("policy apply", &["policy apply web.toml --token web"]),
@@ -45,9 +52,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("approval new-key", &["approval new-key alice.key --name alice"]),
     ("approval show", &["approval show alice.approval"]),
     ("maintain", &["maintain --dry-run", "maintain --json"]),
+    ("user add", &["user add anna --role user", "user add olga --role officer --token web"]),
+    ("user list", &["user list", "user list --json"]),
+    ("user remove", &["user remove anna --token web"]),
+    ("user pin", &["user pin anna", "user pin anna --officer olga"]),
+    ("user role", &["user role anna --role user --role operator"]),
+    ("user totp enrol", &["user totp enrol olga", "user totp enrol --so"]),
+    ("user totp remove", &["user totp remove olga"]),
     ("pin change", &["pin change --token web", "pin change --so --token web"]),
     ("pin reset", &["pin reset --token web"]),
     ("migrate", &["migrate --from web --to web-hsm --dry-run"]),
+    ("ha status", &["ha status", "ha status --token signing --pin-file user.pin --json"]),
+    ("ha sync", &["ha sync --dry-run"]),
     (
         "mechanisms",
         &[

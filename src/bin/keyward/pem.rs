@@ -9,6 +9,25 @@ pub struct Block {
     pub der: Zeroizing<Vec<u8>>,
     /// What the file calls it beside.
     pub name: Option<String>,
+    /// How `der` is encrypted, where headers say so.
+    pub sealed: Option<Sealed>,
+}
+
+/// The encryption of traditional PEM files: `DEK-Info: AES-256-CBC,A0B1...`
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub cipher: String,
+    pub iv: Vec<u8>,
+}
+
+impl Sealed {
+    /// From the headers before an empty line.
+    fn parse(headers: &str) -> Option<Sealed> {
+        let value = |name: &str| headers.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
+        value("Proc-Type:").filter(|kind| kind.replace(' ', "") == "4,ENCRYPTED")?;
+        let (cipher, iv) = value("DEK-Info:")?.split_once(',')?;
+        Some(Sealed { cipher: cipher.trim().to_owned(), iv: crate::names::parse_hex(iv.trim()).ok()? })
+    }
 }
 
 /// The blocks of a text, in order; text between them is passed over. `Err`: what is wrong with one.
@@ -18,15 +37,18 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, String> {
         let (label, body) = after.split_once("-----").ok_or("a BEGIN line has no end")?;
         let end = format!("-----END {label}-----");
         let (body, next) = body.split_once(&end).ok_or_else(|| format!("there is no \"{end}\""))?;
-        if body.contains(':') {
-            return Err(format!(
-                "{label} is encrypted in the old way of OpenSSL: bring it into the present one first, `openssl pkcs8 -topk8`"
-            ));
-        }
+        let (headers, body) = match body.contains(':') {
+            true => body.split_once("\n\n").or_else(|| body.split_once("\r\n\r\n")).unwrap_or((body, "")),
+            false => ("", body),
+        };
+        let sealed = match headers {
+            "" => None,
+            headers => Some(Sealed::parse(headers).ok_or_else(|| format!("{label} has headers that are not known"))?),
+        };
         let mut digits = Zeroizing::new(String::with_capacity(body.len()));
         digits.extend(body.chars().filter(|c| !c.is_ascii_whitespace()));
         let der = Base64::decode_vec(&digits).map_err(|error| format!("{label} is no base64: {error}"))?;
-        found.push(Block { label: label.to_owned(), der: Zeroizing::new(der), name: None });
+        found.push(Block { label: label.to_owned(), der: Zeroizing::new(der), name: None, sealed });
         rest = next;
     }
     Ok(found)
@@ -87,8 +109,27 @@ pub fn wrapped(tag: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
 pub struct Certificate<'a> {
     pub serial: &'a [u8],
     pub issuer: &'a [u8],
+    pub validity: &'a [u8],
     pub subject: &'a [u8],
     pub public_key: &'a [u8],
+}
+
+impl Certificate<'_> {
+    /// The last moment at which it counts, in seconds since 1970 (RFC 5280, 4.1.2.5).
+    pub fn end(&self) -> Option<u64> {
+        const UTC_TIME: u8 = 0x17;
+        let end = element(element(element(self.validity)?.content)?.rest)?;
+        let text = std::str::from_utf8(end.content).ok()?.strip_suffix('Z')?;
+        let text = match (end.tag, text.get(..2)?.parse::<u8>().ok()?) {
+            (UTC_TIME, 0..=49) => format!("20{text}"),
+            (UTC_TIME, _) => format!("19{text}"),
+            _ => text.to_owned(),
+        };
+        let part = |from: usize, to: usize| text.get(from..to).filter(|part| part.bytes().all(|b| b.is_ascii_digit()));
+        let date = format!("{}-{}-{}", part(0, 4)?, part(4, 6)?, part(6, 8)?);
+        let time = format!("{}:{}:{}", part(8, 10)?, part(10, 12)?, part(12, 14)?);
+        keyward::lifecycle::clock::parse(&format!("{date}T{time}Z"), 0).ok()
+    }
 }
 
 /// RFC 5280, 4.1. `None`: this is no certificate.
@@ -109,6 +150,7 @@ pub fn certificate(der: &[u8]) -> Option<Certificate<'_>> {
     is_one.then_some(Certificate {
         serial: serial.whole,
         issuer: issuer.whole,
+        validity: validity.whole,
         subject: subject.whole,
         public_key: public_key.whole,
     })

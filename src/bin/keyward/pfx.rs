@@ -1,12 +1,16 @@
 //! Files under a passphrase: PKCS#12 (RFC 7292), and encrypted PKCS#8 (RFC 5958).
 //!
-//! PBES2 is the crate `pkcs5`'s. The older schemes of PKCS#12 itself stand here: no release of a crate has them without
+//! PBES2 is the crate `pkcs5`'s; what is older than that stands in `old`, what is written in `write`. The older schemes of PKCS#12 itself stand here: no release of a crate has them without
 //! bringing thirty others into the library's dependencies.
+
+pub mod old;
+pub mod write;
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit};
-use keyward::crypto::digest::{Digest, Hasher};
+use keyward::crypto::digest::{Digest, Hash, Hasher};
 use keyward::crypto::hmac::HmacKey;
+use keyward::crypto::kdf;
 use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::spki::der::Decode;
@@ -39,7 +43,9 @@ const DATA: &[u8] = &[7, 1];
 const ENCRYPTED_DATA: &[u8] = &[7, 6];
 const X509_CERTIFICATE: &[u8] = &[9, 22, 1];
 const FRIENDLY_NAME: &[u8] = &[9, 20];
+const PBKDF2: &[u8] = &[5, 12];
 const PBES2: &[u8] = &[5, 13];
+const PBMAC1: &[u8] = &[5, 14];
 const KEY_BAG: &[u8] = &[12, 10, 1, 1];
 const SHROUDED_KEY_BAG: &[u8] = &[12, 10, 1, 2];
 const CERTIFICATE_BAG: &[u8] = &[12, 10, 1, 3];
@@ -124,7 +130,7 @@ fn bags(contents: &[u8], passphrase: &[u8], found: &mut Vec<Block>, depth: u32) 
         let kind = bag.next(OID)?.content;
         let value = bag.next(EXPLICIT_0)?.content;
         let name = || friendly_name(bag.0);
-        let block = |label: &str, der| Block { label: label.into(), der, name: name() };
+        let block = |label: &str, der| Block { label: label.into(), der, name: name(), sealed: None };
         if is(kind, KEY_BAG) {
             found.push(block("PRIVATE KEY", Zeroizing::new(value.to_vec())));
         } else if is(kind, SHROUDED_KEY_BAG) {
@@ -160,22 +166,62 @@ fn friendly_name(attributes: &[u8]) -> Option<String> {
 fn check_mac(mac_data: &[u8], passphrase: &[u8], safe: &[u8]) -> Result<()> {
     let mut parts = Parts(mac_data);
     let mut info = Parts(parts.next(SEQUENCE)?.content);
-    let algorithm = inside(info.next(SEQUENCE)?.whole, SEQUENCE)?;
+    let mut algorithm = Parts(info.next(SEQUENCE)?.content);
     let expected = info.next(OCTETS)?.content;
+    let kind = algorithm.next(OID)?.content;
+    if is(kind, PBMAC1) {
+        let found = pbmac1(inside(algorithm.0, SEQUENCE)?, passphrase, safe)?;
+        return if *found == *expected { Ok(()) } else { Err(Wrong::Passphrase) };
+    }
     let salt = parts.next(OCTETS)?.content;
     let rounds = if parts.0.is_empty() { 1 } else { iterations(parts.next(INTEGER)?.content)? };
-    let digest = match Parts(algorithm).next(OID)?.content {
+    let digest = match kind {
         [0x2b, 14, 3, 2, 26] => Digest::Sha1,
         [0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1] => Digest::Sha256,
         [0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2] => Digest::Sha384,
         [0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3] => Digest::Sha512,
-        _ => return Err(wrong("has a MAC of an unknown kind (PBMAC1 among them): export it with a MAC by SHA-256")),
+        _ => return Err(wrong("has a MAC of an unknown kind: export it with a MAC by SHA-256")),
     };
     let mut key = Zeroizing::new(vec![0; digest.len()]);
     derive(digest, Purpose::Mac, (passphrase, salt, rounds), &mut key);
     let found = HmacKey::new(digest, &key).mac(safe);
     // What it is compared with stands in the file, and whoever can try this has the file: no secret, no constant time.
     if *found == *expected { Ok(()) } else { Err(Wrong::Passphrase) }
+}
+
+/// RFC 9579: HMAC under a key that PBKDF2 makes, both with the functions that `parameters` names.
+fn pbmac1(parameters: &[u8], passphrase: &[u8], safe: &[u8]) -> Result<Hash> {
+    let unsupported = || wrong("has a MAC by PBMAC1 of a kind that is not supported");
+    let mut parts = Parts(parameters);
+    let (mut function, mut scheme) = (Parts(parts.next(SEQUENCE)?.content), Parts(parts.next(SEQUENCE)?.content));
+    if !is(function.next(OID)?.content, PBKDF2) {
+        return Err(unsupported());
+    }
+    let mut of_key = Parts(inside(function.0, SEQUENCE)?);
+    let salt = of_key.next(OCTETS)?.content;
+    let rounds = iterations(of_key.next(INTEGER)?.content)?;
+    // RFC 9579 wants the length said, and at least 20 bytes.
+    let length = match of_key.next(INTEGER)?.content {
+        [length @ 20..=127] => usize::from(*length),
+        _ => return Err(unsupported()),
+    };
+    let hmac = |parts: &mut Parts| hmac_digest(parts.next(OID)?.content).ok_or_else(unsupported);
+    let prf = if of_key.0.is_empty() { Digest::Sha1 } else { hmac(&mut Parts(of_key.next(SEQUENCE)?.content))? };
+    let mut key = Zeroizing::new(vec![0; length]);
+    kdf::pbkdf2(&HmacKey::new(prf, passphrase), salt, u64::from(rounds), &mut key);
+    Ok(HmacKey::new(hmac(&mut scheme)?, &key).mac(safe))
+}
+
+/// `id-hmacWith...` of RFC 8018, B.1.
+fn hmac_digest(oid: &[u8]) -> Option<Digest> {
+    match oid {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 7] => Some(Digest::Sha1),
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 8] => Some(Digest::Sha224),
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 9] => Some(Digest::Sha256),
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 10] => Some(Digest::Sha384),
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 11] => Some(Digest::Sha512),
+        _ => None,
+    }
 }
 
 /// `algorithm`: a whole `AlgorithmIdentifier`.
@@ -186,6 +232,14 @@ fn decrypt(algorithm: &[u8], passphrase: &[u8], data: &[u8]) -> Result<Zeroizing
         let scheme = AlgorithmIdentifierRef::from_der(algorithm).and_then(EncryptionScheme::try_from);
         let scheme = scheme.map_err(|error| wrong(&format!("is encrypted in a way that is not supported: {error}")))?;
         return scheme.decrypt(passphrase, data).map(Zeroizing::new).map_err(|_| Wrong::Passphrase);
+    }
+    if let Some([5, arc]) = oid.strip_prefix(PKCS) {
+        let mut parameters = Parts(parts.next(SEQUENCE)?.content);
+        let salt = parameters.next(OCTETS)?.content;
+        let rounds = iterations(parameters.next(INTEGER)?.content)?;
+        if let Some(opened) = old::pbes1(*arc, (passphrase, salt, rounds), data) {
+            return opened;
+        }
     }
     let arc = oid.strip_prefix(PKCS).and_then(|rest| rest.strip_prefix(&[12, 1])).and_then(|rest| rest.first());
     let scheme = SCHEMES.iter().find(|scheme| Some(&scheme.arc) == arc);
@@ -217,11 +271,8 @@ const SCHEMES: [Scheme; 4] = [
     Scheme { arc: 6, key: 5, decrypt: |key, iv, data| cbc(rc2::Rc2::new_with_eff_key_len(key, 40), iv, data) },
 ];
 
-fn cbc<C>(cipher: C, iv: &[u8; 8], data: &[u8]) -> Option<Zeroizing<Vec<u8>>>
-where
-    C: BlockCipherDecrypt<BlockSize = cbc::cipher::consts::U8>,
-{
-    let decryptor = cbc::Decryptor::<C>::inner_iv_init(cipher, iv.into());
+fn cbc<C: BlockCipherDecrypt>(cipher: C, iv: &[u8], data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let decryptor = cbc::Decryptor::<C>::inner_iv_slice_init(cipher, iv).ok()?;
     decryptor.decrypt_padded_vec::<Pkcs7>(data).ok().map(Zeroizing::new)
 }
 

@@ -10,6 +10,7 @@ use aws_lc_sys::{
 };
 use zeroize::Zeroize;
 
+use crate::crypto::aes::BLOCK;
 use crate::crypto::block::{Block, CounterStream, Direction, same_length, whole_blocks};
 use crate::error::{Code, Result};
 
@@ -121,4 +122,28 @@ impl Schedules {
         }
         Ok(())
     }
+}
+
+/// What a batch of key stream is made of.
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// The key stream of AES-256 in counter mode, from block 0 on. `CKR_GENERAL_ERROR` where the library refuses the key.
+pub(in crate::crypto) fn key_stream(key: &[u8; 32], out: &mut [u8]) -> Result<()> {
+    let schedule = Schedule::new(key, Direction::Encrypt)?;
+    let mut stream = CounterStream::new([0; BLOCK]);
+    for out in out.chunks_mut(ZEROS.len()) {
+        // SAFETY: as in `Schedules::ctr`; there are at least as many zeros.
+        unsafe {
+            AES_ctr128_encrypt(
+                ZEROS.as_ptr(),
+                out.as_mut_ptr(),
+                out.len(),
+                &schedule.0,
+                stream.block.as_mut_ptr(),
+                stream.pad.as_mut_ptr(),
+                &mut stream.used,
+            )
+        }
+    }
+    Ok(())
 }

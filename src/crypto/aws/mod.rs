@@ -7,7 +7,6 @@
 
 pub(super) mod aes;
 mod brainpool;
-pub(super) mod chacha;
 pub(super) mod curve25519;
 pub(super) mod ec;
 pub(super) mod finite;
@@ -17,6 +16,7 @@ pub(super) mod ml_dsa;
 pub(super) mod ml_kem;
 pub(super) mod number;
 pub(super) mod rsa;
+pub(super) mod sha;
 
 use std::ffi::c_int;
 use std::ptr::NonNull;

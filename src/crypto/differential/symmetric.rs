@@ -1,4 +1,4 @@
-//! AES, AES-GCM and ChaCha20.
+//! AES, AES-GCM, and the hash functions.
 
 use super::{Inputs, same_verdict};
 use crate::crypto::block::{BlockCipher, CounterStream, Direction};
@@ -154,13 +154,42 @@ fn gcm_refuses_an_empty_iv_in_both() {
 }
 
 #[test]
-fn chacha20() {
-    let mut inputs = Inputs::new("chacha");
-    for len in [0, 1, 63, 64, 65, 1000, 100_000] {
+fn the_stream_of_random_bytes() {
+    let mut inputs = Inputs::new("stream");
+    for len in [0, 1, 15, 16, 17, 1000, 4096, 4097, 100_000] {
         let (key, text) = (inputs.array(), inputs.bytes(len));
         let (mut by_one, mut by_other) = (text.clone(), text);
-        aws::chacha::stream(&key, &mut by_one);
-        rust::chacha::stream(&key, &mut by_other);
+        aws::aes::key_stream(&key, &mut by_one).unwrap();
+        rust::aes::key_stream(&key, &mut by_other).unwrap();
         assert_eq!(by_one, by_other);
+    }
+}
+
+/// Also what is saved: a state of one goes on in the other.
+#[test]
+fn sha_1_and_sha_2() {
+    use sha2::digest::common::hazmat::SerializableState;
+    use sha2::digest::{FixedOutput, FixedOutputReset, Update};
+    let mut inputs = Inputs::new("sha");
+    for _ in 0..100 {
+        let len = inputs.below(700);
+        let text = inputs.bytes(len);
+        let split = inputs.below(text.len() + 1);
+        macro_rules! same {
+            ($($name:ident),*) => {$({
+                let (mut one, mut other) = (aws::sha::$name::default(), rust::sha::$name::default());
+                one.update(&text[..split]);
+                other.update(&text[..split]);
+                assert_eq!(one.serialize(), other.serialize());
+                let mut moved = aws::sha::$name::deserialize(&other.serialize()).unwrap();
+                [&mut one, &mut moved].map(|hash| hash.update(&text[split..]));
+                other.update(&text[split..]);
+                let expected = other.finalize_fixed();
+                assert_eq!(one.finalize_fixed_reset(), expected);
+                assert_eq!(moved.finalize_fixed(), expected);
+                assert_eq!(one.serialize(), aws::sha::$name::default().serialize(), "begins anew");
+            })*};
+        }
+        same!(Sha1, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256);
     }
 }

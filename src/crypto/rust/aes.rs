@@ -98,3 +98,14 @@ impl BlockCipher for Schedules {
         self.add_stream(stream, |block| u128::from_be_bytes(block).wrapping_add(1).to_be_bytes(), input, out)
     }
 }
+
+/// The key stream of AES-256 in counter mode, from block 0 on.
+pub(in crate::crypto) fn key_stream(key: &[u8; 32], out: &mut [u8]) -> Result<()> {
+    let schedules = Schedules::new(key)?;
+    let mut stream = CounterStream::new([0; BLOCK]);
+    let zeros = [0; BATCH * BLOCK];
+    out.chunks_mut(zeros.len()).try_for_each(|out| {
+        let zeros = zeros.get(..out.len()).ok_or(Code::GeneralError)?;
+        schedules.ctr(&mut stream, zeros, out)
+    })
+}

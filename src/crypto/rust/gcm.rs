@@ -111,6 +111,24 @@ fn next(block: Block) -> Block {
 }
 
 impl Message {
+    /// A whole message at once, whatever was started; its tag. Refused as `start` and `update` are.
+    pub fn seal(&mut self, iv: &[u8], aad: &[u8], input: &[u8], out: &mut [u8]) -> Result<[u8; MAX_BLOCK]> {
+        self.start(iv)?;
+        self.authenticate(aad)?;
+        self.update(input, out)?;
+        let mut tag = [0; MAX_BLOCK];
+        self.tag(&mut tag)?;
+        Ok(tag)
+    }
+
+    /// The reverse. Refused also unless the tag is the message's.
+    pub fn open(&mut self, iv: &[u8], aad: &[u8], input: &[u8], tag: &[u8; MAX_BLOCK], out: &mut [u8]) -> Result<()> {
+        self.start(iv)?;
+        self.authenticate(aad)?;
+        self.update(input, out)?;
+        self.check(tag)
+    }
+
     /// Refused where the IV is empty.
     pub fn start(&mut self, iv: &[u8]) -> Result<()> {
         self.first = match iv.len() {

@@ -5,7 +5,6 @@
 
 pub(super) mod aes;
 mod brainpool512;
-pub(super) mod chacha;
 pub(super) mod curve25519;
 pub(super) mod ec;
 pub(super) mod finite;
@@ -15,6 +14,7 @@ mod ml_dsa_key;
 pub(super) mod ml_kem;
 pub(super) mod number;
 pub(super) mod rsa;
+pub(super) mod sha;
 mod system;
 
 use super::refused::{Refused, Result};

@@ -10,13 +10,13 @@ use super::super::table::Row;
 use crate::crypto::aes::Direction;
 use crate::crypto::ccm::Ccm;
 use crate::crypto::digest::MAX_LEN;
-use crate::crypto::gcm::{Gcm, MAX_DATA, MAX_TAG};
+use crate::crypto::gcm::{Gcm, MAX_DATA, MAX_TAG, acceptable};
 use crate::error::{Code, Error, Result};
-use crate::token::{MessageParams, Operation, Params, Use};
+use crate::token::{Bytes, MessageParams, Operation, Params, Use};
 
 pub(super) fn begin(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
     let key = SecretKey::of(key)?.gcm()?;
-    begin_aead(what, params, |direction| Ok(GcmAead { cipher: key.begin(direction)?, tag_len: 0 }))
+    begin_aead(what, params, |direction| Ok(GcmAead { cipher: key.begin(direction)?, tag_len: 0, waiting: None }))
 }
 
 pub(super) fn begin_ccm(
@@ -52,6 +52,17 @@ pub(in crate::mechanism) fn tag_len(tag_bits: u64) -> Result<usize> {
 struct GcmAead {
     cipher: Gcm,
     tag_len: usize,
+    /// IV and additional data of a message that is not begun: one that comes whole is done in one call of the library.
+    waiting: Option<(Bytes, Bytes)>,
+}
+
+impl GcmAead {
+    fn begun(&mut self) -> Result<&mut Gcm> {
+        if let Some((iv, aad)) = self.waiting.take() {
+            self.cipher.start(&iv, &aad)?;
+        }
+        Ok(&mut self.cipher)
+    }
 }
 
 impl Aead for GcmAead {
@@ -59,11 +70,14 @@ impl Aead for GcmAead {
     fn start(&mut self, params: &Params) -> Result<()> {
         let Params::Gcm { iv, aad, tag_bits } = params else { return Err(Code::MechanismParamInvalid.into()) };
         self.tag_len = tag_len(*tag_bits)?;
-        self.cipher.start(iv, aad)
+        acceptable(iv)?;
+        self.waiting = Some((iv.clone(), aad.clone()));
+        Ok(())
     }
 
     fn start_message(&mut self, message: &MessageParams, aad: &[u8]) -> Result<()> {
         self.tag_len = tag_len(8 * message.tag_len as u64)?;
+        self.waiting = None;
         self.cipher.start(&message.iv, aad)
     }
 
@@ -75,16 +89,36 @@ impl Aead for GcmAead {
         MAX_DATA
     }
 
+    fn seal(&mut self, input: &[u8], out: &mut [u8], tag: &mut [u8]) -> Result<()> {
+        match self.waiting.take() {
+            Some((iv, aad)) => self.cipher.seal(&iv, &aad, input, out, tag),
+            None => {
+                self.cipher.update(input, out)?;
+                self.cipher.tag(tag)
+            }
+        }
+    }
+
+    fn open(&mut self, input: &[u8], tag: &[u8], out: &mut [u8]) -> Result<()> {
+        match self.waiting.take() {
+            Some((iv, aad)) => self.cipher.open(&iv, &aad, input, tag, out),
+            None => {
+                self.cipher.update(input, out)?;
+                self.cipher.check(tag)
+            }
+        }
+    }
+
     fn update(&mut self, _: Direction, input: &[u8], out: &mut [u8]) -> Result<()> {
-        self.cipher.update(input, out)
+        self.begun()?.update(input, out)
     }
 
     fn tag(&mut self, tag: &mut [u8]) -> Result<()> {
-        self.cipher.tag(tag)
+        self.begun()?.tag(tag)
     }
 
     fn check(&mut self, tag: &[u8]) -> Result<()> {
-        self.cipher.check(tag)
+        self.begun()?.check(tag)
     }
 }
 

@@ -89,30 +89,6 @@ impl<'a> Transaction<'a> {
         auth.iter().try_for_each(|(role, row)| self.set_auth(*role, row))
     }
 
-    /// See `Store::find`. The rarest tag leads, so that one that all objects carry costs nothing.
-    pub fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>> {
-        let mut tags: Vec<&Tag> = tags.iter().collect();
-        if tags.len() > 1 {
-            let mut counted =
-                tags.into_iter().map(|tag| Ok((self.count_some(tag)?, tag))).collect::<Result<Vec<_>>>()?;
-            counted.sort_by_key(|(count, _)| *count);
-            tags = counted.into_iter().map(|(_, tag)| tag).collect();
-        }
-        let Some((first, others)) = tags.split_first() else { return Ok(Vec::new()) };
-        let mut sql = String::from("SELECT a.id FROM idx a WHERE a.tag = ?1 AND a.id > ?2");
-        for at in 0..others.len() {
-            let parameter = at.saturating_add(4);
-            sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM idx b WHERE b.tag = ?{parameter} AND b.id = a.id)"));
-        }
-        sql.push_str(" ORDER BY a.id LIMIT ?3");
-        let (start, limit) = (signed(after)?, limited(limit));
-        let mut with: Vec<&dyn rusqlite::ToSql> = vec![*first, &start, &limit];
-        with.extend(others.iter().map(|tag| *tag as &dyn rusqlite::ToSql));
-        let found = self.all(&sql, with.as_slice(), |row| unsigned(row, 0))?;
-        self.ascend(after, found.iter().copied())?;
-        Ok(found)
-    }
-
     /// A tree of which a page was put in another's place may lead back to where a search came from, for ever.
     fn ascend(&self, after: u64, ids: impl IntoIterator<Item = u64>) -> Result<()> {
         let mut last = after;
@@ -132,15 +108,6 @@ impl<'a> Transaction<'a> {
     fn count_some(&self, tag: &Tag) -> Result<u64> {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM idx WHERE tag = ?1 LIMIT 64)";
         Ok(self.one(sql, [tag], |row| unsigned(row, 0))?.unwrap_or(0))
-    }
-
-    /// See `Store::list`.
-    pub fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>> {
-        let sql = "SELECT id, private FROM obj WHERE id > ?1 AND private <= ?2 ORDER BY id LIMIT ?3";
-        let with = params![signed(after)?, private, limited(limit)];
-        let found = self.all(sql, with, |row| Ok((unsigned(row, 0)?, row.get(1)?)))?;
-        self.ascend(after, found.iter().map(|(id, _)| *id))?;
-        Ok(found)
     }
 
     /// What the engine's own check finds.
@@ -237,6 +204,38 @@ impl Batch for Transaction<'_> {
                 sealed: row.get(3)?,
             })
         })
+    }
+
+    /// The rarest tag leads, so that one that all objects carry costs nothing.
+    fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>> {
+        let mut tags: Vec<&Tag> = tags.iter().collect();
+        if tags.len() > 1 {
+            let mut counted =
+                tags.into_iter().map(|tag| Ok((self.count_some(tag)?, tag))).collect::<Result<Vec<_>>>()?;
+            counted.sort_by_key(|(count, _)| *count);
+            tags = counted.into_iter().map(|(_, tag)| tag).collect();
+        }
+        let Some((first, others)) = tags.split_first() else { return Ok(Vec::new()) };
+        let mut sql = String::from("SELECT a.id FROM idx a WHERE a.tag = ?1 AND a.id > ?2");
+        for at in 0..others.len() {
+            let parameter = at.saturating_add(4);
+            sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM idx b WHERE b.tag = ?{parameter} AND b.id = a.id)"));
+        }
+        sql.push_str(" ORDER BY a.id LIMIT ?3");
+        let (start, limit) = (signed(after)?, limited(limit));
+        let mut with: Vec<&dyn rusqlite::ToSql> = vec![*first, &start, &limit];
+        with.extend(others.iter().map(|tag| *tag as &dyn rusqlite::ToSql));
+        let found = self.all(&sql, with.as_slice(), |row| unsigned(row, 0))?;
+        self.ascend(after, found.iter().copied())?;
+        Ok(found)
+    }
+
+    fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>> {
+        let sql = "SELECT id, private FROM obj WHERE id > ?1 AND private <= ?2 ORDER BY id LIMIT ?3";
+        let with = params![signed(after)?, private, limited(limit)];
+        let found = self.all(sql, with, |row| Ok((unsigned(row, 0)?, row.get(1)?)))?;
+        self.ascend(after, found.iter().map(|(id, _)| *id))?;
+        Ok(found)
     }
 
     fn next_object(&self, after: u64) -> Result<Option<u64>> {

@@ -16,8 +16,11 @@ use crate::error::{Code, Error, Result};
 use crate::os;
 
 /// The format of the tables, at offset 60 of the file; it and the format of what is sealed in them go their own ways.
-/// 1: the first. 2: `auth.tried`.
-pub const TABLES: i32 = 2;
+/// 1: the first. 2: `auth.tried`. 3: named users, in `auth`; the tables are those of 2.
+pub const TABLES: i32 = 3;
+
+/// Bytes of a page of the file, and the fewest that a slot file has.
+const PAGE: u64 = 8192;
 
 /// `KEYW`, at offset 68 of the file.
 const APPLICATION_ID: i32 = 0x4B45_5957;
@@ -69,11 +72,18 @@ fn directory(path: &Path) -> &Path {
 
 /// Decides how an existing file can be used, by looking at it from outside only.
 pub fn access(path: &Path) -> Result<Access> {
+    let no_slot_file = |what: &str, advice: &str| {
+        let why = format!("{} is {what}, no slot file: {advice}move it out of the token directory", path.display());
+        Err(Code::TokenNotRecognized.because(why))
+    };
     match fs::metadata(path) {
-        Ok(meta) if meta.len() == 0 => {
-            return Err(Code::TokenNotRecognized.because(format!("{} is empty: no slot file", path.display())));
-        }
-        Ok(_) => os::check_private(path)?,
+        Ok(meta) => match os::not_a_file(&meta) {
+            Some(kind) => return no_slot_file(kind, ""),
+            None if meta.len() == 0 => return no_slot_file("empty", "put a backup in its place, or "),
+            // The engine takes what is shorter than a page for nothing, and would write a new database over it.
+            None if meta.len() < PAGE => return no_slot_file("cut off", "put a backup in its place, or "),
+            None => os::check_private(path)?,
+        },
         Err(e) if e.kind() == Io::NotFound => {
             return Err(Code::DeviceRemoved.because(format!("the slot file {} is gone", path.display())));
         }
@@ -127,9 +137,15 @@ pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Res
                 Connection::open_with_flags(immutable_uri(path), flags)?
             }
         };
-        set_up(&connection, access)?;
+        set_up(&connection)?;
         let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        // Not before it is known to be ours: this would change another program's database.
+        if access == Access::ReadWrite && id == APPLICATION_ID {
+            // A backup made by VACUUM INTO is not in WAL mode until first opened here; otherwise this does nothing.
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            connection.pragma_update(None, "synchronous", "full")?;
+        }
         Ok((connection, id, format))
     };
     let unreadable = |e| match failure(path, &e) {
@@ -139,7 +155,10 @@ pub fn connect(_: &Inside, path: &Path, access: Access, purpose: Purpose) -> Res
     let (connection, id, mut format) = open().map_err(unreadable)?;
     let shown = path.display();
     if id != APPLICATION_ID {
-        return Err(Code::TokenNotRecognized.because(format!("{shown} is a database, but no slot file")));
+        let why = format!(
+            "{shown} is no slot file, or its beginning is damaged or cut off: put a backup in its place, or move it out of the token directory"
+        );
+        return Err(Code::TokenNotRecognized.because(why));
     }
     if !(1..=TABLES).contains(&format) {
         let why =
@@ -186,7 +205,7 @@ fn immutable_uri(path: &Path) -> OsString {
     OsString::from_vec(uri)
 }
 
-fn set_up(connection: &Connection, access: Access) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     // Readers wait only where another process recovers the log or closes the file as the last.
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -197,13 +216,7 @@ fn set_up(connection: &Connection, access: Access) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    connection.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
-    if access == Access::ReadWrite {
-        // A backup made by VACUUM INTO is not in WAL mode until first opened here; otherwise this does nothing.
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-    }
-    Ok(())
+    connection.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")
 }
 
 fn settle(connection: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
@@ -290,6 +303,17 @@ fn place(temporary: &Path, path: &Path) -> Result<()> {
     }
 }
 
+/// The file itself first: with that the token is gone, and what is left belongs to nothing.
+pub fn remove(path: &Path) -> Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal", "-lock"] {
+        match fs::remove_file(beside(path, suffix)) {
+            Err(e) if e.kind() != Io::NotFound => return Err(os::failed("remove", &beside(path, suffix), &e)),
+            _ => {}
+        }
+    }
+    os::sync_dir(path)
+}
+
 /// Removes what processes that died while making a token left behind more than an hour ago.
 fn remove_abandoned(dir: &Path) {
     let old = |entry: &fs::DirEntry| {
@@ -316,7 +340,7 @@ pub fn failure(path: &Path, error: &rusqlite::Error) -> Error {
     let hint = match code {
         Code::DeviceMemory => ": the disk is full",
         Code::TokenWriteProtected => ": it and its directory must be writable by this account",
-        Code::TokenNotRecognized => ": it is no slot file, or is damaged",
+        Code::TokenNotRecognized => ": it is no slot file, or is damaged; put a backup in its place",
         _ if is_corruption(error) => ": the slot file is damaged; restore it from a backup",
         _ => "",
     };

@@ -1,6 +1,6 @@
 //! `keyward config`: the configuration in effect, as a complete configuration file.
 
-use keyward::config::{Chosen, Config, Mechanisms, SlotRules};
+use keyward::config::{Chosen, Config, FilterRules, HaRules, Mechanisms, MemberRules, SlotRules};
 use serde_json::json;
 
 use crate::context::Context;
@@ -43,7 +43,7 @@ fn values(config: &Config) -> serde_json::Value {
     if let (Some(audit), Some(values)) = (&config.audit, values.as_object_mut()) {
         values.insert("audit".to_owned(), json!(audit));
     }
-    let slots: Vec<_> = config.slots.iter().map(slot).collect();
+    let slots: Vec<_> = config.slots.iter().map(slot).chain(config.ha.iter().map(ha)).collect();
     if let (false, Some(values)) = (slots.is_empty(), values.as_object_mut()) {
         values.insert("slot".to_owned(), json!(slots));
     }
@@ -60,40 +60,78 @@ fn mechanisms(mechanisms: &Mechanisms) -> serde_json::Value {
     }
 }
 
+/// Two tables as one.
+fn joined(mut one: serde_json::Value, other: serde_json::Value) -> serde_json::Value {
+    if let (Some(one), serde_json::Value::Object(other)) = (one.as_object_mut(), other) {
+        // TOML has no null.
+        one.extend(other.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    one
+}
+
 fn slot(rules: &SlotRules) -> serde_json::Value {
-    let SlotRules { label, filter, member } = rules;
+    let SlotRules { label, filter, member: rules } = rules;
+    joined(
+        joined(json!({ "kind": "forward" }), filtered(filter)),
+        joined(member(rules), json!({ "label": label, "overlay": filter.overlay })),
+    )
+}
+
+fn filtered(filter: &FilterRules) -> serde_json::Value {
     let vendor: Vec<_> = filter.vendor_mechanisms.iter().map(|ty| format!("{ty:#x}")).collect();
-    let mut values = json!({
-        "kind": "forward",
-        "module": member.module,
-        "pin": member.pin.written(),
-        "sessions": member.sessions,
+    json!({
         "mechanisms": mechanisms(&filter.mechanisms),
         "vendor_mechanisms": vendor,
         "objects": filter.objects,
         "read_only": filter.read_only,
         "security_officer": filter.security_officer,
-    });
+    })
+}
+
+fn member(member: &MemberRules) -> serde_json::Value {
     let (key, chosen) = match &member.chosen {
         Chosen::Token(label) => ("token", json!(label)),
         Chosen::Serial(serial) => ("serial", json!(serial)),
         Chosen::Index(index) => ("index", json!(index)),
     };
-    let optional = [("label", label), ("init_args", &member.init_args), ("quirks", &member.quirks)];
-    if let Some(values) = values.as_object_mut() {
-        values.insert(key.to_owned(), chosen);
-        for (key, value) in optional {
-            value.as_ref().map(|value| values.insert(key.to_owned(), json!(value)));
-        }
-    }
-    values
+    let values =
+        json!({ "module": member.module, "pin": member.pin.written(), "sessions": member.sessions, key: chosen });
+    let isolation = member.isolation.as_ref().map(|isolation| {
+        json!({
+            "isolate": true,
+            "deadline": isolation.deadline.as_secs_f64(),
+            "environment": isolation.environment,
+            "helper": isolation.helper,
+        })
+    });
+    let further = json!({ "init_args": member.init_args, "quirks": member.quirks });
+    joined(values, joined(further, isolation.unwrap_or_else(|| json!({}))))
+}
+
+fn ha(rules: &HaRules) -> serde_json::Value {
+    let HaRules { label, filter, order, mirror, wrapping_key, copies, patience, state, members } = rules;
+    let own = json!({
+        "kind": "ha",
+        "label": label,
+        "order": order,
+        "mirror": mirror,
+        "wrapping_key": wrapping_key,
+        "copies": copies,
+        "failures": patience.failures,
+        "retry": patience.retry.as_secs_f64(),
+        "retry_most": patience.most.as_secs_f64(),
+        "check": patience.check.as_secs_f64(),
+        "state": state,
+    });
+    let members: Vec<_> = members.iter().map(|one| joined(json!({ "name": one.name }), member(&one.rules))).collect();
+    joined(joined(json!({}), own), joined(filtered(filter), json!({ "member": members })))
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use keyward::config::{FilterRules, MemberRules, PinSource};
+    use keyward::config::{HaMember, IsolationRules, Mirror, Order, Patience, PinSource};
 
     use super::*;
 
@@ -112,6 +150,7 @@ mod tests {
                 objects: vec!["pkcs11:object=web".into()],
                 read_only: true,
                 security_officer: false,
+                overlay: Some("front".into()),
             },
             member: MemberRules {
                 module: "/usr/lib/hsm.so".into(),
@@ -120,7 +159,25 @@ mod tests {
                 pin: PinSource::File("/run/pin".into()),
                 sessions: 3,
                 quirks: Some("luna".into()),
+                isolation: Some(IsolationRules {
+                    deadline: std::time::Duration::from_millis(2500),
+                    helper: Some("/opt/keyward".into()),
+                    environment: [("HSM_CONF".to_owned(), "/etc/hsm".to_owned())].into(),
+                }),
             },
+        }];
+        let one = config.slots[0].clone();
+        let two = MemberRules { module: "/usr/lib/other.so".into(), init_args: None, ..one.member.clone() };
+        config.ha = vec![HaRules {
+            label: "both".into(),
+            filter: FilterRules { overlay: None, ..one.filter },
+            order: Order::RoundRobin,
+            mirror: Mirror::Wrap,
+            wrapping_key: Some("shared".into()),
+            copies: 1,
+            patience: Patience { failures: 7, retry: std::time::Duration::from_millis(1500), ..Patience::default() },
+            state: "/srv/ha".into(),
+            members: [("a", one.member), ("b", two)].map(|(name, rules)| HaMember { name: name.into(), rules }).into(),
         }];
         config.audit = Some(keyward::config::AuditRules {
             key_use: keyward::config::AuditMode::Durable,

@@ -111,6 +111,8 @@ pub struct Key {
 pub struct Inventory {
     pub label: String,
     pub serial: String,
+    /// Who made what holds the keys, and its model.
+    pub maker: (String, String),
     pub flags: CK_FLAGS,
     pub keys: Vec<Key>,
     pub objects: usize,
@@ -207,6 +209,7 @@ impl Inventory {
         Ok(Inventory {
             label: text(&info.label),
             serial: text(&info.serial),
+            maker: (text(&info.manufacturer), text(&info.model)),
             flags: info.flags,
             keys,
             objects,

@@ -11,9 +11,10 @@ use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
 use crate::commands::key::{Found, authority, look};
-use crate::commands::object::find;
+use crate::commands::object::{find, read};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
+use crate::pem;
 use crate::pins::{Reader, UserPin};
 use crate::report::Report;
 use crate::session::Session;
@@ -21,7 +22,7 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 #[command(
     after_help = "Writes down what dates have brought, rotates what the policy has rotated automatically, stages the next \
-version of key pairs ahead of their end, destroys what is past its recovery window, and warns of what ends soon. It can be \
+version of key pairs ahead of their end, destroys what is past its recovery window, and warns of keys and certificates that end soon. It can be \
 repeated at any time. Exit code 0: nothing needs a person; 9: something does, see the output; others: it failed.\n\n\
 From cron:\n  17 3 * * *  keyward maintain --token prod --pin-file /etc/keyward/maintain.pin"
 )]
@@ -66,9 +67,11 @@ pub fn run(context: &Context, arguments: &Maintain) -> Result<Report> {
     let signed = session.token.policy().map_err(Failure::of("cannot read the policy"))?;
     let rules = signed.map(Rules::of).transpose().map_err(Failure::of("cannot read the policy"))?;
     let mut work = Work { session: &session, rules, arguments, now: clock::now(), notes: Vec::new(), failed: 0 };
-    for key in work.keys()? {
-        work.tend(&key);
+    let keys = work.keys()?;
+    for key in &keys {
+        work.tend(key);
     }
+    work.certificates(&keys)?;
     Ok(work.report())
 }
 
@@ -182,6 +185,35 @@ impl Work<'_> {
                 };
                 self.note("warning", key, format!("its use ends {}: {next}", clock::text(end)));
             }
+        }
+        Ok(())
+    }
+
+    /// Warns of certificates that end soon or have ended, unless their key is out of use already.
+    fn certificates(&mut self, keys: &[Found]) -> Result<()> {
+        let of_token = vec![Attribute::ulong(CKA_CLASS, CKO_CERTIFICATE), Attribute::bool(CKA_TOKEN, true)];
+        for object in find(self.session, of_token)? {
+            let certificate = look(self.session, object)?;
+            let Some(Answer::Value(Value::Bytes(der))) = read(self.session, object, &[CKA_VALUE])?.pop() else {
+                continue;
+            };
+            let Some((parts, end)) = pem::certificate(&der).and_then(|parts| Some((parts.public_key, parts.end()?)))
+            else {
+                continue;
+            };
+            let key = keys.iter().find(|key| key.public_key_info() == Some(parts));
+            let class = key.and_then(|key| self.rules.as_ref()?.class_of(&key.attributes));
+            let ahead = class.and_then(|class| class.warn).unwrap_or(self.arguments.warn);
+            let in_use = key.is_none_or(|key| key.state() == State::Active && !key.is_archived());
+            if !in_use || end.saturating_sub(ahead) > self.now {
+                continue;
+            }
+            let ends = if end < self.now { "ended" } else { "ends" };
+            let next = match key {
+                Some(_) => "ask for a new one (`keyward key request`, or `key rotate --stage`)",
+                None => "import its successor",
+            };
+            self.note("warning", &certificate, format!("its certificate {ends} {}: {next}", clock::text(end)));
         }
         Ok(())
     }

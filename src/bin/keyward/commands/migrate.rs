@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use cryptoki_sys::*;
 use keyward::error::{Code, Error};
+use keyward::object::transfer::{CONTENTS, NAMES_AND_USES, WRAPPINGS, without_defaults};
 use keyward::token::{Answer, Attribute, Mechanism, ObjectId, Params, Token, User, Value};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -57,43 +58,6 @@ struct Line {
     id: String,
     fate: Fate,
 }
-
-/// Both sides can do one of these; the first that they have in common is taken.
-const WRAPPINGS: [CK_MECHANISM_TYPE; 3] = [CKM_AES_KEY_WRAP_KWP, CKM_AES_KEY_WRAP_PAD, CKM_AES_CBC_PAD];
-
-/// What an object is called and used for; it goes with the object.
-const NAMES_AND_USES: &[CK_ATTRIBUTE_TYPE] = &[
-    CKA_CLASS,
-    CKA_LABEL,
-    CKA_ID,
-    CKA_PRIVATE,
-    CKA_KEY_TYPE,
-    CKA_SUBJECT,
-    CKA_ENCRYPT,
-    CKA_DECRYPT,
-    CKA_SIGN,
-    CKA_VERIFY,
-    CKA_WRAP,
-    CKA_UNWRAP,
-    CKA_DERIVE,
-    CKA_SENSITIVE,
-    CKA_EXTRACTABLE,
-];
-
-/// What a public object consists of.
-const CONTENTS: &[CK_ATTRIBUTE_TYPE] = &[
-    CKA_CERTIFICATE_TYPE,
-    CKA_ISSUER,
-    CKA_SERIAL_NUMBER,
-    CKA_VALUE,
-    CKA_MODULUS,
-    CKA_PUBLIC_EXPONENT,
-    CKA_EC_PARAMS,
-    CKA_EC_POINT,
-    CKA_PARAMETER_SET,
-    CKA_APPLICATION,
-    CKA_OBJECT_ID,
-];
 
 /// The two sides, logged in, with the key that both hold.
 struct Way {
@@ -196,6 +160,7 @@ impl Way {
         } else if dry_run {
             Fate::WouldMove
         } else {
+            without_defaults(&mut attributes);
             attributes.push(Attribute::bool(CKA_TOKEN, true));
             let done = if wrapped { self.rewrap(object, attributes) } else { self.make(object, attributes) };
             done.map_or_else(|error| Fate::Stays(error.to_string()), |_| Fate::Moved)

@@ -7,6 +7,7 @@ pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod ha;
 pub mod inventory;
 pub mod key;
 pub mod maintain;
@@ -14,11 +15,13 @@ pub mod manual;
 pub mod mechanisms;
 pub mod migrate;
 pub mod object;
+pub mod overlay;
 pub mod pin;
 pub mod policy;
 pub mod report;
 pub mod token;
 pub mod upkeep;
+pub mod user;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::context::Context;
@@ -31,11 +34,14 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Key(command)) => key::run(context, &command),
         Some(Command::Object(command)) => object::run(context, &command),
         Some(Command::Approval(command)) => approval::run(&command),
+        Some(Command::Overlay(command)) => overlay::run(context, &command),
         Some(Command::Policy(command)) => policy::run(context, &command),
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
+        Some(Command::User(command)) => user::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),
+        Some(Command::Ha(command)) => ha::run(context, &command),
         Some(Command::Backup(command)) => backup::run(context, &command),
         Some(Command::Report(command)) => report::run(context, &command),
         Some(Command::Mechanisms(arguments)) => mechanisms::run(context, &arguments),

@@ -1,5 +1,6 @@
 //! `keyward object`: list, show and delete the objects of a token.
 
+mod kryoptic;
 mod load;
 mod softhsm;
 pub mod transfer;
@@ -30,6 +31,8 @@ pub enum Command {
     Import(transfer::Import),
     /// Import all objects of a SoftHSM token directory
     ImportSofthsm(softhsm::Import),
+    /// Import all objects of a Kryoptic token's database
+    ImportKryoptic(kryoptic::Import),
     /// Export certificates and public keys
     Export(transfer::Export),
 }
@@ -96,6 +99,9 @@ pub struct Delete {
     /// Delete all that fit, and not only a single one
     #[arg(long)]
     all: bool,
+    /// Say what would be deleted, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub fn run(context: &Context, command: &Command) -> Result<Report> {
@@ -105,6 +111,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Delete(arguments) => delete(context, arguments),
         Command::Import(arguments) => transfer::import(context, arguments),
         Command::ImportSofthsm(arguments) => softhsm::import(context, arguments),
+        Command::ImportKryoptic(arguments) => kryoptic::import(context, arguments),
         Command::Export(arguments) => transfer::export(context, arguments),
     }
 }
@@ -274,6 +281,11 @@ fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
         1 => "This object".to_owned(),
         many => format!("These {many} objects"),
     };
+    let json = |briefs: Vec<Brief>| briefs.into_iter().map(|one| one.json).collect::<Vec<Value>>();
+    if arguments.dry_run {
+        let text = format!("{} would be deleted:\n{}", objects.len(), listing(&briefs));
+        return Ok(Report::new(text, json!({ "would_delete": json(briefs), "done": false })));
+    }
     context.confirm(&format!("{what} will be deleted for good:\n{}", listing(&briefs)))?;
     for (done, object) in objects.iter().enumerate() {
         session
@@ -281,8 +293,7 @@ fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
             .destroy(session.caller, *object)
             .map_err(Failure::of(&format!("{done} of {} deleted; cannot delete the next", objects.len())))?;
     }
-    let json: Vec<Value> = briefs.into_iter().map(|one| one.json).collect();
-    Ok(Report::new(format!("{} deleted", objects.len()), json!({ "deleted": json })))
+    Ok(Report::new(format!("{} deleted", objects.len()), json!({ "deleted": json(briefs) })))
 }
 
 #[cfg(test)]

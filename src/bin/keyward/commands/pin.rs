@@ -33,6 +33,9 @@ pub struct Change {
     so_pin: SoPin,
     #[command(flatten)]
     new: NewPin,
+    /// Check the present PIN, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -43,6 +46,9 @@ pub struct Reset {
     so_pin: SoPin,
     #[command(flatten)]
     new: NewPin,
+    /// Check the SO PIN, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub fn run(context: &Context, command: &Command) -> Result<Report> {
@@ -62,23 +68,33 @@ fn change(context: &Context, arguments: &Change) -> Result<Report> {
     let old = reader.read(&source, &format!("Present {name}"))?;
     let mut session = Session::open(&slot.token, true)?;
     session.login(user, &old)?;
+    let label = shown(info.label.trim_end());
+    if arguments.dry_run {
+        return Ok(done(&format!("The {name} of token \"{label}\" would be changed."), name, &info.serial, false));
+    }
     // The new one is asked for only once the old one is known to be right.
     let new = reader.read_new(&arguments.new.source(), &format!("New {name}"))?;
     slot.token.set_pin(session.caller, &old, &new).map_err(Failure::of(&format!("cannot change the {name}")))?;
-    Ok(done(&format!("The {name} of token \"{}\" is changed.", shown(info.label.trim_end())), name, &info.serial))
+    Ok(done(&format!("The {name} of token \"{label}\" is changed."), name, &info.serial, true))
 }
 
 fn reset(context: &Context, arguments: &Reset) -> Result<Report> {
     let (slot, info) = arguments.choice.of(context.slots()?)?;
     let mut reader = Reader::default();
     let so_pin = reader.read(&arguments.so_pin.source(), "SO PIN")?;
+    let label = shown(info.label.trim_end());
+    if arguments.dry_run {
+        Session::open(&slot.token, true)?.login(User::SecurityOfficer, &so_pin)?;
+        let text = format!("The user PIN of token \"{label}\" would be set.");
+        return Ok(done(&text, "user PIN", &info.serial, false));
+    }
     let new = reader.read_new(&arguments.new.source(), "New user PIN")?;
     set_user_pin(&slot.token, &so_pin, &new)?;
-    Ok(done(&format!("The user PIN of token \"{}\" is set.", shown(info.label.trim_end())), "user PIN", &info.serial))
+    Ok(done(&format!("The user PIN of token \"{label}\" is set."), "user PIN", &info.serial, true))
 }
 
-fn done(text: &str, what: &str, serial: &str) -> Report {
-    Report::new(text.to_owned(), json!({ "changed": what, "serial": serial.trim_end() }))
+fn done(text: &str, what: &str, serial: &str, done: bool) -> Report {
+    Report::new(text.to_owned(), json!({ "changed": what, "serial": serial.trim_end(), "done": done }))
 }
 
 #[cfg(test)]

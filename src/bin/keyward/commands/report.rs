@@ -53,7 +53,7 @@ pub struct Html {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "The file is replaced as a whole. From a timer:
+#[command(after_help = "The file is replaced as a whole. Example, from a timer:
   keyward report metrics --token web --pin-file /etc/keyward/pin \\
       --output /var/lib/node_exporter/textfile/keyward.prom")]
 pub struct Metrics {
@@ -176,10 +176,16 @@ impl Facts {
             },
             backup: event(record.map(|record| record.last_backup), "backup"),
             drill: event(record.map(|record| record.last_drill), "restore drill"),
-            encryption: (
-                Verdict::Shown,
-                "objects are sealed by AES-256-GCM under keys from PIN (Argon2id) and device secret".to_owned(),
-            ),
+            encryption: match &inventory.maker {
+                (maker, _) if maker == "Keyward" => (
+                    Verdict::Shown,
+                    "objects are sealed by AES-256-GCM under keys from PIN (Argon2id) and device secret".to_owned(),
+                ),
+                (maker, model) => (
+                    Verdict::Unknown,
+                    format!("the keys are in a {model} of {maker}: its maker says how it seals them"),
+                ),
+            },
             pins: match locked {
                 false => (Verdict::Shown, "PINs are required; wrong ones are counted and lock the role".to_owned()),
                 true => (Verdict::Against, "a PIN is locked after too many wrong tries".to_owned()),
@@ -204,14 +210,14 @@ pub fn rows(inventory: &Inventory) -> Vec<Row> {
         row("nist", "SP 800-57 Pt 1, 5.6", "security strength of 112 bits or more", &facts.strength),
         row("nist", "SP 800-57 Pt 1, 6.2", "keys are protected against disclosure", &facts.protection),
         row("nist", "SP 800-57 Pt 1, 7", "key states are kept, also compromise", &facts.compromised),
-        row("nist", "SP 800-57 Pt 1, 8.2.2", "backup of keys", &facts.backup),
-        row("nist", "SP 800-57 Pt 1, 8.3.4", "keys past their period are taken out of use", &facts.expired),
-        row("nist", "SP 800-57 Pt 1, 8.5", "key management is recorded", &facts.record),
+        row("nist", "SP 800-57 Pt 1, 8.2.2.1", "backup of keys", &facts.backup),
+        row("nist", "SP 800-57 Pt 1, 8.2.3", "keys are changed at the end of their period", &facts.expired),
+        row("nist", "SP 800-57 Pt 1, 9", "key management is recorded", &facts.record),
         row("pci", "3.6.1", "keys that protect account data are protected", &facts.protection),
         row("pci", "3.7.1", "strong keys are generated", &facts.strength),
         row("pci", "3.7.4", "keys are changed at the end of their cryptoperiod", &facts.expired),
         row("pci", "3.7.5", "weakened or compromised keys are retired", &facts.compromised),
-        row("pci", "8.3", "access needs authentication, with a limit of tries", &facts.pins),
+        row("pci", "8.3.4", "invalid tries of authentication are limited", &facts.pins),
         row("pci", "10.2", "access is logged", &facts.record),
         row("pci", "10.3", "logs are protected against change", &facts.integrity),
         row("hipaa", "164.308(a)(7)(ii)(A)", "data backup plan", &facts.backup),

@@ -28,13 +28,15 @@ pub enum Command {
     /// Check every object, the index and the seals of a slot file
     Verify(upkeep::Verify),
     /// Give the space of deleted objects back
-    Compact(TokenChoice),
+    Compact(upkeep::Compact),
     /// Write a consistent copy of the slot file while it is in use
     BackupFile(upkeep::BackupFile),
     /// Seal all private objects anew under a new master key
     RotateKey(upkeep::RotateKey),
     /// Accept a slot file as it is found: restored from a backup, or tampered with
     Accept(upkeep::Accept),
+    /// Delete a token with all that is in it, for good
+    Delete(upkeep::Delete),
 }
 
 #[derive(Args, Debug)]
@@ -54,6 +56,9 @@ pub struct Init {
     /// Leave the user PIN unset, without asking
     #[arg(long, conflicts_with = "user-pin")]
     no_user_pin: bool,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What a token is made with.
@@ -78,10 +83,11 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::List => list(context),
         Command::Info(choice) => info(context, choice),
         Command::Verify(arguments) => upkeep::verify(context, arguments),
-        Command::Compact(choice) => upkeep::compact(context, choice),
+        Command::Compact(arguments) => upkeep::compact(context, arguments),
         Command::BackupFile(arguments) => upkeep::backup_file(context, arguments),
         Command::RotateKey(arguments) => upkeep::rotate_key(context, arguments),
         Command::Accept(arguments) => upkeep::accept(context, arguments),
+        Command::Delete(arguments) => upkeep::delete(context, arguments),
     }
 }
 
@@ -91,9 +97,19 @@ fn init(context: &Context, arguments: &Init) -> Result<Report> {
     } else {
         let (slot, info) = arguments.existing.of(context.slots()?)?;
         let name = shown(info.label.trim_end());
+        if arguments.dry_run {
+            let text =
+                format!("Token \"{name}\" ({}) would be made anew, without its objects.", info.serial.trim_end());
+            return Ok(would_be(text, arguments, &slot, info.serial.trim_end()));
+        }
         context.confirm(&format!("All objects of token \"{name}\" ({}) will be deleted.", info.serial.trim_end()))?;
         slot
     };
+    if arguments.dry_run {
+        let serial = slot.token.info().map_err(Failure::of("cannot read the free slot"))?.serial;
+        let text = format!("Token \"{}\" would be made in slot {}.", shown(&arguments.label), slot.id);
+        return Ok(would_be(text, arguments, &slot, serial.trim_end()));
+    }
     let mut reader = Reader::default();
     let so_pin = match (arguments.existing.is_none(), arguments.so_pin.source()) {
         (true, source) => reader.read_new(&source, "New SO PIN")?,
@@ -106,6 +122,10 @@ fn init(context: &Context, arguments: &Init) -> Result<Report> {
         source => Some(reader.read_new(&source, "New user PIN (empty: none)")?).filter(|pin| !pin.is_empty()),
     };
     make(&slot, &Making { label: arguments.label.clone(), so_pin, user_pin })
+}
+
+fn would_be(text: String, arguments: &Init, slot: &Slot, serial: &str) -> Report {
+    Report::new(text, json!({ "label": arguments.label, "serial": serial, "slot": slot.id, "done": false }))
 }
 
 /// The slot in which a new token can be made.

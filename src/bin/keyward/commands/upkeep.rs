@@ -1,4 +1,4 @@
-//! `keyward token verify`, `compact`, `backup-file`, `rotate-key` and `accept`: the care of a slot file.
+//! `keyward token verify`, `compact`, `backup-file`, `rotate-key`, `accept` and `delete`: the care of a slot file.
 //!
 //! These work on the slot file itself, below the `Token` that applications see.
 
@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use keyward::module;
 use keyward::store::{self, DeviceSecret, Keys, Role, Rules, SlotFile};
 use keyward::token::TokenInfo;
 use serde_json::json;
 
 use crate::choice::TokenChoice;
+use crate::commands::audit::note;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::pins::{Reader, SoPin, Source, UserPin};
@@ -27,6 +29,15 @@ pub struct Verify {
     login: bool,
     #[command(flatten)]
     pin: UserPin,
+}
+
+#[derive(Args, Debug)]
+pub struct Compact {
+    #[command(flatten)]
+    choice: TokenChoice,
+    /// Say which token would be compacted, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -52,6 +63,9 @@ pub struct RotateKey {
     so_pin: SoPin,
     #[command(flatten)]
     pin: UserPin,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -62,16 +76,54 @@ pub struct Accept {
     choice: TokenChoice,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    so_pin: SoPin,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
 }
 
-/// The chosen token's slot file.
-pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Every object of the token is deleted, and overwritten in the slot file, before the file itself is removed; \
+applications that have it open see the token go. What remains are backups that were made before: only with their custodians can \
+it be brought back. An audit record keeps what is in it, and gets a line of this. A token of an HSM is not deleted so."
+)]
+pub struct Delete {
+    #[command(flatten)]
+    choice: TokenChoice,
+    #[command(flatten)]
+    so_pin: SoPin,
+    /// Say what would be done, and do nothing; no PIN is asked for
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The chosen token's slot file, or the overlay of an HSM's.
+fn open_any(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
     let config = context.config()?;
-    let (_, info) = choice.of(context.slots()?)?;
-    let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));
-    let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
-    let opened = DeviceSecret::load(&config.device_secret).and_then(|d| SlotFile::open(&path, Arc::new(d), rules));
+    let (slot, info) = choice.of(context.slots()?)?;
+    let opened = match module::overlay_of(&config, slot.id) {
+        Some(place) => place.open(),
+        None => {
+            let path = config.tokens.join(format!("{}.slot", info.serial.trim_end()));
+            let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
+            DeviceSecret::load(&config.device_secret).and_then(|d| SlotFile::open(&path, Arc::new(d), rules))
+        }
+    };
     Ok((opened.map_err(Failure::of("cannot open the slot file"))?, info))
+}
+
+/// The chosen token's slot file, with its keys.
+pub fn open(context: &Context, choice: &TokenChoice) -> Result<(SlotFile, TokenInfo)> {
+    let (slot, _) = choice.of(context.slots()?)?;
+    match module::overlay_of(&context.config()?, slot.id) {
+        Some(_) => Err(Failure::new(
+            Exit::Refused,
+            "the keys of this token are in an HSM: its maker's tools back them up, and `keyward token backup-file` its overlay",
+        )),
+        None => open_any(context, choice),
+    }
 }
 
 /// A line on the terminal, rewritten as work goes on; nothing where no terminal is.
@@ -104,7 +156,7 @@ impl Progress {
 }
 
 pub fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let source = arguments.pin.source();
     let keys: Arc<Keys> = if arguments.login || source != Source::Terminal {
         let pin = Reader::default().read(&source, "User PIN")?;
@@ -159,15 +211,23 @@ fn described(info: &TokenInfo, found: &store::Report) -> Report {
     Report { text, json, exit }
 }
 
-pub fn compact(context: &Context, choice: &TokenChoice) -> Result<Report> {
-    let (file, info) = open(context, choice)?;
+/// What a dry run answers.
+fn would_be(text: String, info: &TokenInfo) -> Report {
+    Report::new(text, json!({ "serial": info.serial.trim_end(), "done": false }))
+}
+
+pub fn compact(context: &Context, arguments: &Compact) -> Result<Report> {
+    let (file, info) = open_any(context, &arguments.choice)?;
+    if arguments.dry_run {
+        return Ok(would_be(format!("Token \"{}\" would be compacted.", shown(info.label.trim_end())), &info));
+    }
     let (before, after) = file.compact().map_err(Failure::of("cannot compact the slot file"))?;
     let text = format!("Token \"{}\": {before} bytes before, {after} after", shown(info.label.trim_end()));
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "before": before, "after": after })))
 }
 
 pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let to = std::path::absolute(&arguments.file)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", arguments.file.display())))?;
     file.backup(&to).map_err(Failure::of("cannot write the backup"))?;
@@ -180,8 +240,16 @@ pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> 
 }
 
 pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let header = file.header().map_err(Failure::of("cannot read the token"))?;
+    if arguments.dry_run {
+        let text = format!(
+            "Token \"{}\" would get a new master key; the SO PIN{} needed.",
+            shown(info.label.trim_end()),
+            if header.user_pin_set { " and the user PIN are" } else { " is" }
+        );
+        return Ok(would_be(text, &info));
+    }
     let mut reader = Reader::default();
     let so_pin = reader.read(&arguments.so_pin.source(), "SO PIN")?;
     let user_pin = match header.user_pin_set {
@@ -198,14 +266,45 @@ pub fn rotate_key(context: &Context, arguments: &RotateKey) -> Result<Report> {
 }
 
 pub fn accept(context: &Context, arguments: &Accept) -> Result<Report> {
-    let (file, info) = open(context, &arguments.choice)?;
+    let (file, info) = open_any(context, &arguments.choice)?;
     let label = shown(info.label.trim_end());
+    if arguments.dry_run {
+        let unsound = file.header().map_err(Failure::of("cannot read the token"))?.unsound;
+        let how = if unsound { "though it is older than what was seen, or damaged" } else { "which it is already" };
+        return Ok(would_be(format!("The slot file of token \"{label}\" would be accepted as it is, {how}."), &info));
+    }
     context.confirm(&format!(
         "What the slot file of token \"{label}\" now holds will count as right, also where it is older than what this \
          machine has seen."
     ))?;
-    let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
-    file.accept(Role::User, &pin).map_err(Failure::of("cannot accept the slot file"))?;
+    // An overlay has no user of its own.
+    let header = file.header().map_err(Failure::of("cannot read the token"))?;
+    let (role, source, name) = match header.user_pin_set {
+        true => (Role::User, arguments.pin.source(), "User PIN"),
+        false => (Role::SecurityOfficer, arguments.so_pin.source(), "SO PIN"),
+    };
+    let pin = Reader::default().read(&source, name)?;
+    file.accept(role, &pin).map_err(Failure::of("cannot accept the slot file"))?;
     let text = format!("The slot file of token \"{label}\" is accepted as it is.");
     Ok(Report::new(text, json!({ "serial": info.serial.trim_end(), "accepted": true })))
+}
+
+pub fn delete(context: &Context, arguments: &Delete) -> Result<Report> {
+    let (file, info) = open(context, &arguments.choice)?;
+    let (label, serial) = (shown(info.label.trim_end()), info.serial.trim_end());
+    let objects = file.count().map_err(Failure::of("cannot read the token"))?;
+    let what = format!("token \"{label}\" ({serial}) with its {objects} objects");
+    if arguments.dry_run {
+        return Ok(would_be(format!("Deleted would be {what}."), &info));
+    }
+    context.confirm(&format!("Deleted for good will be {what}."))?;
+    let so_pin = Reader::default().read(&arguments.so_pin.source(), "SO PIN")?;
+    file.check_pin(Role::SecurityOfficer, &so_pin).map_err(Failure::of("cannot delete the token"))?;
+    // On record first: what is not to be recorded is not to be done.
+    note(context, "delete_token", serial, &format!("label {label}, {objects} objects"))?;
+    file.remove(&so_pin).map_err(Failure::of("cannot delete the token"))?;
+    Ok(Report::new(
+        format!("Deleted is {what}."),
+        json!({ "serial": serial, "label": label, "objects": objects, "done": true }),
+    ))
 }

@@ -14,19 +14,17 @@ use keyward::crypto::random;
 use keyward::mechanism::key;
 use keyward::object::Attributes;
 use keyward::token::*;
-use pkcs8::EncryptedPrivateKeyInfoRef;
-use pkcs8::der::Encode;
-use pkcs8::der::asn1::OctetStringRef;
-use pkcs8::pkcs5::pbes2;
 use serde_json::{Map, Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::target::{Found, Target};
 use crate::choice::TokenChoice;
-use crate::commands::object::read;
+use crate::commands::approval::read_all;
+use crate::commands::object::{find, read};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::pem;
+use crate::pfx;
 use crate::pins::{NewPin, Reader, TargetPin};
 use crate::report::Report;
 use crate::session::Session;
@@ -37,6 +35,8 @@ enum Format {
     Pkcs8,
     /// The same without encryption
     Pkcs8Plain,
+    /// PKCS#12 (PFX) under a passphrase, with the key's certificate and those above it that the token has
+    Pfx,
     /// JSON Web Key (RFC 7517), in clear
     Jwk,
 }
@@ -48,6 +48,7 @@ enum Format {
 
 Examples:
   keyward key export --label tls --output tls.pem
+  keyward key export --label tls --format pfx --output tls.pfx
   keyward key export --label data --format jwk --output data.jwk --yes"
 )]
 pub struct Export {
@@ -63,6 +64,9 @@ pub struct Export {
     output: PathBuf,
     #[command(flatten)]
     passphrase: NewPin,
+    /// An approval, where the policy asks for them; once for each
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Only check that the key may leave
     #[arg(long)]
     dry_run: bool,
@@ -87,9 +91,46 @@ pub struct Transfer {
     /// Let the key be wrapped out of the target again
     #[arg(long)]
     extractable: bool,
+    /// An approval, where the policy asks for them; once for each
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Only check that the key may leave
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Gives the token the approvals for the wrapping that follows.
+fn present(session: &Session, approvals: &[PathBuf]) -> Result<()> {
+    match approvals {
+        [] => Ok(()),
+        _ => session.token.present(read_all(approvals)?).map_err(Failure::of("the token asks for no approvals")),
+    }
+}
+
+/// Whether the key may leave, by the length that it would have wrapped: no approval is used up.
+fn may_leave(session: &Session, object: ObjectId) -> Result<()> {
+    let failed = Failure::of("the key cannot leave the token");
+    let (wrapping, _) = wrapper(session).map_err(&failed)?;
+    let len = session.token.wrapped_len(session.caller, &PADDED, wrapping, object);
+    let _ = session.token.destroy(session.caller, wrapping);
+    len.map(drop).map_err(&failed)
+}
+
+/// An AES key for one call, and its value.
+fn wrapper(session: &Session) -> keyward::error::Result<(ObjectId, Zeroizing<[u8; 32]>)> {
+    let mut value = Zeroizing::new([0u8; 32]);
+    random::fill(&mut *value)?;
+    let template = vec![
+        Attribute::ulong(CKA_CLASS, CKO_SECRET_KEY),
+        Attribute::ulong(CKA_KEY_TYPE, CKK_AES),
+        Attribute::bool(CKA_TOKEN, false),
+        Attribute::bool(CKA_WRAP, true),
+        Attribute::bool(CKA_UNWRAP, false),
+        Attribute::bool(CKA_ENCRYPT, false),
+        Attribute::bool(CKA_DECRYPT, false),
+        Attribute::bytes(CKA_VALUE, &*value),
+    ];
+    Ok((session.token.create(session.caller, template)?, value))
 }
 
 const PADDED: Mechanism = Mechanism { ty: CKM_AES_KEY_WRAP_KWP, params: Params::None };
@@ -116,16 +157,7 @@ const CARRIED: [CK_ATTRIBUTE_TYPE; 13] = [
 /// The key in clear: PKCS#8 of a private key, the value of a secret one.
 fn opened(session: &Session, object: ObjectId) -> Result<Zeroizing<Vec<u8>>> {
     let failed = Failure::of("the key cannot leave the token");
-    let mut value = Zeroizing::new([0u8; 32]);
-    random::fill(&mut *value).map_err(&failed)?;
-    let template = vec![
-        Attribute::ulong(CKA_CLASS, CKO_SECRET_KEY),
-        Attribute::ulong(CKA_KEY_TYPE, CKK_AES),
-        Attribute::bool(CKA_TOKEN, false),
-        Attribute::bool(CKA_WRAP, true),
-        Attribute::bytes(CKA_VALUE, &*value),
-    ];
-    let wrapping = session.token.create(session.caller, template).map_err(&failed)?;
+    let (wrapping, value) = wrapper(session).map_err(&failed)?;
     let wrapped = session.token.wrap(session.caller, &PADDED, wrapping, object);
     let _ = session.token.destroy(session.caller, wrapping);
     let wrapped = wrapped.map_err(&failed)?;
@@ -144,25 +176,30 @@ pub fn export(context: &Context, arguments: &Export) -> Result<Report> {
     if secret && arguments.format != Format::Jwk {
         return Err(Failure::new(Exit::Refused, "a secret key has no PKCS#8 form: say --format jwk"));
     }
+    present(&session, &arguments.approval)?;
     if arguments.dry_run {
-        opened(&session, found.object)?;
+        may_leave(&session, found.object)?;
         return Ok(Report::new(format!("key \"{label}\" may leave"), json!({ "label": label, "exported": false })));
     }
-    if arguments.format != Format::Pkcs8 {
+    if !matches!(arguments.format, Format::Pkcs8 | Format::Pfx) {
         context.confirm(&format!("Key \"{label}\" will stand in {} in clear.", arguments.output.display()))?;
     }
     let plain = opened(&session, found.object)?;
+    let passphrase = || {
+        let source = arguments.passphrase.source();
+        Reader::default().read_new(&source, "Passphrase of the exported key")
+    };
     let (kind, bytes) = match arguments.format {
-        Format::Pkcs8 => {
-            let source = arguments.passphrase.source();
-            let passphrase = Reader::default().read_new(&source, "Passphrase of the exported key")?;
-            ("ENCRYPTED PRIVATE KEY", encrypted(&plain, &passphrase)?)
+        Format::Pkcs8 => ("ENCRYPTED PRIVATE KEY", pfx::write::key(&plain, &passphrase()?)?),
+        Format::Pfx => {
+            let certificates = certificates(&session, &found)?;
+            ("", pfx::write::file(&found.text(CKA_LABEL), &plain, &certificates, &passphrase()?)?)
         }
         Format::Pkcs8Plain => ("PRIVATE KEY", plain.clone()),
         Format::Jwk => ("", jwk(&found, &plain)?),
     };
     let text = match (arguments.format, arguments.der) {
-        (Format::Jwk, _) | (_, true) => bytes,
+        (Format::Jwk | Format::Pfx, _) | (_, true) => bytes,
         _ => Zeroizing::new(pem::encode(kind, &bytes).into_bytes()),
     };
     let written =
@@ -175,19 +212,26 @@ pub fn export(context: &Context, arguments: &Export) -> Result<Report> {
     Ok(Report::new(text, json!({ "label": label, "file": arguments.output, "exported": true })))
 }
 
-fn encrypted(plain: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    const ITERATIONS: u32 = 600_000;
-    let wrong = |_| Failure::new(Exit::Failed, "the key cannot be encrypted");
-    let (mut salt, mut iv) = ([0u8; 16], [0u8; 16]);
-    let random = |out: &mut [u8]| random::fill(out).map_err(Failure::of("no randomness"));
-    random(&mut salt)?;
-    random(&mut iv)?;
-    let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv).map_err(wrong)?;
-    let text = parameters.encrypt(passphrase, plain).map_err(wrong)?;
-    let unencodable = |_| Failure::new(Exit::Failed, "the key cannot be encoded");
-    let data = OctetStringRef::new(&text).map_err(unencodable)?;
-    let info = EncryptedPrivateKeyInfoRef { encryption_algorithm: parameters.into(), encrypted_data: data };
-    info.to_der().map(Zeroizing::new).map_err(unencodable)
+/// The certificates of a key that its token has: its own first, then each issuer's.
+fn certificates(session: &Session, found: &Found) -> Result<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    for object in find(session, vec![Attribute::ulong(CKA_CLASS, CKO_CERTIFICATE)])? {
+        if let Some(Answer::Value(Value::Bytes(der))) = read(session, object, &[CKA_VALUE])?.pop() {
+            all.push(der.to_vec());
+        }
+    }
+    let parsed = |der: &Vec<u8>| pem::certificate(der).map(|parts| [parts.subject, parts.issuer].map(<[u8]>::to_vec));
+    let is_own =
+        |der: &&Vec<u8>| pem::certificate(der).is_some_and(|parts| Some(parts.public_key) == found.public_key_info());
+    let mut chain: Vec<Vec<u8>> = all.iter().find(is_own).cloned().into_iter().collect();
+    while let Some([subject, issuer]) = chain.last().and_then(parsed).filter(|[subject, issuer]| subject != issuer) {
+        let is_issuer = |der: &&Vec<u8>| parsed(der).is_some_and(|[name, _]| name == issuer && name != subject);
+        match all.iter().find(|der| is_issuer(der) && !chain.contains(der)) {
+            Some(next) => chain.push(next.clone()),
+            None => break,
+        }
+    }
+    Ok(chain)
 }
 
 /// RFC 7518, 6, and RFC 8037.
@@ -315,12 +359,15 @@ fn carry(
     let wrapping = source.token.create(source.caller, template).map_err(&failed)?;
     let oaep = OaepParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA256, label: Bytes::new() };
     let by = Mechanism { ty: CKM_RSA_AES_KEY_WRAP, params: Params::RsaAesWrap { aes_bits: 256, oaep } };
+    present(source, &arguments.approval)?;
+    if arguments.dry_run {
+        let may = source.token.wrapped_len(source.caller, &by, wrapping, found.object);
+        let _ = source.token.destroy(source.caller, wrapping);
+        return may.map(|_| false).map_err(&failed);
+    }
     let wrapped = source.token.wrap(source.caller, &by, wrapping, found.object);
     let _ = source.token.destroy(source.caller, wrapping);
     let wrapped = wrapped.map_err(&failed)?;
-    if arguments.dry_run {
-        return Ok(false);
-    }
     let answers = read(source, found.object, &CARRIED)?;
     let mut template: Vec<Attribute> = CARRIED
         .into_iter()

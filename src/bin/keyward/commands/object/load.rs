@@ -5,6 +5,8 @@ use keyward::error::{Code, Error};
 use keyward::token::{Answer, Attribute, ObjectId, Value as Stored};
 use serde_json::json;
 
+use crate::choice::TokenChoice;
+use crate::context::Context;
 use crate::failure::{Exit, Result};
 use crate::report::Report;
 use crate::session::Session;
@@ -37,6 +39,14 @@ impl Foreign {
             _ => Ok(()),
         }
     }
+}
+
+/// What a dry run tells: the objects were read, and would go into this token.
+pub fn would_load(context: &Context, choice: &TokenChoice, objects: &[Foreign]) -> Result<Report> {
+    choice.of(context.slots()?)?;
+    let names: Vec<&str> = objects.iter().map(|one| one.name.as_str()).collect();
+    let text = format!("{} objects would be imported", objects.len());
+    Ok(Report::new(text, json!({ "would_import": objects.len(), "objects": names, "done": false })))
 }
 
 /// Makes them all; names those that the token refuses.

@@ -16,7 +16,7 @@ use keyward::crypto::digest::{Digest, hash};
 use keyward::token::{Attribute, Value as Stored};
 use zeroize::Zeroizing;
 
-use super::load::{Foreign, load};
+use super::load::{Foreign, load, would_load};
 use super::transfer::writer;
 use crate::choice::TokenChoice;
 use crate::context::Context;
@@ -35,6 +35,9 @@ pub struct Import {
     pin: UserPin,
     #[command(flatten)]
     source_pin: SourcePin,
+    /// Read the directory, say what would be imported, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// An attribute's value as SoftHSM keeps it.
@@ -77,6 +80,9 @@ pub fn import(context: &Context, arguments: &Import) -> Result<Report> {
         let undecipherable = || Failure::new(Exit::Failed, format!("{name}: an attribute does not decrypt"));
         let attributes = opened(attributes, &key).ok_or_else(undecipherable)?;
         objects.push(Foreign { name, attributes });
+    }
+    if arguments.dry_run {
+        return would_load(context, &arguments.choice, &objects);
     }
     load(&writer(context, &arguments.choice, &arguments.pin.source())?, objects)
 }

@@ -24,7 +24,7 @@ use crate::session::Session;
 #[derive(Args, Debug, Default)]
 #[command(
     after_help = "Reads PEM (PRIVATE KEY, ENCRYPTED PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY, CERTIFICATE; several \
-in one file), DER (PKCS#8, certificates) and PKCS#12 (.pfx, .p12), whose friendly names become labels. All objects \
+in one file, also encrypted in the traditional way), DER (PKCS#8, certificates) and PKCS#12 (.pfx, .p12), whose friendly names become labels. All objects \
 are made, or none. A private key comes with its public key; without --id, keys and certificates that belong together \
 get the same ID. The passphrase of an encrypted file is asked for, or given as a PIN is; two files under different \
 ones take two commands."
@@ -42,6 +42,9 @@ pub struct Import {
     /// Let private keys be wrapped out of the token again
     #[arg(long)]
     extractable: bool,
+    /// Read the files, say what would be imported, and do nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     choice: TokenChoice,
     #[command(flatten)]
@@ -90,8 +93,13 @@ pub fn import_by(context: &Context, arguments: &Import, pin: &Source, passphrase
             templates.extend(arguments.templates(&block).map_err(wrong)?);
         }
     }
-    let session = writer(context, &arguments.choice, pin)?;
     let made = templates.len();
+    if arguments.dry_run {
+        arguments.choice.of(context.slots()?)?;
+        let text = format!("{made} objects would be imported");
+        return Ok(Report::new(text, json!({ "would_import": made, "done": false })));
+    }
+    let session = writer(context, &arguments.choice, pin)?;
     session.token.create_all(session.caller, templates).map_err(Failure::of("nothing was imported"))?;
     Ok(Report::new(format!("{made} objects imported"), json!({ "imported": made })))
 }
@@ -105,7 +113,7 @@ enum Found {
 
 fn read(path: &Path) -> Result<Found, String> {
     let bytes = std::fs::read(path).map(Zeroizing::new).map_err(|error| error.to_string())?;
-    let block = |label: &str, der| Found::Blocks(vec![Block { label: label.into(), der, name: None }]);
+    let block = |label: &str, der| Found::Blocks(vec![Block { label: label.into(), der, name: None, sealed: None }]);
     Ok(match std::str::from_utf8(&bytes) {
         Ok(text) if text.contains("-----BEGIN ") => Found::Blocks(pem::blocks(text)?),
         _ if pfx::is_pfx(&bytes) => Found::Pfx(bytes),
@@ -146,6 +154,11 @@ impl Passphrase {
             Found::Pfx(file) => return pfx::open(&file, self.get(path)?).map_err(failed),
             Found::Blocks(blocks) => blocks,
         };
+        for block in &mut blocks {
+            if let Some(sealed) = block.sealed.take() {
+                block.der = pfx::old::open_pem(&sealed, &block.der, self.get(path)?).map_err(failed)?;
+            }
+        }
         for block in blocks.iter_mut().filter(|block| block.label == ENCRYPTED) {
             block.der = pfx::decrypt_key(&block.der, self.get(path)?).map_err(failed)?;
             block.label = "PRIVATE KEY".into();

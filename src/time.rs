@@ -21,7 +21,7 @@ pub struct Moment {
     pub weekday: u64,
 }
 
-const DAY: u64 = 86_400;
+pub const DAY: u64 = 86_400;
 
 /// The parts of a number of seconds since 1970.
 pub fn moment(seconds: u64) -> Moment {
@@ -72,9 +72,13 @@ pub fn parse(text: &str) -> Option<u64> {
         return None;
     }
     let micros = fraction.parse::<u64>().ok()?.checked_mul(10u64.checked_pow(6 - fraction.len() as u32)?)?;
+    Some((days_since_1970(year, month, day) * DAY + hour * 3600 + minute * 60 + second) * 1_000_000 + micros)
+}
+
+/// Of a day from 1970 on, the month and the day counted from 1. A day that its month has not is one of the next.
+pub const fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    Some((days * DAY + hour * 3600 + minute * 60 + second) * 1_000_000 + micros)
+    365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
