@@ -170,7 +170,7 @@ mod tests {
         let two = MemberRules { module: "/usr/lib/other.so".into(), init_args: None, ..one.member.clone() };
         config.ha = vec![HaRules {
             label: "both".into(),
-            filter: one.filter,
+            filter: FilterRules { overlay: None, ..one.filter },
             order: Order::RoundRobin,
             mirror: Mirror::Wrap,
             wrapping_key: Some("shared".into()),
