@@ -19,7 +19,7 @@ use crate::error::{Code, Result};
 pub use audit::{AuditField, AuditMode, AuditRules};
 pub use ha::{HaMember, HaRules, Mirror, Order, Patience};
 use places::Places;
-pub use slots::{Chosen, FilterRules, MemberRules, PinSource, SlotRules};
+pub use slots::{Chosen, FilterRules, IsolationRules, MemberRules, PinSource, SlotRules};
 
 /// This library's version, major and minor, for `C_GetInfo` and `C_GetTokenInfo`.
 pub fn version() -> (u8, u8) {

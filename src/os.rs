@@ -3,11 +3,15 @@
 
 #![allow(unsafe_code)]
 
+mod channel;
+mod detached;
 mod files;
 mod fork;
 mod lock;
 mod shared;
 
+pub use channel::{Process, maker, receive, send, wait_for_end};
+pub use detached::{leave, leave_last_words, part_from_starter, signal_name};
 pub use files::{
     FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, not_a_file,
     open_private, reserve, sync_dir, write_private_new,

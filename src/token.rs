@@ -494,6 +494,29 @@ pub trait Token: Send + Sync {
     /// `C_Login`. PIN states and codes are the token's; session states (a read-only session forbids the SO) the caller's.
     fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()>;
 
+    /// `C_LoginUser` with a name. `CKR_USER_TYPE_INVALID` where the token has no named users.
+    fn login_named(&self, caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        let _ = (caller, user, name, pin);
+        Err(Code::UserTypeInvalid.because("the token's users have no names; log in without one"))
+    }
+
+    /// The name of the user who is logged in in this process, if they have one.
+    fn login_name(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// The named user whose PIN the caller of [`Token::login`] means, by the name before the colon of `NAME:PIN`.
+    fn name_before(&self, pin: &[u8]) -> Option<String> {
+        let _ = pin;
+        None
+    }
+
+    /// Whether this PIN lacks the code of a second factor that its account has: `PIN:123456`.
+    fn wants_code(&self, user: User, pin: &[u8]) -> bool {
+        let _ = (user, pin);
+        false
+    }
+
     /// `C_Login` with `CKU_CONTEXT_SPECIFIC`: is this the PIN of who is logged in?
     fn reauthenticate(&self, caller: Caller, pin: &[u8]) -> Result<()>;
 
@@ -668,6 +691,25 @@ pub trait Token: Send + Sync {
     fn apply_policy(&self, caller: Caller, text: &str, at: u64, approvals: &[String]) -> Result<()> {
         let _ = (caller, text, at, approvals);
         Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Approvals for what is asked of the token next, in this process. `CKR_FUNCTION_NOT_SUPPORTED` where nothing asks for any.
+    fn present(&self, approvals: Vec<String>) -> Result<()> {
+        let _ = approvals;
+        Err(Code::FunctionNotSupported.into())
+    }
+
+    /// Marks approvals as used, durably: 16 bytes that name each, and until when it would count. `CKR_ACTION_PROHIBITED` where one
+    /// has been used already, and where the token cannot keep that.
+    fn spend(&self, approvals: &[([u8; 16], u64)], now: u64) -> Result<()> {
+        let _ = (approvals, now);
+        Err(Code::ActionProhibited.because("this token does not keep which approvals have been used"))
+    }
+
+    /// Whether a key is in a backup that was verified; session objects, which no backup holds, count as such.
+    fn backed_up(&self, key: ObjectId) -> Result<bool> {
+        let _ = key;
+        Ok(false)
     }
 
     /// Takes up to `uses` further uses out of a key's `limit`, durably; how many it got. 0: the limit is reached.

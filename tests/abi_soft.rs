@@ -9,8 +9,12 @@ mod built_in;
 mod harness;
 #[path = "abi_soft/kem.rs"]
 mod kem;
+#[path = "abi_soft/meanwhile.rs"]
+mod meanwhile;
 #[path = "abi_soft/messages.rs"]
 mod messages;
+#[path = "abi_soft/newer.rs"]
+mod newer;
 #[path = "abi_soft/signed.rs"]
 mod signed;
 #[path = "abi_soft/stateful.rs"]

@@ -312,7 +312,10 @@ fn every_mechanism_meets_a_known_answer() {
     std::fs::create_dir_all(&directory).unwrap();
     let module = Module::new(&directory);
     let (mut met, mut failed) = (BTreeSet::new(), Vec::new());
-    for line in lines().iter().chain(&stateful_lines()) {
+    // A slot that leads elsewhere carries no one-time passwords over (docs/forward.md).
+    let elsewhere = std::env::var_os("KEYWARD_TEST_THROUGH").is_some();
+    let left_out = |row: &Row| elsewhere && row.keys.contains(&CKK_HOTP);
+    for line in lines().iter().chain(&stateful_lines()).filter(|line| !left_out(line.row)) {
         // All that fail are named, not the first alone.
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&module, line))) {
             Ok(()) => drop(met.insert(line.row.name)),
@@ -322,11 +325,15 @@ fn every_mechanism_meets_a_known_answer() {
     assert!(failed.is_empty(), "wrong answers: {failed:?}");
     const ALONE: CK_FLAGS = CKF_GENERATE | CKF_GENERATE_KEY_PAIR;
     for row in table::all().filter(|row| row.flags & ALONE != 0 && !met.contains(row.name)).collect::<Vec<_>>() {
+        if left_out(row) {
+            continue;
+        }
         assert_eq!(row.flags & (CKF_SIGN | CKF_VERIFY | CKF_ENCRYPT | CKF_DERIVE), 0, "{} does more", row.name);
         generates(&module, row);
         met.insert(row.name);
     }
-    let missing: Vec<&str> = table::all().map(|row| row.name).filter(|name| !met.contains(name)).collect();
+    let missing = table::all().filter(|row| !met.contains(row.name) && !left_out(row));
+    let missing: Vec<&str> = missing.map(|row| row.name).collect();
     assert!(missing.is_empty(), "no known answer for {missing:?}: add a line to tests/vectors/known_answers.txt.gz");
     std::fs::remove_dir_all(directory).unwrap();
 }

@@ -342,6 +342,27 @@ fn ecdsa_signatures() {
     assert_eq!(ran, 30);
 }
 
+/// The curves that are not NIST's, by their OIDs: signatures both ways, and agreement.
+#[test]
+fn further_curves() {
+    let brainpool = |last: u8| [b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01", &[last][..]].concat();
+    // P256r1, P256t1, P384r1, P384t1, P512r1, P512t1; secp256k1.
+    let curves = [7, 8, 11, 12, 13, 14].map(brainpool).into_iter().chain([b"\x06\x05\x2b\x81\x04\x00\x0a".to_vec()]);
+    for parameters in curves {
+        let [one, other] = [(); 2].map(|()| curve(CKM_EC_KEY_PAIR_GEN, &parameters));
+        for ty in [CKM_ECDSA_SHA256, CKM_ECDSA_SHA512, CKM_ECDSA_SHA3_384] {
+            let case =
+                Case { row: table::row(ty).unwrap(), params: Params::None, message: MESSAGE.to_vec(), options: vec![] };
+            both_directions(&case, &one);
+        }
+        let (key, peer) = (one.private_file.to_str().unwrap(), other.public_file.to_str().unwrap());
+        let args = ["pkeyutl", "-derive", "-keyform", "DER", "-inkey", key, "-peerform", "DER", "-peerkey", peer];
+        let public = points(&other)[1][..].into();
+        let params = Params::Ecdh { kdf: CKD_NULL, shared: b""[..].into(), public };
+        assert_eq!(derive(CKM_ECDH1_DERIVE, &one, &params, None).unwrap(), openssl(&args), "{parameters:02x?}");
+    }
+}
+
 #[test]
 fn ed25519_signatures() {
     let row = table::row(CKM_EDDSA).unwrap();

@@ -204,6 +204,10 @@ pub(super) fn session_cancel(session: CK_SESSION_HANDLE, flags: CK_FLAGS) -> Res
 }
 
 pub(super) fn login(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: In) -> Result<()> {
+    log_in(session, user, pin, None)
+}
+
+fn log_in(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: In, name: Option<&str>) -> Result<()> {
     let session = module::session(session)?;
     let who = match user {
         CKU_SO => Who::Role(User::SecurityOfficer),
@@ -211,16 +215,17 @@ pub(super) fn login(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: In) -> 
         CKU_CONTEXT_SPECIFIC => Who::ForOperation,
         _ => Err(Code::UserTypeInvalid)?,
     };
-    session.login(who, pin.pin()?)
+    session.login(who, name, pin.pin()?)
 }
 
-/// `C_LoginUser`: our tokens know one user and one SO, without names. `CKR_USER_TYPE_INVALID` for a name.
+/// `C_LoginUser`; without a name it is `C_Login`. A name is UTF-8: nobody has another.
 pub(super) fn login_user(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: In, name: In) -> Result<()> {
     module::session(session)?;
-    if !name.bytes()?.is_empty() {
-        Err(Code::UserTypeInvalid.because("the token's users have no names; log in without one"))?;
+    match std::str::from_utf8(name.bytes()?) {
+        Ok("") => login(session, user, pin),
+        Ok(name) => log_in(session, user, pin, Some(name)),
+        Err(_) => Err(Code::PinIncorrect.because("the name of the user is no UTF-8")),
     }
-    login(session, user, pin)
 }
 
 pub(super) fn logout(session: CK_SESSION_HANDLE) -> Result<()> {

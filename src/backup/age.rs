@@ -4,6 +4,7 @@
 //! others along. The tests exchange files with the `age` program where it is installed.
 
 use base64ct::{Base64Unpadded, Encoding};
+use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
 use crate::crypto::block::Direction;
@@ -14,6 +15,8 @@ use crate::crypto::random;
 use crate::crypto::salsa::{Family, Sealed};
 use crate::crypto::x25519::PrivateKey;
 use crate::error::{Code, Error, Result};
+use crate::mechanism::key;
+use crate::object::Attributes;
 
 const VERSION: &str = "age-encryption.org/v1";
 const X25519: &str = "age-encryption.org/v1/X25519";
@@ -33,6 +36,11 @@ pub struct Identity(PrivateKey);
 impl Recipient {
     pub fn parse(text: &str) -> Option<Recipient> {
         Some(Recipient(bech32_key("age", text)?))
+    }
+
+    /// An X25519 public key.
+    pub fn of_key(key: [u8; 32]) -> Recipient {
+        Recipient(key)
     }
 
     /// Encrypts at most 64 KiB. `CKR_DATA_LEN_RANGE`.
@@ -62,6 +70,13 @@ impl Identity {
         let line = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"))?;
         let scalar = Zeroizing::new(bech32_key("age-secret-key-", line)?);
         Some(Identity(PrivateKey::new(&*scalar).ok()?))
+    }
+
+    /// From a PKCS#8 PrivateKeyInfo for X25519; `None`: another kind of key.
+    pub fn from_pkcs8(der: &[u8]) -> Option<Identity> {
+        let key: Attributes = key::pkcs8_to_attributes(der).ok()?.into_iter().collect();
+        let x25519 = key.ulong(CKA_KEY_TYPE)? == CKK_EC_MONTGOMERY;
+        x25519.then(|| PrivateKey::new(key.bytes(CKA_VALUE)?).ok().map(Identity)).flatten()
     }
 
     /// `CKR_ENCRYPTED_DATA_INVALID`: the file is damaged, or for others.

@@ -17,6 +17,8 @@ use crate::error::{Code, Result};
 /// `rsaEncryption` (RFC 8017).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
+/// `id-X25519` (RFC 8410).
+const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 /// `id-ecPublicKey` (RFC 5480).
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
@@ -38,13 +40,17 @@ pub struct Custodian {
 }
 
 impl Custodian {
-    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA and EC on a named curve.
+    /// From a SubjectPublicKeyInfo. `CKR_KEY_TYPE_INCONSISTENT`: another kind of key than RSA, X25519 and EC on a named curve.
     pub fn with_public_key(name: &str, der: &[u8]) -> Result<Custodian> {
         let wrong = || {
             Code::KeyTypeInconsistent
-                .because("only RSA keys and EC keys on named curves take a share; use an age recipient instead")
+                .because("only RSA, X25519 and EC keys on named curves take a share; use an age recipient instead")
         };
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| wrong())?;
+        if info.algorithm.oid == X25519 {
+            let key = info.subject_public_key.as_bytes().and_then(|bits| bits.try_into().ok()).ok_or_else(wrong)?;
+            return Ok(Custodian { name: name.to_owned(), kind: Kind::Age(Recipient::of_key(key)) });
+        }
         if info.algorithm.oid == EC {
             let named = info.algorithm.parameters_oid().ok();
             let curve = named.and_then(|oid| Curve::from_oid(oid.as_bytes())).ok_or_else(wrong)?;

@@ -57,8 +57,38 @@ impl Opened {
         self.file.verify(&keys)
     }
 
+    /// Whether private objects can be opened by somebody: by the user PIN, or a named user's.
     pub fn has_user_pin(&self) -> Result<bool> {
-        Ok(self.file.header()?.user_pin_set)
+        let header = self.file.header()?;
+        Ok(header.user_pin_set || header.named_users)
+    }
+
+    /// Of the token that was backed up: new with each of its initialisations.
+    pub fn uuid(&self) -> Result<[u8; 16]> {
+        Ok(self.file.header()?.uuid)
+    }
+
+    /// The last object that is in the backup.
+    pub fn last_object(&self, user_pin: &[u8]) -> Result<u64> {
+        self.file.last_object(&*self.file.unlock(Role::User, user_pin)?)
+    }
+
+    /// The policy that was in force, as its text; `None`: there was none.
+    pub fn policy(&self) -> Result<Option<String>> {
+        let keys = self.file.public_keys()?;
+        let mut after = 0;
+        loop {
+            let found = self.file.find(&keys, &[], after, BATCH)?;
+            let Some(last) = found.last() else { return Ok(None) };
+            after = last.id;
+            for entry in found {
+                if let Some(record) = self.file.read(&keys, entry.id)?
+                    && let Some(text) = soft::policy_text(&record.attrs)?
+                {
+                    return Ok(Some(text));
+                }
+            }
+        }
     }
 
     /// Brings all objects back, sealed anew under the target's device secret and keys. Both PINs are those of the backup and
@@ -68,7 +98,7 @@ impl Opened {
     /// target holds objects; `CKR_USER_NOT_LOGGED_IN` where a PIN is missing; those of reading and writing.
     pub fn restore(&self, target: &Target<'_>, so_pin: &[u8], user_pin: Option<&[u8]>) -> Result<Restored> {
         let header = self.file.header()?;
-        let keys = match (header.user_pin_set, user_pin) {
+        let keys = match (header.user_pin_set || header.named_users, user_pin) {
             (true, Some(pin)) => self.file.unlock(Role::User, pin)?,
             (true, None) => return Err(Code::UserNotLoggedIn.because("the user PIN of the backed up token is needed")),
             (false, _) => self.file.public_keys()?,
@@ -81,20 +111,33 @@ impl Opened {
                         format!("{} is there already: a backup restores into a new or an empty token", path.display());
                     return Err(Code::FunctionFailed.because(why));
                 }
+                if self.file.name_before(so_pin).is_some() {
+                    let why =
+                        "the PIN of the SO's own login is needed, not a named officer's: it is the new token's too";
+                    return Err(Code::UserTypeInvalid.because(why));
+                }
                 // Is it the SO who asks?
                 self.file.unlock(Role::SecurityOfficer, so_pin)?;
+                let so_pin = self.file.bare_pin(Role::SecurityOfficer, so_pin)?;
                 let made = self.scratch.0.join(format!("{}.slot", header.serial));
                 let detached = Arc::new(device.detached());
                 let new = self.file.successor(&made, detached, so_pin)?;
-                let new_keys = match user_pin.filter(|_| header.user_pin_set) {
-                    Some(pin) => {
-                        let so = new.unlock(Role::SecurityOfficer, so_pin)?;
-                        new.init_user_pin(&so, pin)?;
-                        new.unlock(Role::User, pin)?
+                let so = new.unlock(Role::SecurityOfficer, so_pin)?;
+                if let Some(pin) = user_pin.filter(|_| header.user_pin_set) {
+                    if self.file.name_before(pin).is_some() {
+                        let why = "the token's own user PIN is needed, not a named user's: it is the new token's too";
+                        return Err(Code::UserTypeInvalid.because(why));
                     }
+                    new.init_user_pin(&so, pin)?;
+                }
+                self.file.carry_users(&new, &so)?;
+                let new_keys = match user_pin.filter(|_| header.user_pin_set || header.named_users) {
+                    Some(pin) => new.unlock(Role::User, pin)?,
                     None => new.public_keys()?,
                 };
                 let objects = self.copy(&keys, &new, &new_keys, true)?;
+                // What was restored is in this backup.
+                new.note_backup(new.last_object(&new_keys)?)?;
                 os::create_private_dirs(tokens)?;
                 new.settle(&path, device)?;
                 objects

@@ -1,6 +1,8 @@
 //! `[[slot]]`: the slots beside the software tokens, which lead to the modules of HSMs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -43,7 +45,23 @@ pub struct MemberRules {
     pub sessions: usize,
     /// The maker's name; `None`: by the module's file name.
     pub quirks: Option<String>,
+    /// `None`: the module is loaded into the application.
+    pub isolation: Option<IsolationRules>,
 }
+
+/// How a module runs in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsolationRules {
+    /// How long a call may take.
+    pub deadline: Duration,
+    /// The program that the process runs; `None`: `keyward` where it is installed.
+    pub helper: Option<PathBuf>,
+    /// Variables of the process beside those of the application.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Seconds.
+const DEADLINE: f64 = 60.0;
 
 /// What applications see of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +107,10 @@ pub(super) struct WrittenSlot {
     pin: Option<Spanned<String>>,
     sessions: Option<usize>,
     quirks: Option<String>,
+    isolate: Option<bool>,
+    deadline: Option<Spanned<f64>>,
+    helper: Option<Spanned<PathBuf>>,
+    environment: Option<Spanned<BTreeMap<String, String>>>,
     // Of `kind = "ha"`.
     pub(super) name: Option<String>,
     pub(super) order: Option<Order>,
@@ -120,7 +142,9 @@ impl WrittenSlot {
     pub(super) fn has_member_keys(&self) -> bool {
         let WrittenSlot { module, init_args, token, serial, index, pin, sessions, quirks, .. } = self;
         let words = [init_args, token, serial, quirks].into_iter().any(Option::is_some);
-        words || module.is_some() || pin.is_some() || index.is_some() || sessions.is_some()
+        let isolation =
+            self.isolate.is_some() || self.deadline.is_some() || self.helper.is_some() || self.environment.is_some();
+        words || isolation || module.is_some() || pin.is_some() || index.is_some() || sessions.is_some()
     }
 
     pub(super) fn has_filter_keys(&self) -> bool {
@@ -206,7 +230,8 @@ impl Source<'_> {
         Ok(())
     }
 
-    pub(super) fn member(&self, at: usize, written: WrittenSlot) -> Result<MemberRules> {
+    pub(super) fn member(&self, at: usize, mut written: WrittenSlot) -> Result<MemberRules> {
+        let isolation = self.isolation(&mut written)?;
         let module = self.path_of(written.module)?;
         let module =
             module.ok_or_else(|| self.wrong(at, "this slot names no `module`, the HSM maker's PKCS#11 library"))?;
@@ -223,7 +248,48 @@ impl Source<'_> {
             pin: self.pin_source(written.pin)?,
             sessions: written.sessions.unwrap_or(0),
             quirks: written.quirks,
+            isolation,
         })
+    }
+
+    fn isolation(&self, written: &mut WrittenSlot) -> Result<Option<IsolationRules>> {
+        let (deadline, helper) = (written.deadline.take(), written.helper.take());
+        let environment = written.environment.take();
+        if !written.isolate.unwrap_or(false) {
+            let named = [
+                deadline.as_ref().map(|value| ("deadline", value.span().start)),
+                helper.as_ref().map(|value| ("helper", value.span().start)),
+                environment.as_ref().map(|value| ("environment", value.span().start)),
+            ];
+            return match named.into_iter().flatten().next() {
+                None => Ok(None),
+                Some((key, at)) => Err(self.wrong(
+                    at,
+                    &format!("{key} needs isolate = true: a module in the application's own process cannot be stopped in a call, nor have an environment of its own"),
+                )),
+            };
+        }
+        let seconds = deadline.as_ref().map_or(DEADLINE, |value| *value.get_ref());
+        if !(0.01..=86400.0).contains(&seconds) {
+            let at = deadline.map_or(0, |value| value.span().start);
+            return Err(self.wrong(at, "deadline is outside 0.01 to 86400, in seconds"));
+        }
+        let environment = match environment {
+            None => BTreeMap::new(),
+            Some(value) => {
+                let at = value.span().start;
+                let variables = value.into_inner();
+                let fits = |(name, value): (&String, &String)| {
+                    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+                };
+                if !variables.iter().all(fits) {
+                    return Err(self.wrong(at, "environment holds a name or value that no variable can have"));
+                }
+                variables
+            }
+        };
+        let deadline = Duration::from_secs_f64(seconds);
+        Ok(Some(IsolationRules { deadline, helper: self.path_of(helper)?, environment }))
     }
 
     fn pin_source(&self, written: Option<Spanned<String>>) -> Result<PinSource> {

@@ -158,12 +158,12 @@ impl Hsm {
 
     /// `C_Login` with `CKU_CONTEXT_SPECIFIC`, on the session of the operation that waits for it.
     pub fn reauthenticate(self: &Arc<Self>, caller: Caller, pin: &[u8]) -> Result<()> {
-        let session = self.pool.awaiting_login(caller.session).ok_or(Code::OperationNotInitialized)?;
+        let (session, module) = self.pool.awaiting_login(caller.session).ok_or(Code::OperationNotInitialized)?;
         let configured = self.configured_pin()?;
         let pin = configured.as_ref().map_or(pin, |pin| pin.expose().as_slice());
         let sent = (!pin.is_empty() || !self.protected_path()).then_some(Cow::Borrowed(pin));
         let call = Call::Login { session, user: CKU_CONTEXT_SPECIFIC, pin: sent };
-        self.module.call(&call, None).map(drop).map_err(|rv| self.error(rv.into()))
+        self.module.call_of(module, &call, None).map(drop).map_err(|rv| self.error(rv.into()))
     }
 
     pub fn logout(self: &Arc<Self>) -> Result<()> {

@@ -226,6 +226,82 @@ pub enum Call<'a> {
     },
 }
 
+impl Call<'_> {
+    /// For people: the C function, or the first of its family.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Call::Slots => "C_GetSlotList",
+            Call::Token { .. } => "C_GetTokenInfo",
+            Call::Mechanisms { .. } => "C_GetMechanismList",
+            Call::Mechanism { .. } => "C_GetMechanismInfo",
+            Call::Initialize { .. } => "C_InitToken",
+            Call::Open { .. } => "C_OpenSession",
+            Call::Close { .. } => "C_CloseSession",
+            Call::Cancel { .. } => "C_SessionCancel",
+            Call::Login { .. } => "C_Login",
+            Call::Logout { .. } => "C_Logout",
+            Call::InitPin { .. } => "C_InitPIN",
+            Call::SetPin { .. } => "C_SetPIN",
+            Call::Create { .. } => "C_CreateObject",
+            Call::Copy { .. } => "C_CopyObject",
+            Call::Destroy { .. } => "C_DestroyObject",
+            Call::Size { .. } => "C_GetObjectSize",
+            Call::Get { .. } => "C_GetAttributeValue",
+            Call::Set { .. } => "C_SetAttributeValue",
+            Call::Find { .. } => "C_FindObjectsInit",
+            Call::Found { .. } => "C_FindObjects",
+            Call::FindEnd { .. } => "C_FindObjectsFinal",
+            Call::Begin { what, .. } => operation(*what, true),
+            Call::Run { what, .. } | Call::Feed { what, .. } => operation(*what, false),
+            Call::Verify { .. } => "C_Verify",
+            Call::DigestKey { .. } => "C_DigestKey",
+            Call::Save { .. } => "C_GetOperationState",
+            Call::Restore { .. } => "C_SetOperationState",
+            Call::Message { what, .. } | Call::SignedMessage { what, .. } | Call::MessagesEnd { what, .. } => {
+                operation(*what, false)
+            }
+            Call::Random { .. } => "C_GenerateRandom",
+            Call::Seed { .. } => "C_SeedRandom",
+            Call::Generate { .. } => "C_GenerateKey",
+            Call::GeneratePair { .. } => "C_GenerateKeyPair",
+            Call::Wrap { .. } => "C_WrapKey",
+            Call::WrapAuthenticated { .. } => "C_WrapKeyAuthenticated",
+            Call::Unwrap { .. } => "C_UnwrapKey",
+            Call::Derive { .. } => "C_DeriveKey",
+            Call::Encapsulate { .. } => "C_EncapsulateKey",
+            Call::Decapsulate { .. } => "C_DecapsulateKey",
+        }
+    }
+}
+
+fn operation(what: Use, begins: bool) -> &'static str {
+    match (what, !begins) {
+        (Use::Encrypt, true) => "C_Encrypt",
+        (Use::Encrypt, false) => "C_EncryptInit",
+        (Use::Decrypt, true) => "C_Decrypt",
+        (Use::Decrypt, false) => "C_DecryptInit",
+        (Use::Digest, true) => "C_Digest",
+        (Use::Digest, false) => "C_DigestInit",
+        (Use::Sign, true) => "C_Sign",
+        (Use::Sign, false) => "C_SignInit",
+        (Use::SignRecover, true) => "C_SignRecover",
+        (Use::SignRecover, false) => "C_SignRecoverInit",
+        (Use::Verify | Use::VerifySignature, true) => "C_Verify",
+        (Use::Verify | Use::VerifySignature, false) => "C_VerifyInit",
+        (Use::VerifyRecover, true) => "C_VerifyRecover",
+        (Use::VerifyRecover, false) => "C_VerifyRecoverInit",
+        (Use::MessageEncrypt, true) => "C_EncryptMessage",
+        (Use::MessageEncrypt, false) => "C_MessageEncryptInit",
+        (Use::MessageDecrypt, true) => "C_DecryptMessage",
+        (Use::MessageDecrypt, false) => "C_MessageDecryptInit",
+        (Use::MessageSign, true) => "C_SignMessage",
+        (Use::MessageSign, false) => "C_MessageSignInit",
+        (Use::MessageVerify, true) => "C_VerifyMessage",
+        (Use::MessageVerify, false) => "C_MessageVerifyInit",
+        (Use::Random, _) => "C_GenerateRandom",
+    }
+}
+
 /// Which function of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessagePart {
@@ -333,6 +409,11 @@ pub trait Driver: Send + Sync {
 
     /// `C_Finalize`, if it was ours to initialise.
     fn stop(&self);
+
+    /// Whether it can still be called once started; what is dead has to be started anew.
+    fn alive(&self) -> bool {
+        true
+    }
 
     fn call(&self, call: &Call<'_>, out: Option<&mut [u8]>) -> Rv<Reply>;
 }

@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use super::apart::OVERDUE;
 use crate::error::{Code, Error};
 use crate::log;
 
@@ -33,6 +34,9 @@ impl From<CK_RV> for Fault {
 
 /// An HSM's code as ours: one of the specification stays; one of no specification is `CKR_DEVICE_ERROR`, with a log line.
 pub fn error_of(rv: CK_RV, name: &str) -> Error {
+    if rv == OVERDUE {
+        return Code::DeviceError.because(format!("{name}: the HSM's module did not return in time"));
+    }
     match Code::from_ckr(rv) {
         Some(code @ (Code::DeviceError | Code::DeviceRemoved | Code::TokenNotPresent | Code::GeneralError)) => {
             code.because(format!("{name}: the HSM's module answered {}", code.name()))

@@ -7,6 +7,7 @@ use cryptoki_sys::*;
 use parking_lot::{Mutex, RwLock};
 
 use super::access::Access;
+use super::apart::OVERDUE;
 use super::call::{Call, Reply, Rv};
 use super::fault::{Fault, Outcome, error_of};
 use super::filter::Filter;
@@ -85,13 +86,25 @@ impl Hsm {
         self.place.read().slot
     }
 
+    /// The slot, and in which initialisation of the module it was found.
+    pub fn slot_and_module(&self) -> Option<(CK_SLOT_ID, u64)> {
+        let place = self.place.read();
+        place.slot.map(|slot| (slot, place.module))
+    }
+
     /// The token as it was at the last look.
     pub fn seen(&self) -> Option<TokenInfo> {
         self.place.read().info.clone()
     }
 
     pub fn is_lost(&self, rv: CK_RV) -> bool {
-        quirks::lost(self.module.quirks, rv)
+        rv == OVERDUE || quirks::lost(self.module.quirks, rv)
+    }
+
+    /// Whether the HSM was lost, and the call may go through at once when it is back. Who has waited to the deadline does not
+    /// wait a second time.
+    pub fn may_repeat(&self, rv: CK_RV) -> bool {
+        rv != OVERDUE && self.is_lost(rv)
     }
 
     pub fn error(&self, fault: Fault) -> Error {
@@ -212,7 +225,7 @@ impl Hsm {
         for last in [false, true] {
             let slot = self.slot().ok_or(Code::TokenNotPresent)?;
             match look(&self.module, slot) {
-                Err(rv) if self.is_lost(rv) && !last => epoch = self.recover(epoch)?,
+                Err(rv) if self.may_repeat(rv) && !last => epoch = self.recover(epoch)?,
                 other => return other.map_err(|rv| self.error(rv.into())),
             }
         }
@@ -244,7 +257,7 @@ impl Hsm {
                 Err(Fault::Hsm(rv)) if self.is_lost(rv) => {
                     lease.discard();
                     self.recover(epoch)?;
-                    if replayed {
+                    if replayed || !self.may_repeat(rv) {
                         return Err(self.error(rv.into()));
                     }
                     replayed = true;

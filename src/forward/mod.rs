@@ -6,6 +6,7 @@
 //! Applications' sessions and object numbers are ours; the HSM's stand behind them and may be lost and made anew.
 
 mod access;
+mod apart;
 mod call;
 mod fault;
 mod ffi;
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use cryptoki_sys::*;
 use smallvec::SmallVec;
 
+pub use apart::{COMMAND as APART, serve};
 pub use module::Modules;
 
 use self::call::{Call, Reply};
@@ -124,11 +126,28 @@ impl Forward {
             let handle = self.hsm.resolve(lease, id)?;
             work(lease, handle)
         });
-        result.inspect_err(|error| {
-            if matches!(error.code(), Code::ObjectHandleInvalid | Code::KeyHandleInvalid) {
-                self.hsm.objects.forget(id);
+        result.inspect_err(|error| self.forget_if_gone(id, error.code()))
+    }
+
+    /// Lets go of what the HSM no longer has. A key's handle is also refused for a use that is not its own, while its object is
+    /// there: then the object is asked for.
+    fn forget_if_gone(&self, id: ObjectId, code: Code) {
+        let gone = match code {
+            Code::ObjectHandleInvalid => true,
+            Code::KeyHandleInvalid => {
+                let types = Cow::Borrowed(&[CKA_CLASS][..]);
+                let asked = self.hsm.attempt(false, |lease| {
+                    let object = self.hsm.resolve(lease, id)?;
+                    let call = Call::Get { session: lease.session(), object, types: types.clone() };
+                    Ok(lease.call(&call).map(drop)?)
+                });
+                asked.is_err_and(|error| error.code() == Code::ObjectHandleInvalid)
             }
-        })
+            _ => false,
+        };
+        if gone {
+            self.hsm.objects.forget(id);
+        }
     }
 
     /// Whether the caller may alter this object.
@@ -297,6 +316,7 @@ impl Token for Forward {
             let call = Call::Get { session: lease.session(), object: handle, types: Cow::Borrowed(types) };
             let answers = lease.call(&call)?.answers()?;
             self.hsm.objects.keep(object, types, &answers);
+            let _ = self.hsm.describe(lease, object, handle);
             Ok(answers)
         })
     }
@@ -338,7 +358,7 @@ impl Token for Forward {
         let begun = Forwarded::begin(&self.hsm, caller, what, mechanism, key);
         begun.inspect_err(|error| {
             if let (Code::KeyHandleInvalid, Some(key)) = (error.code(), key) {
-                self.hsm.objects.forget(key);
+                self.forget_if_gone(key, error.code());
             }
         })
     }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use cryptoki_sys::CKR_SESSION_HANDLE_INVALID;
 use parking_lot::{Mutex, RwLock};
 
+use super::apart::Apart;
 use super::call::{Call, Driver, Reply, Rv};
 use super::ffi::Local;
 use super::quirks::{self, Quirks};
@@ -31,10 +33,20 @@ impl Module {
         self.driver.call(call, out)
     }
 
+    /// A call with a handle that the module gave when it was initialised for the time `count`. Since then initialised anew, it
+    /// may have given the same number to somebody else.
+    pub fn call_of(&self, count: u64, call: &Call<'_>, out: Option<&mut [u8]>) -> Rv<Reply> {
+        let now = self.gate.read();
+        if *now != count {
+            return Err(CKR_SESSION_HANDLE_INVALID);
+        }
+        self.driver.call(call, out)
+    }
+
     /// Initialises the module if that has not been done; which time it was.
     pub fn started(&self) -> Result<u64> {
         let count = *self.gate.read();
-        if count > 0 { Ok(count) } else { self.restart(0) }
+        if count > 0 && self.driver.alive() { Ok(count) } else { self.restart(count) }
     }
 
     /// Initialises the module anew, unless somebody has since the time `seen`.
@@ -70,7 +82,7 @@ impl Drop for Module {
 
 /// The modules of a configuration, each loaded once.
 #[derive(Default)]
-pub struct Modules(Mutex<HashMap<PathBuf, Weak<Module>>>);
+pub struct Modules(Mutex<HashMap<(PathBuf, bool), Weak<Module>>>);
 
 impl Modules {
     /// `CKR_LIBRARY_LOAD_FAILED`, `CKR_GENERAL_ERROR` for an unknown maker.
@@ -78,15 +90,26 @@ impl Modules {
         let quirks = quirks_of(rules)?;
         let path = rules.module.canonicalize().unwrap_or_else(|_| rules.module.clone());
         let mut modules = self.0.lock();
-        if let Some(module) = modules.get(&path).and_then(Weak::upgrade) {
+        let key = (path, rules.isolation.is_some());
+        if let Some(module) = modules.get(&key).and_then(Weak::upgrade) {
             return Ok(module);
         }
-        let driver = Local::load(&rules.module, rules.init_args.as_deref(), quirks)?;
-        log!(Debug, "the module {}: PKCS#11 {}.{}", path.display(), driver.version().0, driver.version().1);
-        let module = Arc::new(Module { path: path.clone(), driver: Box::new(driver), quirks, gate: RwLock::new(0) });
-        modules.insert(path, Arc::downgrade(&module));
+        let driver = driver(rules, quirks)?;
+        let module = Arc::new(Module { path: key.0.clone(), driver, quirks, gate: RwLock::new(0) });
+        modules.insert(key, Arc::downgrade(&module));
         Ok(module)
     }
+}
+
+/// The module in this process, or in one of its own.
+fn driver(rules: &MemberRules, quirks: Quirks) -> Result<Box<dyn Driver>> {
+    let init_args = rules.init_args.as_deref();
+    if let Some(isolation) = &rules.isolation {
+        return Ok(Box::new(Apart::new(&rules.module, init_args, quirks, isolation)?));
+    }
+    let local = Local::load(&rules.module, init_args, quirks)?;
+    log!(Debug, "the module {}: PKCS#11 {}.{}", rules.module.display(), local.version().0, local.version().1);
+    Ok(Box::new(local))
 }
 
 fn quirks_of(rules: &MemberRules) -> Result<Quirks> {

@@ -1,6 +1,6 @@
 //! Our numbers of objects, and the HSM's handles behind them.
 //!
-//! A handle is good for one connection. What an object is, is taken down when it is first met, so that it can be found again
+//! A handle is good for one connection. What an object is, is taken down when it is first met, also in a search for many, so that it can be found again
 //! after a loss: by its unique ID, else by class, ID, label and public key. More than one that fits means failure.
 //!
 //! Attributes that cannot change are kept with the object, refusals included. They are given without asking the HSM only
@@ -253,9 +253,13 @@ impl Hsm {
             });
             Ok(found.collect())
         };
-        let mut all = ask(&[CKA_CLASS, CKA_TOKEN, CKA_PRIVATE, CKA_LABEL])?;
+        // One call for an object that has an ID of its own, and two for a private key; else up to three.
+        let mut all = ask(&[CKA_CLASS, CKA_TOKEN, CKA_PRIVATE, CKA_LABEL, CKA_UNIQUE_ID])?;
         let class = number(named(&all, CKA_CLASS));
+        let unique = named(&all, CKA_UNIQUE_ID).is_some_and(|id| !id.is_empty());
         match class {
+            Some(CKO_PRIVATE_KEY) if unique => all.extend(ask(&[CKA_ALWAYS_AUTHENTICATE])?),
+            _ if unique => {}
             Some(CKO_PRIVATE_KEY) => all.extend(ask(&[CKA_KEY_TYPE, CKA_ID, CKA_ALWAYS_AUTHENTICATE])?),
             Some(CKO_PUBLIC_KEY | CKO_SECRET_KEY) => all.extend(ask(&[CKA_KEY_TYPE, CKA_ID])?),
             Some(CKO_CERTIFICATE) => all.extend(ask(&[CKA_ID, CKA_VALUE])?),
@@ -268,7 +272,6 @@ impl Hsm {
             }
             _ => {}
         }
-        all.extend(ask(&[CKA_UNIQUE_ID])?);
         let known = Arc::new(Known {
             token: is_true(named(&all, CKA_TOKEN)),
             private: is_true(named(&all, CKA_PRIVATE)),

@@ -22,6 +22,10 @@ pub struct Forwarded {
     lease: Option<Lease>,
     /// Something has gone into it that a second begin would not bring back.
     fed: bool,
+    /// Of a verification whose signature came first, in an HSM that cannot verify in parts: all that has come.
+    gathered: Option<Vec<u8>>,
+    /// Bytes of the running message that have gone in and not yet come out.
+    pending: usize,
     /// A message that has begun here, but not yet in the HSM.
     message: Option<(MessageParams, Bytes)>,
     waits_for_login: bool,
@@ -57,6 +61,8 @@ impl Forwarded {
             key,
             lease: None,
             fed: false,
+            gathered: None,
+            pending: 0,
             message: None,
             waits_for_login: false,
         };
@@ -70,6 +76,8 @@ impl Forwarded {
     fn start(&mut self) -> Result<(bool, bool)> {
         self.lease = None;
         self.fed = false;
+        self.gathered = None;
+        self.pending = 0;
         self.message = None;
         if self.what == Use::Random {
             return Ok((false, false));
@@ -89,7 +97,7 @@ impl Forwarded {
         })?;
         self.waits_for_login = rights.1;
         if rights.1 {
-            hsm.pool.await_login(self.caller.session, lease.session());
+            hsm.pool.await_login(self.caller.session, &lease);
         }
         self.lease = Some(lease);
         Ok(rights)
@@ -110,6 +118,11 @@ impl Forwarded {
     }
 
     fn failed(&mut self, rv: CK_RV) -> crate::error::Error {
+        if self.is_of_messages() && !self.hsm.is_lost(rv) {
+            // The message is over, and not what it is one of.
+            (self.fed, self.pending, self.message) = (false, 0, None);
+            return self.hsm.error(Fault::Hsm(rv));
+        }
         match self.lease.take() {
             Some(lease) if self.hsm.is_lost(rv) => {
                 let epoch = lease.epoch();
@@ -149,7 +162,7 @@ impl Forwarded {
 
     /// Nothing was done, or doing it twice is as good as once.
     fn may_replay(&self, rv: CK_RV) -> bool {
-        self.hsm.is_lost(rv) || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
+        self.hsm.may_repeat(rv) || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
     }
 
     fn random(&self, out: &mut [u8]) -> Result<usize> {
@@ -162,6 +175,31 @@ impl Forwarded {
 
     fn is_message_cipher(&self) -> bool {
         matches!(self.what, Use::MessageEncrypt | Use::MessageDecrypt)
+    }
+
+    fn is_of_messages(&self) -> bool {
+        self.is_message_cipher() || matches!(self.what, Use::MessageSign | Use::MessageVerify)
+    }
+
+    /// A further part of what is verified by a signature that came first. An HSM may not take it in parts.
+    fn feed_verification(&mut self, input: &[u8]) -> Result<()> {
+        if let Some(gathered) = &mut self.gathered {
+            gathered.extend_from_slice(input);
+            return Ok(());
+        }
+        let (what, first) = (self.what, !self.fed);
+        let call = |lease: &Lease| lease.call(&Call::Feed { session: lease.session(), what, input: input.into() });
+        match self.run(false, call) {
+            Err(error) if error.code() == Code::FunctionNotSupported && first => {
+                self.start()?;
+                self.gathered = Some(input.to_vec());
+            }
+            other => {
+                other?;
+                self.fed = true;
+            }
+        }
+        Ok(())
     }
 
     fn signed_message(
@@ -226,7 +264,9 @@ impl Operation for Forwarded {
         match self.what {
             Use::Random => return Ok(Size::AtMost(usize::MAX)),
             // Tags have their own place.
-            Use::MessageEncrypt | Use::MessageDecrypt => return Ok(Size::Exactly(input)),
+            Use::MessageEncrypt => return Ok(Size::Exactly(input)),
+            // What is decrypted may be kept back until the tag is checked.
+            Use::MessageDecrypt => return Ok(Size::AtMost(input.saturating_add(self.pending))),
             Use::MessageSign => {
                 let zeros = vec![0; input];
                 let part = if step == Step::Whole { MessagePart::Whole } else { MessagePart::Last };
@@ -295,13 +335,16 @@ impl Operation for Forwarded {
             Use::MessageEncrypt | Use::MessageDecrypt => {
                 self.begin_message()?;
                 let none = MessageParams::default();
-                self.message(MessagePart::Next, &none, &[], input, out).map(|(_, wrote)| wrote)
+                let (_, wrote) = self.message(MessagePart::Next, &none, &[], input, out)?;
+                self.pending = self.pending.saturating_add(input.len()).saturating_sub(wrote);
+                Ok(wrote)
             }
             Use::Encrypt | Use::Decrypt => match self.convey(Step::Update, input, Some(out)) {
                 Some(Ok(Conveyed::Wrote(wrote))) => Ok(wrote),
                 Some(Err(error)) => Err(error),
                 _ => Err(Code::BufferTooSmall.into()),
             },
+            Use::VerifySignature => self.feed_verification(input).map(|()| 0),
             _ => {
                 self.run(false, |lease| {
                     lease.call(&Call::Feed { session: lease.session(), what, input: input.into() })
@@ -340,6 +383,8 @@ impl Operation for Forwarded {
             };
             return self.signed_message(part, input, signature, None).map(drop);
         }
+        let gathered = self.gathered.take();
+        let input = gathered.as_deref().or(input);
         self.run(input.is_some(), |lease| {
             let input = input.map(Cow::Borrowed);
             lease.call(&Call::Verify { session: lease.session(), what, input, signature: signature.into() })
@@ -349,7 +394,7 @@ impl Operation for Forwarded {
     }
 
     fn start_message(&mut self, params: Option<&mut MessageParams>, aad: &[u8]) -> Result<()> {
-        self.fed = false;
+        (self.fed, self.pending) = (false, 0);
         let Some(params) = params else {
             // The whole of it has its own function; the first of several parts comes as an update, with which it begins.
             return Ok(());
@@ -373,7 +418,7 @@ impl Operation for Forwarded {
         };
         let (after, wrote) = self.message(part, params, &aad, input, out)?;
         *params = after;
-        self.fed = false;
+        (self.fed, self.pending) = (false, 0);
         Ok(wrote)
     }
 
@@ -428,6 +473,8 @@ impl Forwarded {
             key: None,
             lease: Some(lease),
             fed: true,
+            gathered: None,
+            pending: 0,
             message: None,
             waits_for_login: false,
         });

@@ -25,6 +25,8 @@ const MANY: usize = 4096;
 struct Held {
     handle: CK_SESSION_HANDLE,
     epoch: u64,
+    /// Which initialisation of the module gave it.
+    module: u64,
     /// Session objects were made in it, which end with it.
     owns: bool,
 }
@@ -44,7 +46,7 @@ pub struct Pool {
     state: Mutex<State>,
     freed: Condvar,
     /// Which session a context-specific login is for.
-    waiting: Mutex<HashMap<SessionId, CK_SESSION_HANDLE>>,
+    waiting: Mutex<HashMap<SessionId, (CK_SESSION_HANDLE, u64)>>,
 }
 
 impl Pool {
@@ -58,11 +60,12 @@ impl Pool {
         self.freed.notify_all();
     }
 
-    pub fn await_login(&self, session: SessionId, handle: CK_SESSION_HANDLE) {
-        self.waiting.lock().insert(session, handle);
+    pub fn await_login(&self, session: SessionId, lease: &Lease) {
+        self.waiting.lock().insert(session, (lease.held.handle, lease.held.module));
     }
 
-    pub fn awaiting_login(&self, session: SessionId) -> Option<CK_SESSION_HANDLE> {
+    /// The session that waits, and which initialisation of the module gave it.
+    pub fn awaiting_login(&self, session: SessionId) -> Option<(CK_SESSION_HANDLE, u64)> {
         self.waiting.lock().get(&session).copied()
     }
 
@@ -127,11 +130,11 @@ impl Lease {
     }
 
     pub fn call(&self, call: &Call<'_>) -> Rv<Reply> {
-        self.hsm.module.call(call, None)
+        self.hsm.module.call_of(self.held.module, call, None)
     }
 
     pub fn fill(&self, call: &Call<'_>, out: &mut [u8]) -> Rv<Reply> {
-        self.hsm.module.call(call, Some(out))
+        self.hsm.module.call_of(self.held.module, call, Some(out))
     }
 
     /// A session object was made in it.
@@ -207,7 +210,7 @@ impl Hsm {
             let epoch = self.connected()?;
             match self.lease_of(epoch) {
                 Ok(lease) => return Ok(lease),
-                Err(Fault::Hsm(rv)) if self.is_lost(rv) && !reconnected => {
+                Err(Fault::Hsm(rv)) if self.may_repeat(rv) && !reconnected => {
                     reconnected = true;
                     self.recover(epoch)?;
                 }
@@ -228,9 +231,8 @@ impl Hsm {
             if state.open < state.most {
                 state.open = state.open.saturating_add(1);
                 drop(state);
-                match self.slot().ok_or(CKR_TOKEN_NOT_PRESENT).and_then(|slot| self.open_session(slot)) {
-                    Ok(handle) => {
-                        let held = Held { handle, epoch, owns: false };
+                match self.new_session(epoch) {
+                    Ok(held) => {
                         return Ok(Lease { hsm: Arc::clone(self), held, active: None });
                     }
                     Err(rv) => {
@@ -261,6 +263,17 @@ impl Hsm {
         }
     }
 
+    fn new_session(&self, epoch: u64) -> Rv<Held> {
+        // Asked before: should the module be initialised anew meanwhile, the session counts as one of before.
+        let (slot, module) = self.slot_and_module().ok_or(CKR_TOKEN_NOT_PRESENT)?;
+        let handle = self.open_session(slot)?;
+        Ok(Held { handle, epoch, module, owns: false })
+    }
+
+    fn end_session(&self, held: Held) {
+        let _ = self.module.call_of(held.module, &Call::Close { session: held.handle }, None);
+    }
+
     /// Closes a session that is of no more use. The login lasts as long as any is open: the last one is replaced first.
     fn close(&self, held: Held, epoch: u64) {
         if held.epoch != epoch {
@@ -270,15 +283,12 @@ impl Hsm {
             let state = self.pool.state.lock();
             state.open <= 1 && state.most > 1 && !state.deserted
         };
-        if last
-            && let Some(slot) = self.slot()
-            && let Ok(handle) = self.open_session(slot)
-        {
+        if last && let Ok(new) = self.new_session(epoch) {
             let mut state = self.pool.state.lock();
             state.open = state.open.saturating_add(1);
-            state.idle.push(Held { handle, epoch, owns: false });
+            state.idle.push(new);
         }
-        let _ = self.module.call(&Call::Close { session: held.handle }, None);
+        self.end_session(held);
         self.pool.lost(held, epoch);
     }
 
@@ -286,7 +296,7 @@ impl Hsm {
     pub fn desert(&self) {
         for held in self.pool.desert() {
             if held.epoch == self.epoch() {
-                let _ = self.module.call(&Call::Close { session: held.handle }, None);
+                self.end_session(held);
             }
         }
     }

@@ -12,14 +12,9 @@ use super::pool::{Active, Lease};
 use crate::error::Result;
 use crate::token::{Attribute, ObjectId, Search};
 
-/// So many objects of a search are looked at as they are found, so that a loss of the HSM does not part their users from
-/// them. Who finds more than that goes through them all, and uses few.
-const LOOKED_AT: usize = 64;
-
 pub struct Searching {
     hsm: Arc<Hsm>,
     lease: Lease,
-    looked_at: usize,
     over: bool,
 }
 
@@ -32,10 +27,10 @@ impl Searching {
             lease.set_active(Some(Active::Search));
             Ok(())
         })?;
-        Ok(Box::new(Searching { hsm: Arc::clone(hsm), lease, looked_at: 0, over: false }))
+        Ok(Box::new(Searching { hsm: Arc::clone(hsm), lease, over: false }))
     }
 
-    fn meet(&mut self, handles: &[CK_OBJECT_HANDLE]) -> Result<Vec<ObjectId>> {
+    fn meet(&self, handles: &[CK_OBJECT_HANDLE]) -> Result<Vec<ObjectId>> {
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
             match self.hsm.shows(&self.lease, *handle) {
@@ -46,10 +41,8 @@ impl Searching {
                 Err(fault) => return Err(self.hsm.error(fault)),
             }
             let id = self.hsm.objects.meet(*handle, self.lease.epoch(), None);
-            if self.looked_at < LOOKED_AT {
-                self.looked_at += 1;
-                let _ = self.hsm.describe(&self.lease, id, *handle);
-            }
+            // What it is cannot be asked after a loss. Should it not be told now, the next use asks again.
+            let _ = self.hsm.describe(&self.lease, id, *handle);
             found.push(id);
         }
         Ok(found)

@@ -11,6 +11,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use smallvec::SmallVec;
 
+use super::VALUES;
 use super::delegate::pass_on;
 use crate::audit_log::{Class, Event, KeyName, Log};
 use crate::error::{Error, Result};
@@ -53,8 +54,7 @@ impl Audited {
 
     fn event<'a>(&'a self, class: Class, operation: &'a str) -> Event<'a> {
         let user = match self.inner.logged_in() {
-            Some(User::SecurityOfficer) => "so",
-            Some(User::User) => "user",
+            Some(user) => self.inner.login_name().map_or(role_name(user), interned),
             None => "",
         };
         Event { slot: self.slot, token: &self.serial, user, ..Event::new(class, operation) }
@@ -168,6 +168,14 @@ impl Audited {
         }
     }
 
+    fn logging_in(&self, who: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.log.wants(Class::Login) {
+            self.log.ready(Class::Login)?;
+        }
+        let done = work();
+        self.tell(Event { user: who, ..self.event(Class::Login, "login") }, done, |()| drop(self.inner.logout()))
+    }
+
     /// What an administrator does to the token.
     fn administering(&self, operation: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         self.log.ready(Class::Admin)?;
@@ -265,6 +273,27 @@ fn on_token(template: &[Attribute]) -> bool {
     token_object(template).unwrap_or(false)
 }
 
+fn role_name(user: User) -> &'static str {
+    match user {
+        User::SecurityOfficer => "so",
+        User::User => "user",
+    }
+}
+
+/// The name of a user who is logged in, kept for good: a process meets few of them, and events borrow what they tell.
+fn interned(name: Arc<str>) -> &'static str {
+    static NAMES: parking_lot::Mutex<Vec<&'static str>> = parking_lot::Mutex::new(Vec::new());
+    let mut names = NAMES.lock();
+    match names.iter().find(|known| ***known == *name) {
+        Some(known) => known,
+        None => {
+            let kept: &'static str = Box::leak(name.to_string().into_boxed_str());
+            names.push(kept);
+            kept
+        }
+    }
+}
+
 fn mechanism_name(ty: CK_MECHANISM_TYPE) -> &'static str {
     table::row(ty).map_or("unknown", |row| row.name)
 }
@@ -292,18 +321,6 @@ const fn use_name(what: Use) -> &'static str {
     }
 }
 
-/// What gives a key away when it is read.
-const VALUES: [CK_ATTRIBUTE_TYPE; 8] = [
-    CKA_VALUE,
-    CKA_PRIVATE_EXPONENT,
-    CKA_PRIME_1,
-    CKA_PRIME_2,
-    CKA_EXPONENT_1,
-    CKA_EXPONENT_2,
-    CKA_COEFFICIENT,
-    CKA_SEED,
-];
-
 impl Token for Audited {
     pass_on! {
         info() -> Result<TokenInfo>;
@@ -313,6 +330,9 @@ impl Token for Audited {
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         logged_in() -> Option<User>;
+        login_name() -> Option<Arc<str>>;
+        name_before(pin: &[u8]) -> Option<String>;
+        wants_code(user: User, pin: &[u8]) -> bool;
         size(caller: Caller, object: ObjectId) -> Result<u64>;
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
@@ -326,6 +346,9 @@ impl Token for Audited {
         approved_only() -> bool;
         keeps_life() -> bool;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
+        present(approvals: Vec<String>) -> Result<()>;
+        spend(approvals: &[([u8; 16], u64)], now: u64) -> Result<()>;
+        backed_up(key: ObjectId) -> Result<bool>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
     }
 
@@ -334,12 +357,13 @@ impl Token for Audited {
     }
 
     fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        if self.log.wants(Class::Login) {
-            self.log.ready(Class::Login)?;
-        }
-        let done = self.inner.login(caller, user, pin);
-        let user = if user == User::SecurityOfficer { "so" } else { "user" };
-        self.tell(Event { user, ..self.event(Class::Login, "login") }, done, |()| drop(self.inner.logout()))
+        let name = self.inner.name_before(pin);
+        let who = name.as_deref().unwrap_or(role_name(user));
+        self.logging_in(who, || self.inner.login(caller, user, pin))
+    }
+
+    fn login_named(&self, caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.logging_in(name, || self.inner.login_named(caller, user, name, pin))
     }
 
     fn reauthenticate(&self, caller: Caller, pin: &[u8]) -> Result<()> {

@@ -9,6 +9,7 @@ use cryptoki_sys::*;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use super::VALUES;
 use super::delegate::pass_on;
 use super::gate::Gate;
 use super::limits::Counts;
@@ -29,6 +30,8 @@ pub struct Governed {
     counts: Counts,
     /// The policy as it was looked through last.
     rules: RwLock<Option<Arc<Rules>>>,
+    /// Approvals for what is asked next.
+    presented: RwLock<Vec<String>>,
     clock: fn() -> u64,
 }
 
@@ -91,7 +94,8 @@ impl Governed {
         match token.keeps_life() {
             true => {
                 let (gate, counts, rules) = (Gate::new(), Counts::default(), RwLock::new(None));
-                Arc::new(Governed { inner: token, gate, counts, rules, clock: clock::now })
+                let presented = RwLock::default();
+                Arc::new(Governed { inner: token, gate, counts, rules, presented, clock: clock::now })
             }
             false => token,
         }
@@ -172,6 +176,12 @@ impl Governed {
             return Ok((verdict, Some(why), Limits::default()));
         }
         let Some(rules) = rules else { return Ok((verdict, None, Limits::default())) };
+        if rules.waits_for_backup(&object) && !self.inner.backed_up(key)? {
+            let why =
+                "its class wants the key in a verified backup first: `keyward backup create`, then `backup verify`";
+            let verdict = Verdict { allowed: false, ..verdict };
+            return Ok((verdict, Some(why.to_owned()), Limits::default()));
+        }
         let (why, until) = rules.refuses(&object, mechanism, now);
         let limits = match purpose {
             Purpose::Protect => rules.class_of(&object).map(|class| class.limits()).unwrap_or_default(),
@@ -230,10 +240,18 @@ impl Governed {
     }
 
     /// A suspended or a compromised key does not leave, and others only by mechanisms that the policy allows.
-    fn may_wrap(&self, caller: Caller, by: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Limits> {
+    /// Where the key's class asks for approvals of that, those presented are used up with `spend`.
+    fn may_wrap(
+        &self,
+        caller: Caller,
+        by: &Mechanism,
+        (wrapping, key): (ObjectId, ObjectId),
+        spend: bool,
+    ) -> Result<Limits> {
         let limits = self.allow(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
         if let Some(rules) = self.rules()? {
             rules.may_wrap_by(by.ty)?;
+            self.may_export(caller, &rules, key, spend)?;
         }
         match self.state(caller, key)? {
             Some(state @ (State::Suspended | State::Compromised)) => {
@@ -243,9 +261,32 @@ impl Governed {
         }
     }
 
+    fn may_export(&self, caller: Caller, rules: &Rules, key: ObjectId, spend: bool) -> Result<()> {
+        let Some(object) = self.read(caller, key, &GOVERNING) else { return Ok(()) };
+        let needed = rules.class_of(&object).map_or(0, |class| class.approve_export);
+        if needed == 0 || object.ulong(CKA_CLASS) == Some(CKO_PUBLIC_KEY) {
+            return Ok(());
+        }
+        let unique_id = String::from_utf8_lossy(object.bytes(CKA_UNIQUE_ID).unwrap_or_default()).into_owned();
+        let presented = self.presented.read().clone();
+        self.approved(rules, &presented, needed, (Act::Export, &unique_id), spend)
+            .map_err(|error| error.recode(Code::KeyNotWrappable))
+    }
+
+    /// A key whose class protects it against export or destruction, or wants it backed up, stays in the class.
+    fn stays_in_class(&self, rules: &Rules, before: &Attributes, after: &Attributes) -> Result<()> {
+        let Some(class) = rules.class_of(before).filter(|class| class.is_bound()) else { return Ok(()) };
+        match rules.class_of(after).is_some_and(|new| new.name == class.name) {
+            true => Ok(()),
+            false => {
+                Err(Code::ActionProhibited.because(format!("the key may not leave the policy's class {}", class.name)))
+            }
+        }
+    }
+
     /// [`Governed::may_wrap`], and a use of the wrapping key.
     fn wraps(&self, caller: Caller, by: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<()> {
-        let limits = self.may_wrap(caller, by, wrapping, key)?;
+        let limits = self.may_wrap(caller, by, (wrapping, key), true)?;
         self.spend(caller, wrapping, limits).map_err(|error| error.recode(Code::WrappingKeyHandleInvalid))
     }
 
@@ -290,14 +331,25 @@ impl Governed {
         }
     }
 
-    /// `CKR_ACTION_PROHIBITED` where approvals are missing.
-    fn approved(&self, rules: &Rules, approvals: &[String], needed: u32, act: Act, subject: &str) -> Result<()> {
+    /// `CKR_ACTION_PROHIBITED` where approvals are missing, or have been used. With `spend` they are used up, durably, before what
+    /// they are for is done: if that fails, it is asked for anew.
+    fn approved(
+        &self,
+        rules: &Rules,
+        approvals: &[String],
+        needed: u32,
+        (act, subject): (Act, &str),
+        spend: bool,
+    ) -> Result<()> {
         if needed == 0 {
             return Ok(());
         }
         let serial = self.inner.info()?.serial;
-        let asked = Asked { act, subject, token: serial.trim_end(), now: (self.clock)() };
-        approval::check(approvals, needed, &asked, |name| rules.policy().approvers.get(name).map(String::as_str))
+        let (by, now) = (self.inner.login_name(), (self.clock)());
+        let asked = Asked { act, subject, token: serial.trim_end(), by: by.as_deref(), now };
+        let key_of = |name: &str| rules.policy().approvers.get(name).map(String::as_str);
+        let used = approval::check(approvals, needed, &asked, key_of)?;
+        if spend { self.inner.spend(&used, now) } else { Ok(()) }
     }
 
     fn class_said(template: &[Attribute], default: CK_OBJECT_CLASS) -> CK_OBJECT_CLASS {
@@ -317,13 +369,16 @@ impl Token for Governed {
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         login(caller: Caller, user: User, pin: &[u8]) -> Result<()>;
+        login_named(caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()>;
+        login_name() -> Option<Arc<str>>;
+        name_before(pin: &[u8]) -> Option<String>;
+        wants_code(user: User, pin: &[u8]) -> bool;
         reauthenticate(caller: Caller, pin: &[u8]) -> Result<()>;
         logout() -> Result<()>;
         logged_in() -> Option<User>;
         init_pin(caller: Caller, pin: &[u8]) -> Result<()>;
         set_pin(caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
         size(caller: Caller, object: ObjectId) -> Result<u64>;
-        get(caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
         approved_only() -> bool;
@@ -331,7 +386,31 @@ impl Token for Governed {
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
+        spend(approvals: &[([u8; 16], u64)], now: u64) -> Result<()>;
+        backed_up(key: ObjectId) -> Result<bool>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;
+    }
+
+    fn present(&self, approvals: Vec<String>) -> Result<()> {
+        *self.presented.write() = approvals;
+        Ok(())
+    }
+
+    /// The value of a key that leaves with approvals only is shown to nobody.
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+        let mut answers = self.inner.get(caller, object, types)?;
+        let shown =
+            |(ty, answer): (&CK_ATTRIBUTE_TYPE, &Answer)| VALUES.contains(ty) && matches!(answer, Answer::Value(_));
+        if types.iter().zip(&answers).any(shown)
+            && let Some(rules) = self.rules()?
+            && let Some(found) = self.read(caller, object, &GOVERNING)
+            && found.ulong(CKA_CLASS) != Some(CKO_PUBLIC_KEY)
+            && rules.class_of(&found).is_some_and(|class| class.approve_export > 0)
+        {
+            let hidden = types.iter().zip(&mut answers).filter(|(ty, answer)| shown((ty, answer)));
+            hidden.for_each(|(_, answer)| *answer = Answer::Sensitive);
+        }
+        Ok(answers)
     }
 
     /// A policy that names what this build does not have is refused before it is signed.
@@ -340,7 +419,7 @@ impl Token for Governed {
         // One that was altered asks for nothing any more: the security officer must be able to mend it.
         if let Ok(Some(rules)) = self.rules() {
             let needed = rules.policy().approve_policy;
-            self.approved(&rules, approvals, needed, Act::Policy, &approval::digest(text))?;
+            self.approved(&rules, approvals, needed, (Act::Policy, &approval::digest(text)), true)?;
         }
         self.inner.apply_policy(caller, text, at, approvals)
     }
@@ -356,7 +435,7 @@ impl Token for Governed {
             let over = known.dates.destruction.is_some_and(|date| date <= (self.clock)());
             if !(known.state == State::PendingDestroy && over) {
                 let subject = String::from_utf8_lossy(key.bytes(CKA_UNIQUE_ID).unwrap_or_default());
-                self.approved(&rules, &order.approvals, needed, Act::Destroy, &subject)?;
+                self.approved(&rules, &order.approvals, needed, (Act::Destroy, &subject), true)?;
             }
         }
         self.inner.change_life(caller, order)
@@ -390,6 +469,13 @@ impl Token for Governed {
 
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.only_while(caller, object, &[State::Active], "copied")?;
+        if let Some(rules) = self.rules()?
+            && let Some(before) = self.read(caller, object, &MADE)
+        {
+            let mut after = before.clone();
+            template.iter().cloned().for_each(|attribute| after.put(attribute));
+            self.stays_in_class(&rules, &before, &after)?;
+        }
         let made = self.inner.copy(caller, object, template)?;
         self.admit_made(caller, made)
     }
@@ -426,8 +512,10 @@ impl Token for Governed {
         if let Some(rules) = self.rules()?
             && let Some(mut whole) = self.read(caller, object, &MADE)
         {
+            let before = whole.clone();
             template.iter().cloned().for_each(|attribute| whole.put(attribute));
             rules.judge(&whole).map_err(|error| error.recode(Code::ActionProhibited))?;
+            self.stays_in_class(&rules, &before, &whole)?;
         }
         self.inner.set(caller, object, template)
     }
@@ -510,7 +598,7 @@ impl Token for Governed {
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<Option<usize>> {
-        self.may_wrap(caller, mechanism, wrapping, key)?;
+        self.may_wrap(caller, mechanism, (wrapping, key), false)?;
         self.inner.wrapped_len(caller, mechanism, wrapping, key)
     }
 

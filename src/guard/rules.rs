@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 
 use super::process;
 use crate::error::{Code, Error, Result};
-use crate::lifecycle::policy::{Breach, Class, Facts, Rotation};
+use crate::lifecycle::policy::{Backup, Breach, Class, Facts, Rotation};
 use crate::lifecycle::{Life, Policy, State, clock};
 use crate::mechanism::{key, table};
 use crate::object::schema::Schema;
@@ -108,6 +108,12 @@ impl Rules {
 
     pub fn class_of(&self, object: &Attributes) -> Option<&Class> {
         self.policy.class_of(&facts(object))
+    }
+
+    /// Whether a key must be in a backup before it is used.
+    pub fn waits_for_backup(&self, object: &Attributes) -> bool {
+        let hides = !matches!(object.ulong(CKA_CLASS), Some(CKO_PUBLIC_KEY));
+        hides && self.class_of(object).is_some_and(|class| class.backup == Backup::Required)
     }
 
     /// Why a use is refused although the key's state allows it, and until when the answer holds.

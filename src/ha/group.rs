@@ -102,7 +102,6 @@ impl Group {
     /// What a member answered, for its breaker.
     pub fn failed(&self, at: usize, error: &Error) {
         let Some(member) = self.members.get(at).filter(|_| is_loss(error.code())) else { return };
-        *member.last_failure.lock() = Some(error.clone());
         if member.breaker.failed(coarse_millis()) {
             log!(Warn, "{}: member {} is left alone for a while: {error}", self.name, member.name);
             self.note(member, true, &error.to_string());

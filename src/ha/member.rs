@@ -36,7 +36,6 @@ pub struct Member {
     pub entering: Mutex<()>,
     /// When it last answered, in milliseconds.
     pub answered: AtomicU64,
-    pub last_failure: Mutex<Option<Error>>,
 }
 
 /// Whether the code says that the member is not there.
@@ -81,7 +80,6 @@ impl Member {
             sessions: RwLock::default(),
             entering: Mutex::new(()),
             answered: AtomicU64::new(0),
-            last_failure: Mutex::new(None),
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Policy {
     /// Approvals that the next policy needs.
     #[serde(default)]
     pub approve_policy: u32,
+    /// Approvals that restoring a backup of the token needs.
+    #[serde(default)]
+    pub approve_restore: u32,
     /// What becomes of keys of an HSM that were not made through its slot here, and that nobody has spoken of yet.
     #[serde(default)]
     pub adopt: Adopt,
@@ -94,6 +97,12 @@ pub struct Class {
     /// Approvals that hiding or destroying a key needs.
     #[serde(default)]
     pub approve_destroy: u32,
+    /// Approvals that wrapping a key out of the token needs, each time. Its value never shows then.
+    #[serde(default)]
+    pub approve_export: u32,
+    /// Whether a key must be in a verified backup before it is used.
+    #[serde(default)]
+    pub backup: Backup,
     /// A destroyed key leaves no tombstone.
     #[serde(default)]
     pub no_tombstone: bool,
@@ -148,6 +157,15 @@ pub enum Rotation {
     Automatic,
     /// A signer that owns its rollover, such as a DNSSEC signer, makes and removes its keys itself.
     External,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backup {
+    #[default]
+    Optional,
+    /// A private or secret key of the token is not used before it is in a backup that `keyward backup verify` has opened.
+    Required,
 }
 
 /// One of all that is given is enough.
@@ -259,6 +277,11 @@ impl Class {
         Limits { rate: self.rate_limit, uses: self.usage_limit }
     }
 
+    /// Whether keys of the class may not leave it by a new label.
+    pub fn is_bound(&self) -> bool {
+        self.approve_destroy > 0 || self.approve_export > 0 || self.backup == Backup::Required
+    }
+
     pub fn lenience(&self) -> Lenience {
         Lenience { compromised_may_process: self.compromised_may_process }
     }
@@ -284,7 +307,8 @@ impl Policy {
         if let Some((name, _)) = self.approvers.iter().find(|(_, key)| unhex(key).is_none_or(|key| key.len() != 32)) {
             return wrong(format!("the key of approver {name} is not 64 hexadecimal digits: see `approval new-key`"));
         }
-        let most = self.classes.iter().map(|class| class.approve_destroy).max().unwrap_or(0).max(self.approve_policy);
+        let classes = self.classes.iter().map(|class| class.approve_destroy.max(class.approve_export));
+        let most = classes.max().unwrap_or(0).max(self.approve_policy).max(self.approve_restore);
         if usize::try_from(most).is_ok_and(|most| most > self.approvers.len()) {
             return wrong(format!("{most} approvals are asked for, and there are {} approvers", self.approvers.len()));
         }

@@ -153,13 +153,15 @@ pub fn standard_point(point: &[u8]) -> Result<Vec<u8>> {
     OctetStringRef::new(point).and_then(|point| point.to_der()).map_err(|_| Code::GeneralError.into())
 }
 
-/// A public key on a curve; the point checked where that costs little, and uncompressed.
+/// A public key on a curve; the point checked, and uncompressed.
 pub(super) fn curve_and_point(attributes: &Attributes, form: Form) -> Result<(Curve, Vec<u8>)> {
     let curve = curve_of(needed(attributes, CKA_EC_PARAMS)?, form)?;
     let given = point_bytes(curve, needed(attributes, CKA_EC_POINT)?)?;
     let point = match form {
         Form::Weierstrass => ec::uncompressed(curve, given)?,
-        Form::Edwards | Form::Montgomery => given.to_vec(),
+        Form::Edwards => eddsa::PublicKey::new(curve, given).map(|_| given.to_vec())?,
+        // Every number is a key.
+        Form::Montgomery => given.to_vec(),
     };
     Ok((curve, point))
 }
@@ -496,7 +498,7 @@ mod tests {
             let public = key(CKO_PUBLIC_KEY, CKK_EC, &[(CKA_EC_PARAMS, P256), (CKA_EC_POINT, wrong)]);
             assert_eq!(code(public), Some(Code::AttributeValueInvalid), "{wrong:02x?}");
         }
-        let bare = [7; 32];
+        let bare = [1; 32];
         for given in [&bare[..], &standard_point(&bare).unwrap()] {
             let own = [(CKA_EC_PARAMS, ED25519_NAME), (CKA_EC_POINT, given)];
             let mut public = key(CKO_PUBLIC_KEY, CKK_EC_EDWARDS, &own);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
-pub use crate::forward::survey;
+pub use crate::forward::{APART, serve as serve_apart, survey};
 pub use crate::session::Slot;
 pub use elsewhere::{look, open_ha, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};

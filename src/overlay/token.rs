@@ -168,6 +168,10 @@ impl Token for Overlay {
         self.shared.book.policy()
     }
 
+    fn spend(&self, approvals: &[([u8; 16], u64)], now: u64) -> Result<()> {
+        self.shared.book.view()?.file.spend(approvals, now)
+    }
+
     fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {
         self.shared.book.sign_policy(text, at)
     }

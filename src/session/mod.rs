@@ -118,11 +118,17 @@ impl Session {
     /// `C_Login`. `pin` is `None` where the caller leaves it to a protected authentication path; `CKR_ARGUMENTS_BAD`
     /// where the token has none. Otherwise the codes of [`Slot::login`], and for a context-specific login
     /// `CKR_OPERATION_NOT_INITIALIZED` where no operation waits for one.
-    pub fn login(&self, who: Who, pin: Option<&[u8]>) -> Result<()> {
+    ///
+    /// With a `name`, `C_LoginUser`: `CKR_USER_TYPE_INVALID` where the token has no named users; a context-specific login is that
+    /// of who is logged in, else `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`.
+    pub fn login(&self, who: Who, name: Option<&str>, pin: Option<&[u8]>) -> Result<()> {
         let pin = self.pin(pin)?;
         match who {
-            Who::Role(user) => self.slot.login(self.caller(), user, pin),
-            Who::ForOperation => self.authenticate_operation(pin),
+            Who::Role(user) => self.slot.login(self.caller(), user, name, pin),
+            Who::ForOperation if name.is_none() || name == self.slot.token.login_name().as_deref() => {
+                self.authenticate_operation(pin)
+            }
+            Who::ForOperation => Err(Code::UserAnotherAlreadyLoggedIn.into()),
         }
     }
 

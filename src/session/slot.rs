@@ -159,20 +159,23 @@ impl Slot {
         Ok(())
     }
 
-    /// `C_Login` as the SO or the user. `CKR_SESSION_READ_ONLY_EXISTS`, `CKR_USER_ALREADY_LOGGED_IN`,
+    /// `C_Login` as the SO or the user; `C_LoginUser` with a name. `CKR_SESSION_READ_ONLY_EXISTS`, `CKR_USER_ALREADY_LOGGED_IN`,
     /// `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`, and what the token says of the PIN.
-    pub fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
+    pub fn login(&self, caller: Caller, user: User, name: Option<&str>, pin: &[u8]) -> Result<()> {
         let _under_way = match user {
             User::SecurityOfficer => Some(SoLogin::start(self)?),
             User::User => None,
         };
-        match self.token.logged_in() {
-            Some(already) if already == user => Err(Code::UserAlreadyLoggedIn)?,
-            Some(_) => Err(Code::UserAnotherAlreadyLoggedIn)?,
-            None => {}
+        if let Some(already) = self.token.logged_in() {
+            let named = name.map(str::to_owned).or_else(|| self.token.name_before(pin));
+            let same = already == user && named.as_deref() == self.token.login_name().as_deref();
+            Err(if same { Code::UserAlreadyLoggedIn } else { Code::UserAnotherAlreadyLoggedIn })?;
         }
         // No lock is held here: deriving the key takes tens of milliseconds.
-        self.token.login(caller, user, pin)?;
+        match name {
+            None => self.token.login(caller, user, pin)?,
+            Some(name) => self.token.login_named(caller, user, name, pin)?,
+        }
         let gate = hold(&self.gate);
         self.log_out_if_empty(*gate);
         if gate.sessions() == 0 { Err(Error::from(Code::SessionClosed)) } else { Ok(()) }

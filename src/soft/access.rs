@@ -10,7 +10,7 @@ use super::Soft;
 use super::handle::{self, LOGINS, Number};
 use super::object::Object;
 use crate::error::{Code, Result};
-use crate::store::{Header, Keys, PinState, Role, SlotFile};
+use crate::store::{Header, Keys, PinState, Role, Roles, SlotFile};
 use crate::token::{Caller, ObjectId, SessionId, TokenInfo, User};
 
 /// What changes with logins and with the token's initialisation.
@@ -28,8 +28,46 @@ pub struct State {
 struct Login {
     user: User,
     keys: Arc<Keys>,
+    named: Option<Named>,
     /// What calls see while it lasts; the user's alone.
     view: Option<View>,
+}
+
+/// Of a named user's login.
+struct Named {
+    name: Arc<str>,
+    roles: Roles,
+    /// The epoch of the slot file at which they were found to be in force.
+    checked: u64,
+}
+
+/// What the token's own user PIN gives.
+const BOTH: Roles = Roles::USER.with(Roles::OPERATOR);
+
+impl Login {
+    fn new(user: User, keys: Arc<Keys>, checked: u64) -> Login {
+        let named = keys.standing().map(|standing| Named {
+            name: standing.name.as_str().into(),
+            roles: standing.roles,
+            checked,
+        });
+        Login { user, keys, named, view: None }
+    }
+
+    /// What calls see from now on, until the roles change.
+    fn look(&mut self, file: &Arc<SlotFile>, count: u64) {
+        let (file, keys, roles) = (file.clone(), self.keys.clone(), self.roles());
+        let seen = Seen { file, keys, user: Some(self.user), roles, count };
+        self.view = (self.user == User::User).then(|| View(Arc::new(seen)));
+    }
+
+    fn roles(&self) -> Roles {
+        match (&self.named, self.user) {
+            (Some(named), _) => named.roles,
+            (None, User::User) => BOTH,
+            (None, User::SecurityOfficer) => Roles::OFFICER,
+        }
+    }
 }
 
 impl State {
@@ -70,6 +108,7 @@ pub struct Seen {
     /// The user's keys after a user's login, else those that open public objects only: the SO sees no private object.
     pub keys: Arc<Keys>,
     pub user: Option<User>,
+    roles: Roles,
     count: u64,
 }
 
@@ -83,7 +122,16 @@ impl Deref for View {
 
 impl View {
     pub fn sees_private(&self) -> bool {
-        self.user == Some(User::User)
+        self.user == Some(User::User) && self.roles.has(BOTH) && self.keys.reads_private()
+    }
+
+    /// `CKR_USER_NOT_LOGGED_IN` where a named user's roles do not let them use keys: whatever the function, it is not they whom
+    /// it wants.
+    pub fn may_use(&self, object: &Object) -> Result<()> {
+        match object.private && !self.roles.has(Roles::USER) {
+            true => Err(Code::UserNotLoggedIn.because("keys are used by those who have the role user")),
+            false => Ok(()),
+        }
     }
 
     pub fn security_officer(&self) -> bool {
@@ -109,6 +157,11 @@ impl View {
         if private && !self.sees_private() {
             return Err(Code::UserNotLoggedIn.into());
         }
+        if on_token && self.user == Some(User::User) && !self.roles.has(Roles::OPERATOR) {
+            return Err(
+                Code::UserNotLoggedIn.because("token objects are made and changed by those who have the role operator")
+            );
+        }
         if on_token && !caller.read_write {
             return Err(Code::SessionReadOnly.into());
         }
@@ -118,14 +171,75 @@ impl View {
 
 impl Soft {
     pub(super) fn view(&self) -> Result<View> {
+        self.check_standing()?;
         let state = self.state.read();
         if let Some(Login { view: Some(view), .. }) = &state.login {
             return Ok(view.clone());
         }
         let file = state.file()?.clone();
         let (user, count) = (state.user(), state.count);
+        let roles = state.login.as_ref().map(Login::roles).unwrap_or_default();
         drop(state);
-        Ok(View(Arc::new(Seen { keys: file.public_keys()?, file, user, count })))
+        Ok(View(Arc::new(Seen { keys: file.public_keys()?, file, user, roles, count })))
+    }
+
+    /// Whether a named user is still one, once anything has changed in the token; who is none any more is logged out, and new
+    /// roles count at once.
+    fn check_standing(&self) -> Result<()> {
+        let (file, keys, epoch) = {
+            let state = self.state.read();
+            let Some(Login { keys, named: Some(named), .. }) = &state.login else { return Ok(()) };
+            let file = state.file()?;
+            let epoch = file.epoch();
+            if epoch == named.checked && epoch != 0 {
+                return Ok(());
+            }
+            (file.clone(), keys.clone(), epoch)
+        };
+        let Some(standing) = keys.standing() else { return Ok(()) };
+        match file.still(standing, &keys)? {
+            Some(now) => {
+                let mut state = self.state.write();
+                let count = state.count;
+                // Another thread may have logged out meanwhile.
+                if let Some(login) = &mut state.login
+                    && Arc::ptr_eq(&login.keys, &keys)
+                    && let Some(named) = &mut login.named
+                {
+                    let changed = named.roles != now;
+                    (named.roles, named.checked) = (now, epoch);
+                    if changed {
+                        login.look(&file, count);
+                    }
+                    drop(state);
+                    if changed {
+                        self.changed();
+                    }
+                }
+            }
+            None => {
+                let same = self.state.read().login.as_ref().is_some_and(|login| Arc::ptr_eq(&login.keys, &keys));
+                if same {
+                    crate::log!(Warn, "user {} has been removed, or has other duties now: logged out", standing.name);
+                    self.forget_login();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn logged_in_name(&self) -> Option<Arc<str>> {
+        Some(self.state.read().login.as_ref()?.named.as_ref()?.name.clone())
+    }
+
+    pub(super) fn lacks_code(&self, user: User, pin: &[u8]) -> bool {
+        let file = self.state.read().file().ok().cloned();
+        file.is_some_and(|file| file.lacks_code(role(user), pin))
+    }
+
+    pub(super) fn named_before(&self, pin: &[u8]) -> Option<String> {
+        let file = self.state.read().file().ok()?.clone();
+        file.name_before(pin)
     }
 
     /// What an operation's stamp holds of this token: equal stamps mean that nothing has changed here or in another
@@ -173,22 +287,34 @@ impl Soft {
         Ok(())
     }
 
-    pub(super) fn log_in(&self, user: User, pin: &[u8]) -> Result<()> {
+    /// Of the user of that name, or, without one, of the user whom the PIN names (`NAME:PIN`), or else the role's own.
+    pub(super) fn log_in(&self, user: User, name: Option<&str>, pin: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
+        // Who has been removed is no longer logged in.
+        self.check_standing()?;
         let file = {
             let state = self.state.read();
-            match state.user() {
-                Some(current) if current == user => return Err(Code::UserAlreadyLoggedIn.into()),
-                Some(_) => return Err(Code::UserAnotherAlreadyLoggedIn.into()),
-                None => state.file()?.clone(),
+            let file = state.file()?.clone();
+            if let Some(login) = &state.login {
+                let before = if name.is_none() { file.name_before(pin) } else { None };
+                let same = login.named.as_ref().map(|named| &*named.name) == name.or(before.as_deref());
+                return Err(match same && login.user == user {
+                    true => Code::UserAlreadyLoggedIn.into(),
+                    false => Code::UserAnotherAlreadyLoggedIn.into(),
+                });
             }
+            file
         };
-        let keys = file.unlock(role(user), pin)?;
+        let epoch = file.epoch();
+        let keys = match name {
+            Some(name) => file.unlock_named(role(user), name, pin)?,
+            None => file.unlock(role(user), pin)?,
+        };
         let mut state = self.state.write();
         state.count = state.count % LOGINS + 1;
-        let seen = Seen { file, keys: keys.clone(), user: Some(user), count: state.count };
-        let view = (user == User::User).then(|| View(Arc::new(seen)));
-        state.login = Some(Login { user, keys, view });
+        let mut login = Login::new(user, keys, epoch);
+        login.look(&file, state.count);
+        state.login = Some(login);
         drop(state);
         self.changed();
         Ok(())
@@ -197,11 +323,18 @@ impl Soft {
     /// For `CKU_CONTEXT_SPECIFIC`. A locked PIN also logs the user out (PKCS#11 3.2, private key objects).
     pub(super) fn log_in_again(&self, pin: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
-        let (user, file) = {
+        self.check_standing()?;
+        let (user, name, file) = {
             let state = self.state.read();
-            (state.user().ok_or(Code::UserNotLoggedIn)?, state.file()?.clone())
+            let login = state.login.as_ref().ok_or(Code::UserNotLoggedIn)?;
+            (login.user, login.named.as_ref().map(|named| named.name.clone()), state.file()?.clone())
         };
-        match file.unlock(role(user), pin) {
+        let unlocked = match name {
+            None => file.unlock(role(user), pin),
+            // With or without the name before it.
+            Some(name) => file.unlock_named(role(user), &name, without_name(pin, &name)),
+        };
+        match unlocked {
             Ok(_) => Ok(()),
             Err(error) => {
                 if error.code() == Code::PinLocked {
@@ -227,6 +360,7 @@ impl Soft {
     }
 
     pub(super) fn init_user_pin(&self, pin: &[u8]) -> Result<()> {
+        self.check_standing()?;
         let _one = self.authenticating.lock();
         self.environment.check_pin(pin)?;
         let (file, keys) = {
@@ -241,20 +375,33 @@ impl Soft {
 
     /// The keys that only the security officer's login gives. `CKR_USER_NOT_LOGGED_IN`.
     pub(super) fn officer_keys(&self) -> Result<Arc<Keys>> {
+        self.check_standing()?;
         match &self.state.read().login {
             Some(Login { user: User::SecurityOfficer, keys, .. }) => Ok(keys.clone()),
             _ => Err(Code::UserNotLoggedIn.because("that is the security officer's to do")),
         }
     }
 
+    /// Of who is logged in; else of the user whom the old PIN names, or the user's own.
     pub(super) fn change_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
         let _one = self.authenticating.lock();
-        self.environment.check_pin(new)?;
-        let (user, file) = {
+        let (login, name, file) = {
             let state = self.state.read();
-            (state.user().unwrap_or(User::User), state.file()?.clone())
+            let name = state.login.as_ref().and_then(|login| Some(login.named.as_ref()?.name.to_string()));
+            (state.user(), name, state.file()?.clone())
         };
-        file.set_pin(role(user), old, new)
+        let role = role(login.unwrap_or(User::User));
+        match name.or_else(|| if login.is_none() { file.name_before(old) } else { None }) {
+            None => {
+                self.environment.check_pin(new)?;
+                file.set_pin(role, old, new)
+            }
+            Some(name) => {
+                let (old, new) = (without_name(old, &name), without_name(new, &name));
+                self.environment.check_pin(new)?;
+                file.set_pin_named(role, &name, old, new)
+            }
+        }
     }
 
     pub(super) fn token_info(&self) -> Result<TokenInfo> {
@@ -279,6 +426,11 @@ impl Soft {
     }
 }
 
+/// A PIN without the name of its user before it.
+fn without_name<'p>(pin: &'p [u8], name: &str) -> &'p [u8] {
+    pin.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b":")).unwrap_or(pin)
+}
+
 fn role(user: User) -> Role {
     match user {
         User::SecurityOfficer => Role::SecurityOfficer,
@@ -295,7 +447,7 @@ fn flags(header: &Header) -> CK_FLAGS {
     if header.unsound {
         flags |= CKF_ERROR_STATE;
     }
-    if header.user_pin_set {
+    if header.user_pin_set || header.named_users {
         flags |= CKF_USER_PIN_INITIALIZED;
     }
     flags |= pin_flags(&header.user, [CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED]);

@@ -49,6 +49,7 @@ impl Soft {
     fn begin_on_key(&self, what: Use, row: &'static Row, params: &Params, id: ObjectId, stamp: Stamp) -> Result<Begun> {
         let view = self.view()?;
         let object = self.key_object(&view, id, Code::KeyHandleInvalid)?;
+        view.may_use(&object)?;
         permit(&object, row, usage(what), Code::KeyTypeInconsistent)?;
         self.environment.approve(row, flag_of(what), params, &object.attributes)?;
         let operation = match &row.does.spend {
@@ -84,6 +85,7 @@ impl Soft {
         if object.class() != Some(CKO_SECRET_KEY) {
             return Err(Code::KeyIndigestible.into());
         }
+        view.may_use(&object)?;
         let secret = object.secret(&view)?;
         let value = secret.bytes(CKA_VALUE).ok_or(Code::KeyIndigestible)?;
         digest.digest_key(value)

@@ -41,6 +41,7 @@ impl Soft {
         let base = self.base_object(&view, base, row)?;
         self.environment.approve(row, CKF_DERIVE, params, &base.attributes)?;
         let others = self.other_keys(&view, row, params)?;
+        std::iter::once(&base).chain(&others).try_for_each(|key| view.may_use(key))?;
         let plan = plan(row, params, &base.attributes, template)?;
         let has_key = plan.key.is_some();
         let judged = judge(&view, caller, plan)?;

@@ -101,6 +101,7 @@ impl Soft {
     ) -> Result<(&'static Row, Arc<Object>)> {
         let row = self.row_for(mechanism, CKF_ENCAPSULATE)?;
         let object = self.key_object(view, public, Code::KeyHandleInvalid)?;
+        view.may_use(&object)?;
         permit(&object, row, CKA_ENCAPSULATE, Code::KeyTypeInconsistent)?;
         if object.class() != Some(CKO_PUBLIC_KEY) {
             return Err(Code::KeyTypeInconsistent.into());

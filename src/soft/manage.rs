@@ -53,7 +53,11 @@ impl Soft {
     pub(super) fn destroy_object(&self, caller: Caller, id: ObjectId) -> Result<()> {
         let view = self.view()?;
         let object = self.object(&view, id)?;
-        view.may_write(caller, object.on_token(), object.private)?;
+        view.may_write(caller, object.on_token(), object.private).map_err(|error| match error.code() {
+            // The one code of C_DestroyObject for it.
+            Code::UserNotLoggedIn => error.recode(Code::ActionProhibited),
+            _ => error,
+        })?;
         build::may_destroy(&object.attributes)?;
         if object.on_token() {
             view.file.commit(&view.keys, vec![Change::Delete { id: object.at.number }])?;
@@ -80,6 +84,10 @@ impl Soft {
         let mut answers = SmallVec::with_capacity(types.len());
         for &ty in types {
             if whole.is_none() && object.sight.needs_secret(ty) {
+                if view.may_use(&object).is_err() {
+                    answers.push(Answer::Sensitive);
+                    continue;
+                }
                 whole = Some(object.whole(&view)?);
             }
             answers.push(object.sight.read(whole.as_ref().unwrap_or(&object.attributes), ty));
@@ -244,6 +252,14 @@ pub fn index_of(attrs: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
 /// Whether an object, by its attributes as they are kept, is the token's policy.
 pub fn is_policy(attrs: &[u8]) -> Result<bool> {
     Ok(codec::decode(attrs)?.ulong(CKA_CLASS) == Some(CKO_KEYWARD_POLICY))
+}
+
+/// The text of the token's policy, where these attributes are those of the policy.
+pub fn policy_text(attrs: &[u8]) -> Result<Option<String>> {
+    let object = codec::decode(attrs)?;
+    let policy = object.ulong(CKA_CLASS) == Some(CKO_KEYWARD_POLICY);
+    let text = object.bytes(CKA_VALUE).filter(|_| policy);
+    Ok(text.map(|text| String::from_utf8_lossy(text).into_owned()))
 }
 
 /// What the slot file finds an object by.

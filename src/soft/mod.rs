@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::store::SlotFile;
 use crate::token::*;
 
-pub use manage::{index_of, is_policy};
+pub use manage::{index_of, is_policy, policy_text};
 pub use shelf::{Shelf, Shelved};
 
 /// A software token: one slot file, or the place where one will stand.
@@ -80,7 +80,23 @@ impl Token for Soft {
     }
 
     fn login(&self, _caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        self.log_in(user, pin)
+        self.log_in(user, None, pin)
+    }
+
+    fn login_named(&self, _caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.log_in(user, Some(name), pin)
+    }
+
+    fn login_name(&self) -> Option<Arc<str>> {
+        self.logged_in_name()
+    }
+
+    fn wants_code(&self, user: User, pin: &[u8]) -> bool {
+        self.lacks_code(user, pin)
+    }
+
+    fn name_before(&self, pin: &[u8]) -> Option<String> {
+        self.named_before(pin)
     }
 
     fn reauthenticate(&self, _caller: Caller, pin: &[u8]) -> Result<()> {
@@ -260,6 +276,14 @@ impl Token for Soft {
 
     fn reserve_uses(&self, _caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64> {
         self.reserve_key_uses(key, uses, limit)
+    }
+
+    fn spend(&self, approvals: &[([u8; 16], u64)], now: u64) -> Result<()> {
+        self.spend_approvals(approvals, now)
+    }
+
+    fn backed_up(&self, key: ObjectId) -> Result<bool> {
+        self.key_backed_up(key)
     }
 
     fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Soft;
-use super::handle::{Number, Place};
+use super::handle::{self, Number, Place};
 use crate::error::Result;
 use crate::object::policy;
-use crate::token::SignedPolicy;
+use crate::token::{ObjectId, SignedPolicy};
 
 /// The policy as this process read it last.
 #[derive(Default)]
@@ -36,6 +36,15 @@ impl Soft {
         }
         held.epoch = epoch;
         Ok(held.policy.clone())
+    }
+
+    pub(super) fn spend_approvals(&self, approvals: &[([u8; 16], u64)], now: u64) -> Result<()> {
+        self.view()?.file.spend(approvals, now)
+    }
+
+    pub(super) fn key_backed_up(&self, key: ObjectId) -> Result<bool> {
+        let (at, _) = handle::decode(key);
+        Ok(at.place == Place::Session || at.number <= self.view()?.file.backed_up()?)
     }
 
     /// `CKR_USER_NOT_LOGGED_IN` but for the security officer; `CKR_ARGUMENTS_BAD` for a policy that is broken.

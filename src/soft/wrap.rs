@@ -88,9 +88,11 @@ impl Soft {
         let row = self.row_for(mechanism, CKF_WRAP)?;
         let view = self.view()?;
         let wrapper = self.key_object(&view, wrapping, Code::WrappingKeyHandleInvalid)?;
+        view.may_use(&wrapper)?;
         permit(&wrapper, row, CKA_WRAP, Code::WrappingKeyTypeInconsistent)?;
         self.environment.approve(row, CKF_WRAP, &mechanism.params, &wrapper.attributes)?;
         let target = self.key_object(&view, key, Code::KeyHandleInvalid)?;
+        view.may_use(&target)?;
         may_be_wrapped(&target.attributes, &wrapper.attributes)?;
         let whole = target.whole(&view)?;
         if let Some(Value::Template(template)) = wrapper.attributes.get(CKA_WRAP_TEMPLATE)
@@ -126,6 +128,7 @@ impl Soft {
         usage: CK_ATTRIBUTE_TYPE,
     ) -> Result<Arc<Object>> {
         let unwrapper = self.key_object(view, key, Code::UnwrappingKeyHandleInvalid)?;
+        view.may_use(&unwrapper)?;
         permit(&unwrapper, row, usage, Code::UnwrappingKeyTypeInconsistent)?;
         if reauthenticates(&unwrapper) {
             return Err(Code::UserNotLoggedIn.because(

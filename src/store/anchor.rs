@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use super::device::DeviceSecret;
 use super::engine::MetaRow;
 use super::format::Reader;
-use super::keys::Role;
+use super::keys::Account;
 use super::seal::hmac;
 use crate::error::{Code, Error, Result};
 use crate::os::{self, Mode, RangeLock};
@@ -37,17 +37,24 @@ pub struct Mark {
     pub state: [u8; 32],
     /// Of the security officer, of the user.
     pub tries: [Tries; 2],
+    /// Version of the register of users.
+    pub register: u64,
+    /// Of the named users with wrong tries, by number: how many, 255 at most.
+    pub named: Vec<(u8, u8)>,
 }
 
 impl Mark {
-    pub fn of(&self, role: Role) -> &Tries {
-        let [so, user] = &self.tries;
-        if role == Role::User { user } else { so }
-    }
-
-    pub fn of_mut(&mut self, role: Role) -> &mut Tries {
-        let [so, user] = &mut self.tries;
-        if role == Role::User { user } else { so }
+    /// A named user's are those of the register's version, whatever generation the PIN has.
+    pub fn of(&self, account: Account, generation: u32) -> Tries {
+        let [so, user] = self.tries;
+        match account.0 {
+            1 => so,
+            2 => user,
+            number => {
+                let failures = self.named.iter().find(|(known, _)| *known == number).map_or(0, |(_, count)| *count);
+                Tries { generation, failures: u32::from(failures) }
+            }
+        }
     }
 }
 
@@ -69,9 +76,12 @@ pub struct Anchor<'a> {
     path: PathBuf,
 }
 
-const MAGIC: &[u8; 8] = b"KWANCHOR";
+/// Of records without users, and with them.
+const FIRST_MAGIC: &[u8; 8] = b"KWANCHOR";
+const MAGIC: &[u8; 8] = b"KWANCHR2";
 const SECTOR: usize = 512;
-/// Magic, number, UUID, commits, state, two times generation and failures, MAC.
+/// Magic, number, UUID, commits, state, two times generation and failures, MAC. Since users: before the MAC the register's
+/// version, the number of named users with wrong tries, and for each number and tries, a byte each.
 const RECORD: usize = 8 + 8 + 16 + 8 + 32 + 16 + 32;
 
 impl<'a> Anchor<'a> {
@@ -146,26 +156,39 @@ impl<'a> Anchor<'a> {
             bytes.extend_from_slice(&tries.generation.to_be_bytes());
             bytes.extend_from_slice(&tries.failures.to_be_bytes());
         }
+        bytes.extend_from_slice(&mark.register.to_be_bytes());
+        // As many as there can be: all fit into the sector.
+        let named = mark.named.iter().take(usize::from(Account::NAMED));
+        bytes.push(u8::try_from(named.len()).unwrap_or(Account::NAMED));
+        named.for_each(|(number, count)| bytes.extend_from_slice(&[*number, *count]));
         let mac = self.mac(&mark.uuid, &bytes)?;
         bytes.extend_from_slice(&mac);
         Ok(bytes)
     }
 
     fn decode(&self, sector: &[u8]) -> Option<(u64, Mark)> {
-        let record = sector.get(..RECORD)?;
-        let (body, mac) = record.split_last_chunk::<32>()?;
-        let mut from = Reader(body);
-        if &from.array::<8>().ok()? != MAGIC {
-            return None;
-        }
+        let mut from = Reader(sector);
+        let users = match &from.array::<8>().ok()? {
+            FIRST_MAGIC => false,
+            MAGIC => true,
+            _ => return None,
+        };
         let number = from.u64().ok()?;
         let mut mark =
             Mark { uuid: from.array().ok()?, commits: from.u64().ok()?, state: from.array().ok()?, ..Mark::default() };
         for tries in &mut mark.tries {
             *tries = Tries { generation: from.u32().ok()?, failures: from.u32().ok()? };
         }
+        if users {
+            mark.register = from.u64().ok()?;
+            let [count] = from.array().ok()?;
+            mark.named =
+                (0..count).map(|_| from.array().map(|[number, count]| (number, count))).collect::<Result<_>>().ok()?;
+        }
+        let body = sector.get(..sector.len().checked_sub(from.0.len())?)?;
+        let mac: [u8; 32] = from.array().ok()?;
         let expected = self.mac(&mark.uuid, body).ok()?;
-        bool::from(expected.ct_eq(mac)).then_some((number, mark))
+        bool::from(expected.ct_eq(&mac)).then_some((number, mark))
     }
 
     fn mac(&self, uuid: &[u8; 16], body: &[u8]) -> Result<[u8; 32]> {
@@ -199,7 +222,11 @@ impl Found<'_> {
         }
         let mut roles = self.mark.tries.iter().zip(&anchor.tries);
         let old_pin = same_token && roles.any(|(found, known)| found.generation < known.generation);
-        old_pin.then(|| changed_back("it holds a PIN that has been replaced since"))
+        if old_pin {
+            return Some(changed_back("it holds a PIN that has been replaced since"));
+        }
+        let old_users = same_token && self.mark.register < anchor.register;
+        old_users.then(|| changed_back("it holds users that have been changed since"))
     }
 }
 
@@ -223,7 +250,13 @@ mod tests {
     use super::*;
 
     fn mark(commits: u64, state: u8) -> Mark {
-        Mark { uuid: [1; 16], commits, state: [state; 32], tries: [Tries { generation: 1, failures: 0 }; 2] }
+        Mark {
+            uuid: [1; 16],
+            commits,
+            state: [state; 32],
+            tries: [Tries { generation: 1, failures: 0 }; 2],
+            ..Mark::default()
+        }
     }
 
     #[test]
@@ -272,7 +305,10 @@ mod tests {
         assert!(!judge(&anew, Some(7), &anchor), "initialised anew");
         assert!(judge(&Mark { commits: 7, ..anew }, Some(7), &anchor));
         let mut newer_pin = anchor.clone();
-        newer_pin.of_mut(Role::User).generation = 2;
+        newer_pin.tries[1].generation = 2;
         assert!(judge(&mark(7, 7), Some(6), &newer_pin), "the old PIN put back");
+        let newer_users = Mark { register: 3, ..anchor.clone() };
+        assert!(judge(&Mark { register: 2, ..anchor.clone() }, Some(6), &newer_users), "an old register put back");
+        assert!(!judge(&newer_users, Some(6), &anchor), "and a newer one than remembered");
     }
 }

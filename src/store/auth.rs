@@ -8,10 +8,12 @@ use subtle::ConstantTimeEq;
 use super::anchor::Mark;
 use super::device::DeviceSecret;
 use super::engine::{AuthRow, Batch, Flush, TokenRows, Tries};
-use super::format::{HeaderBytes, Kdf, Login, Reader, WRAPPED};
-use super::keys::{Master, Role};
+use super::format::{HeaderBytes, Kdf, LOGIN, Login, Reader, WRAPPED};
+use super::keys::{Account, Master, Role};
 use super::seal::{Key, Sealer, hkdf, hmac};
 use super::slot_file::SlotFile;
+use super::totp;
+use super::users::{Addressee, Profile, Register, Standing, altered};
 use crate::config::KdfPreset;
 use crate::error::{Code, Error, Result};
 use crate::os;
@@ -41,40 +43,57 @@ fn stretch(kdf: Kdf, salt: &[u8; 16], pin: &[u8]) -> Result<Key> {
     Ok(key)
 }
 
-fn kek(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, pin: &[u8]) -> Result<Key> {
-    let stretched = stretch(login.kdf, &login.salt, pin)?;
-    let info: [&[u8]; 4] = [b"keyward kek", uuid, &[role as u8], &login.generation.to_be_bytes()];
-    device.salt_for(&stretched, &info)
+/// Whose PIN it is. A named user's pepper takes the device secret's place.
+#[derive(Clone, Copy)]
+pub struct Holder<'a> {
+    pub device: &'a DeviceSecret,
+    pub uuid: &'a [u8; 16],
+    pub account: Account,
+    pub pepper: Option<&'a Key>,
 }
 
-/// A login record for `pin`. Slow, as is its purpose: never inside a transaction.
+impl Holder<'_> {
+    fn kek(&self, login: &Login, pin: &[u8]) -> Result<Key> {
+        let stretched = stretch(login.kdf, &login.salt, pin)?;
+        let info: [&[u8]; 4] = [b"keyward kek", self.uuid, &[self.account.0], &login.generation.to_be_bytes()];
+        match self.pepper {
+            None => self.device.salt_for(&stretched, &info),
+            Some(pepper) => hkdf(pepper.expose(), stretched.expose(), &info),
+        }
+    }
+
+    fn wrap_aad(&self) -> Vec<u8> {
+        [b"keyward master key", self.uuid.as_slice(), &[self.account.0]].concat()
+    }
+}
+
+/// Costs what a try of a PIN costs, for a name that nobody has.
+pub fn pretend(preset: KdfPreset, pin: &[u8]) -> Result<()> {
+    stretch(kdf_of(preset), &[0; 16], pin).map(drop)
+}
+
+/// A login record for `pin`, without a tail, that wraps `held`: the master key, for a named user a key of their own. Slow,
+/// as is its purpose: never inside a transaction.
 pub fn login_for(
-    device: &DeviceSecret,
-    uuid: &[u8; 16],
-    role: Role,
+    holder: Holder<'_>,
     (pin, generation, preset): (&[u8], u32, KdfPreset),
-    master: &Master,
+    held: &Master,
 ) -> Result<Login> {
     let kdf = kdf_of(preset);
-    let mut login = Login { kdf, salt: os::random_array()?, generation, wrapped: [0; WRAPPED] };
+    let salt = os::random_array()?;
+    let mut login = Login { kdf, salt, generation, wrapped: [0; WRAPPED], tail: Vec::new() };
     let mut plain = Secret::new([0u8; 36]);
-    let bytes = master.version.to_be_bytes().into_iter().chain(master.key.expose().iter().copied());
+    let bytes = held.version.to_be_bytes().into_iter().chain(held.key.expose().iter().copied());
     plain.expose_mut().iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    let sealed = Sealer::new(&kek(device, uuid, role, &login, pin)?).seal(&wrap_aad(uuid, role), plain.expose())?;
+    let sealed = Sealer::new(&holder.kek(&login, pin)?).seal(&holder.wrap_aad(), plain.expose())?;
     login.wrapped = sealed.try_into().map_err(|_| Code::GeneralError)?;
     Ok(login)
 }
 
-/// The master key, and a key that this login alone gives; `None`: it was another PIN.
-fn open(
-    device: &DeviceSecret,
-    uuid: &[u8; 16],
-    role: Role,
-    login: &Login,
-    pin: &[u8],
-) -> Result<Option<(Master, Key)>> {
-    let kek = kek(device, uuid, role, login, pin)?;
-    let Some(plain) = Sealer::new(&kek).open(&wrap_aad(uuid, role), &login.wrapped) else {
+/// What the record wraps, and a key that this login alone gives; `None`: it was another PIN.
+fn open(holder: Holder<'_>, login: &Login, pin: &[u8]) -> Result<Option<(Master, Key)>> {
+    let kek = holder.kek(login, pin)?;
+    let Some(plain) = Sealer::new(&kek).open(&holder.wrap_aad(), &login.wrapped) else {
         return Ok(None);
     };
     let mut from = Reader(&plain);
@@ -82,15 +101,23 @@ fn open(
     Ok(Some((Master { version: from.u32()?, key: Secret::new(from.array()?) }, office)))
 }
 
-fn wrap_aad(uuid: &[u8; 16], role: Role) -> Vec<u8> {
-    [b"keyward master key", uuid.as_slice(), &[role as u8]].concat()
+/// A row with its counter, bound to token and account by the device secret.
+pub fn row_of(
+    device: &DeviceSecret,
+    uuid: &[u8; 16],
+    account: Account,
+    login: &Login,
+    count: Count,
+) -> Result<AuthRow> {
+    let record = login.encode();
+    let mac = mac(device, uuid, account.0, count, &record)?.to_vec();
+    Ok(AuthRow { record, failures: count.failures, tried: count.tried, mac })
 }
 
-/// A row with its counter, bound to token and role by the device secret.
-pub fn row_of(device: &DeviceSecret, uuid: &[u8; 16], role: Role, login: &Login, count: Count) -> Result<AuthRow> {
-    let record = login.encode();
-    let mac = mac(device, uuid, role, count, &record)?.to_vec();
-    Ok(AuthRow { record, failures: count.failures, tried: count.tried, mac })
+/// A row that counts nothing.
+pub fn sealed_row(device: &DeviceSecret, uuid: &[u8; 16], number: u8, record: Vec<u8>) -> Result<AuthRow> {
+    let mac = mac(device, uuid, number, Count::default(), &record)?.to_vec();
+    Ok(AuthRow { record, failures: 0, tried: 0, mac })
 }
 
 /// Wrong tries since the last good one.
@@ -102,35 +129,75 @@ pub struct Count {
     pub tried: u64,
 }
 
-fn mac(device: &DeviceSecret, uuid: &[u8; 16], role: Role, count: Count, record: &[u8]) -> Result<[u8; 32]> {
+fn mac(device: &DeviceSecret, uuid: &[u8; 16], number: u8, count: Count, record: &[u8]) -> Result<[u8; 32]> {
     let key = device.derive(b"keyward auth", uuid)?;
+    let (failures, tried) = (count.failures.to_be_bytes(), count.tried.to_be_bytes());
+    if Account(number).role().is_none() || record.len() != LOGIN {
+        let len = u64::try_from(record.len()).unwrap_or(u64::MAX).to_be_bytes();
+        return Ok(hmac(&key, &[b"keyward auth 3", &[number], &failures, &tried, &len, record]));
+    }
     // Rows of the first format know no time; as the record has one length, the two forms cannot be mistaken.
-    let tried = count.tried.to_be_bytes();
     let tried: &[u8] = if count.tried == 0 { &[] } else { &tried };
-    Ok(hmac(&key, &[&[role as u8], &count.failures.to_be_bytes(), record, tried]))
+    Ok(hmac(&key, &[&[number], &failures, record, tried]))
 }
 
-/// The role's login and its wrong tries; `None`: the role has no PIN. `CKR_DEVICE_ERROR` where the row was altered.
+/// `CKR_DEVICE_ERROR` where the row was altered.
+pub fn check_mac(device: &DeviceSecret, uuid: &[u8; 16], number: u8, row: &AuthRow) -> Result<Count> {
+    let count = Count { failures: row.failures, tried: row.tried };
+    let expected = mac(device, uuid, number, count, &row.record)?;
+    if !bool::from(expected.as_slice().ct_eq(&row.mac)) {
+        return Err(altered(Account(number)));
+    }
+    Ok(count)
+}
+
+/// An account's login, its wrong tries, and what else belongs to it; `None`: there is no PIN. `CKR_DEVICE_ERROR` where the row
+/// was altered, or is none that the register has in force.
+pub fn account_of(
+    device: &DeviceSecret,
+    uuid: &[u8; 16],
+    account: Account,
+    rows: &TokenRows,
+) -> Result<Option<(Login, Count, Option<Profile>)>> {
+    let Some((_, row)) = rows.auth.iter().find(|(number, _)| *number == account.0) else { return Ok(None) };
+    let count = check_mac(device, uuid, account.0, row)?;
+    let login = Login::decode(&row.record)?;
+    let profile = match login.tail.is_empty() {
+        true => None,
+        false => Some(Profile::open(device, uuid, account, &login.tail)?),
+    };
+    if account == Account::from(Role::User) && profile.is_none() {
+        // Never has one: a damaged register costs applications nothing.
+        return Ok(Some((login, count, None)));
+    }
+    let in_force = Register::of(device, uuid, rows)?.revision(account);
+    if profile.as_ref().map(|profile| profile.revision) != in_force || (account.is_named() && profile.is_none()) {
+        return Err(altered(account));
+    }
+    Ok(Some((login, count, profile)))
+}
+
+/// [`account_of`] without what else belongs to it.
 pub fn login_of(
     device: &DeviceSecret,
     uuid: &[u8; 16],
-    role: Role,
+    account: impl Into<Account>,
     rows: &TokenRows,
 ) -> Result<Option<(Login, Count)>> {
-    let Some((_, row)) = rows.auth.iter().find(|(r, _)| *r == role as u8) else { return Ok(None) };
-    let count = Count { failures: row.failures, tried: row.tried };
-    let expected = mac(device, uuid, role, count, &row.record)?;
-    if !bool::from(expected.as_slice().ct_eq(&row.mac)) {
-        let why = format!("the login record of the {} is damaged or was altered; see keyward doctor", role.name());
-        return Err(Code::DeviceError.because(why));
-    }
-    Ok(Some((Login::decode(&row.record)?, count)))
+    Ok(account_of(device, uuid, account.into(), rows)?.map(|(login, count, _)| (login, count)))
 }
 
 /// The wrong tries that this machine remembers of the PIN now in force, where they are more than the row says: the row
 /// may have been put back.
-pub fn remembered(count: Count, login: &Login, role: Role, uuid: &[u8; 16], mark: Option<&Mark>) -> Count {
-    let known = mark.filter(|mark| mark.uuid == *uuid).map(|mark| mark.of(role));
+pub fn remembered(
+    count: Count,
+    login: &Login,
+    account: impl Into<Account>,
+    uuid: &[u8; 16],
+    mark: Option<&Mark>,
+) -> Count {
+    let account = account.into();
+    let known = mark.filter(|mark| mark.uuid == *uuid).map(|mark| mark.of(account, login.generation));
     let failures = known.filter(|known| known.generation == login.generation).map_or(0, |known| known.failures);
     Count { failures: count.failures.max(failures), ..count }
 }
@@ -163,7 +230,9 @@ fn now() -> u64 {
 pub struct Try<'a> {
     pub file: &'a SlotFile,
     pub device: &'a DeviceSecret,
-    pub role: Role,
+    pub account: Account,
+    /// For people: `security officer`, `user anna`.
+    pub who: String,
     pub max: u32,
     /// Also where the slot file was found to be an older copy, which is about to be accepted.
     pub accepting: bool,
@@ -172,20 +241,63 @@ pub struct Try<'a> {
 /// What a good PIN gave.
 pub struct Good {
     pub uuid: [u8; 16],
-    pub master: Master,
-    /// What this role's login alone gives: HKDF(KEK, "keyward office").
+    pub account: Account,
+    /// What the record wraps.
+    pub held: Master,
+    /// `None`: a named user whose roles need none.
+    pub master: Option<Master>,
+    /// What this login alone gives: HKDF(KEK, "keyward office").
     pub office: Key,
     pub login: Login,
+    pub profile: Option<Profile>,
     /// All records of the moment at which the login stood there.
     pub auth: Vec<(u8, AuthRow)>,
+    /// Bytes of the PIN without the code behind it.
+    pin: usize,
+}
+
+impl Good {
+    /// The PIN that was tried, without the code behind it.
+    pub fn bare<'p>(&self, pin: &'p [u8]) -> &'p [u8] {
+        pin.get(..self.pin).unwrap_or(pin)
+    }
+
+    /// As whom; the role with which they log in.
+    pub fn standing(&self) -> (Role, Option<Standing>) {
+        match (self.account.role(), &self.profile) {
+            (Some(role), _) => (role, None),
+            (None, None) => (Role::User, None),
+            (None, Some(profile)) => {
+                let role = if profile.roles.is_officer() { Role::SecurityOfficer } else { Role::User };
+                let (name, roles) = (profile.name.clone(), profile.roles);
+                (role, Some(Standing { name, roles, account: self.account, revision: profile.revision }))
+            }
+        }
+    }
+}
+
+/// An account as a try finds it.
+struct Found {
+    rows: TokenRows,
+    uuid: [u8; 16],
+    login: Login,
+    count: Count,
+    profile: Option<Profile>,
+}
+
+impl Found {
+    fn secret(&self) -> Option<&crate::secret::SecretBytes> {
+        self.profile.as_ref()?.totp.as_ref()
+    }
 }
 
 impl Try<'_> {
     /// Waits out the pause that earlier wrong tries have earned, counts the try durably, tries, and takes the count back
-    /// if the PIN was good. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`; `CKR_DEVICE_ERROR`
+    /// if the PIN was good. Where the account has a second factor its code stands behind the PIN, `PIN:123456`, and a wrong one
+    /// is a wrong try. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`; `CKR_DEVICE_ERROR`
     /// where the slot file is an older copy.
     pub fn run(&self, pin: &[u8]) -> Result<Good> {
-        self.wait()?;
+        let (pin, code) = self.wait(pin)?;
         let mut held = self.file.store.tries(Tries::Together)?;
         let raised = match self.raise() {
             // Perhaps only because good tries of other processes are still under way: wait until none is.
@@ -196,112 +308,170 @@ impl Try<'_> {
             }
             other => other?,
         };
-        let outcome = open(self.device, &raised.uuid, self.role, &raised.login, pin)?;
-        match outcome {
-            Some((master, office)) => {
-                self.settle(&raised, |_| Count::default())?;
-                drop(held);
-                Ok(Good { uuid: raised.uuid, master, office, login: raised.login, auth: raised.auth })
+        let opened = open(self.holder(&raised), &raised.login, pin)?;
+        let good = match opened {
+            Some(opened) if self.settle_good(&raised, code)? => opened,
+            _ => return Err(self.settle_wrong(&raised)?),
+        };
+        drop(held);
+        self.good(raised, good, pin)
+    }
+
+    fn holder<'a>(&'a self, found: &'a Found) -> Holder<'a> {
+        let pepper = found.profile.as_ref().and_then(|profile| profile.pepper.as_ref());
+        Holder { device: self.device, uuid: &found.uuid, account: self.account, pepper }
+    }
+
+    fn good(&self, found: Found, (held, office): (Master, Key), pin: &[u8]) -> Result<Good> {
+        let Found { rows, uuid, login, profile, .. } = found;
+        let account = self.account;
+        let master = match (&profile, account.is_named()) {
+            (Some(profile), true) if profile.sealed_master.is_empty() => None,
+            (Some(profile), true) => {
+                let addressee = Addressee { device: self.device, uuid: &uuid, account, public: &profile.public };
+                Some(addressee.open(&held.key, &profile.sealed_master)?)
             }
-            None => {
-                // A good try elsewhere may have cleared our count meanwhile.
-                let least = raised.failures;
-                self.settle(&raised, |count| {
-                    let missing = u32::from(count.failures < least);
-                    Count { failures: count.failures.saturating_add(missing), tried: now() }
-                })?;
-                let left = self.max.saturating_sub(raised.failures);
-                Err(Code::PinIncorrect.because(format!("wrong PIN of the {}; {left} tries left", self.role.name())))
-            }
+            _ => Some(Master { version: held.version, key: held.key.duplicate() }),
+        };
+        Ok(Good { uuid, account, held, master, office, login, profile, auth: rows.auth, pin: pin.len() })
+    }
+
+    /// The code behind a PIN, where the account asks for one. A try without it is none.
+    fn coded<'p>(&self, found: &Found, pin: &'p [u8]) -> Result<(&'p [u8], &'p [u8])> {
+        match (found.secret().is_some(), totp::split(pin)) {
+            (false, _) => Ok((pin, &[])),
+            (true, Some(parts)) => Ok(parts),
+            (true, None) => Err(Code::PinIncorrect.because(format!(
+                "the {} has a second factor: give the PIN, a colon and the code of six digits (PIN:123456)",
+                self.who
+            ))),
         }
     }
 
     /// Outside of every lock: whoever waits keeps nobody else from a good try.
-    fn wait(&self) -> Result<()> {
-        let rows = self.file.store.token()?;
-        let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
-        if let Some((_, count)) = login_of(self.device, &uuid, self.role, &rows)?
-            && count.failures < self.max
-        {
-            std::thread::sleep(still_to_wait(count, now()));
+    fn wait<'p>(&self, pin: &'p [u8]) -> Result<(&'p [u8], &'p [u8])> {
+        let found = self.find(self.file.store.token()?)?;
+        let parts = self.coded(&found, pin)?;
+        if found.count.failures < self.max {
+            std::thread::sleep(still_to_wait(found.count, now()));
         }
-        Ok(())
+        Ok(parts)
     }
 
-    fn raise(&self) -> Result<Raised> {
+    fn raise(&self) -> Result<Found> {
         let mut raised = None;
         self.file.write_as(self.accepting, Flush::Before, &mut |batch, mark| {
-            let (rows, header, login, count) = self.read(batch)?;
-            let count = remembered(count, &login, self.role, &header.uuid, mark);
-            if count.failures >= self.max {
-                return Err(locked(self.role));
+            let mut found = self.find(batch.token()?)?;
+            // Of named users the anchor does not know the PIN: another register, another PIN perhaps.
+            let register = Register::of(self.device, &found.uuid, &found.rows);
+            let same = |mark: &&Mark| register.as_ref().is_ok_and(|register| register.version == mark.register);
+            let mark = mark.filter(|mark| !self.account.is_named() || same(mark));
+            found.count = remembered(found.count, &found.login, self.account, &found.uuid, mark);
+            if found.count.failures >= self.max {
+                return Err(self.locked());
             }
-            let count = Count { failures: count.failures.saturating_add(1), ..count };
-            batch.set_auth(self.role as u8, &row_of(self.device, &header.uuid, self.role, &login, count)?)?;
-            raised = Some(Raised { uuid: header.uuid, login, failures: count.failures, auth: rows.auth });
+            found.count.failures = found.count.failures.saturating_add(1);
+            self.keep(batch, &found)?;
+            raised = Some(found);
             Ok(())
         })?;
         raised.ok_or_else(|| Code::GeneralError.into())
     }
 
-    /// Rewrites the counter, unless the PIN or the token has been replaced meanwhile, or it would stay as it is. Need not
-    /// be flushed: what a power cut loses is a lower count, or the time of a try that is counted already.
-    fn settle(&self, raised: &Raised, change: impl Fn(Count) -> Count) -> Result<()> {
-        self.file.write_as(self.accepting, Flush::Later, &mut |batch, _| {
-            let (_, header, login, now) = self.read(batch)?;
-            let then = change(now);
-            if header.uuid != raised.uuid || login != raised.login || then == now {
+    fn keep(&self, batch: &dyn Batch, found: &Found) -> Result<()> {
+        batch.set_auth(self.account.0, &row_of(self.device, &found.uuid, self.account, &found.login, found.count)?)
+    }
+
+    /// Takes the count back after a good PIN, if its code is good too. Whether it is. That it was used is durable first.
+    fn settle_good(&self, raised: &Found, code: &[u8]) -> Result<bool> {
+        let flush = if raised.secret().is_some() { Flush::Before } else { Flush::Later };
+        let mut good = true;
+        self.settle(raised, flush, |found| {
+            if let (Some(secret), Some(profile)) = (found.secret(), found.profile.as_ref()) {
+                let accepted = totp::accept(secret.expose(), code, now() / 1000, profile.step);
+                let Some(step) = accepted else {
+                    good = false;
+                    return Ok(());
+                };
+                let profile = Profile { step, ..found.profile.take().unwrap_or_default() };
+                found.login.tail = profile.seal(self.device, &found.uuid, self.account)?;
+                found.profile = Some(profile);
+            }
+            found.count = Count::default();
+            Ok(())
+        })?;
+        Ok(good)
+    }
+
+    fn settle_wrong(&self, raised: &Found) -> Result<Error> {
+        // A good try elsewhere may have cleared our count meanwhile.
+        let least = raised.count.failures;
+        self.settle(raised, Flush::Later, |found| {
+            let missing = u32::from(found.count.failures < least);
+            found.count = Count { failures: found.count.failures.saturating_add(missing), tried: now() };
+            Ok(())
+        })?;
+        let left = self.max.saturating_sub(least);
+        let what = if raised.secret().is_some() { "PIN or code" } else { "PIN" };
+        Ok(Code::PinIncorrect.because(format!("wrong {what} of the {}; {left} tries left", self.who)))
+    }
+
+    /// Rewrites the row, unless the PIN or the token has been replaced meanwhile, or it would stay as it is. Need not
+    /// be flushed where only the counter changes: what a power cut loses is a lower count, or the time of a try that is counted
+    /// already.
+    fn settle(&self, raised: &Found, flush: Flush, mut change: impl FnMut(&mut Found) -> Result<()>) -> Result<()> {
+        self.file.write_as(self.accepting, flush, &mut |batch, _| {
+            let mut found = self.find(batch.token()?)?;
+            let before = (found.count, found.login.clone());
+            if found.uuid != raised.uuid || !found.login.same_pin(&raised.login) {
                 return Ok(());
             }
-            batch.set_auth(self.role as u8, &row_of(self.device, &header.uuid, self.role, &login, then)?)
+            change(&mut found)?;
+            if (found.count, &found.login) == (before.0, &before.1) { Ok(()) } else { self.keep(batch, &found) }
         })
     }
 
-    fn read(&self, batch: &dyn Batch) -> Result<(TokenRows, HeaderBytes, Login, Count)> {
-        let rows = batch.token()?;
-        let header = HeaderBytes::decode(&rows.meta.header)?;
-        let found = login_of(self.device, &header.uuid, self.role, &rows)?;
-        let (login, count) = found.ok_or_else(|| no_pin(self.role))?;
-        Ok((rows, header, login, count))
+    fn find(&self, rows: TokenRows) -> Result<Found> {
+        let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
+        let found = account_of(self.device, &uuid, self.account, &rows)?;
+        let (login, count, profile) = found.ok_or_else(|| no_pin(self.account))?;
+        Ok(Found { rows, uuid, login, count, profile })
     }
 
-    /// The same on a medium that cannot be written: `failures` so far are the caller's to keep.
+    /// The same on a medium that cannot be written: `failures` so far are the caller's to keep. An account with a second factor
+    /// cannot log in: `CKR_TOKEN_WRITE_PROTECTED`.
     pub fn run_unrecorded(&self, pin: &[u8], failures: u32) -> Result<Good> {
         let (rows, mark) = self.file.newest_rows()?;
-        let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
-        let found = login_of(self.device, &uuid, self.role, &rows)?;
-        let (login, recorded) = found.ok_or_else(|| no_pin(self.role))?;
-        let recorded = remembered(recorded, &login, self.role, &uuid, mark.as_ref()).failures;
+        let found = self.find(rows)?;
+        if found.secret().is_some() {
+            let why = "the token cannot be written here, so a code could be used twice: log in where it can be written";
+            return Err(Code::TokenWriteProtected.because(why));
+        }
+        let recorded = remembered(found.count, &found.login, self.account, &found.uuid, mark.as_ref()).failures;
         if recorded.saturating_add(failures) >= self.max {
-            return Err(locked(self.role));
+            return Err(self.locked());
         }
-        match open(self.device, &uuid, self.role, &login, pin)? {
-            Some((master, office)) => Ok(Good { uuid, master, office, login, auth: rows.auth }),
-            None => Err(Code::PinIncorrect.because(format!("wrong PIN of the {}", self.role.name()))),
+        match open(self.holder(&found), &found.login, pin)? {
+            Some(opened) => self.good(found, opened, pin),
+            None => Err(Code::PinIncorrect.because(format!("wrong PIN of the {}", self.who))),
         }
+    }
+
+    fn locked(&self) -> Error {
+        let way = match self.account.role() {
+            Some(Role::SecurityOfficer) => "the token must be made anew",
+            _ => "the security officer can set a new one",
+        };
+        Code::PinLocked.because(format!("the PIN of the {} is locked after too many wrong tries: {way}", self.who))
     }
 }
 
-struct Raised {
-    uuid: [u8; 16],
-    login: Login,
-    failures: u32,
-    auth: Vec<(u8, AuthRow)>,
-}
-
-fn locked(role: Role) -> Error {
-    let way = match role {
-        Role::User => "the security officer can set a new one",
-        Role::SecurityOfficer => "the token must be made anew",
-    };
-    Code::PinLocked.because(format!("the PIN of the {} is locked after too many wrong tries: {way}", role.name()))
-}
-
-fn no_pin(role: Role) -> Error {
-    match role {
-        Role::User => Code::UserPinNotInitialized
+fn no_pin(account: Account) -> Error {
+    match account.role() {
+        Some(Role::User) => Code::UserPinNotInitialized
             .because("the security officer has not set the user's PIN yet: C_InitPIN, or `keyward pin reset`"),
-        Role::SecurityOfficer => Code::DeviceError.because("the security officer's login record is missing"),
+        Some(Role::SecurityOfficer) => Code::DeviceError.because("the security officer's login record is missing"),
+        None => Code::PinIncorrect.because("the token has no such user"),
     }
 }
 

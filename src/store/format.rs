@@ -100,6 +100,8 @@ pub struct Login {
     /// Counts the PINs that the role has had.
     pub generation: u32,
     pub wrapped: [u8; WRAPPED],
+    /// What else belongs to the account, sealed (`store::users`); empty where there is nothing.
+    pub tail: Vec<u8>,
 }
 
 /// A sealed master key: key version and 32 bytes.
@@ -115,9 +117,17 @@ pub struct Kdf {
 
 const ARGON2ID: u8 = 1;
 
+/// Bytes of a login record without its tail.
+pub const LOGIN: usize = 33 + WRAPPED;
+
 impl Login {
+    /// Whether both are of one PIN, whatever else has changed of the account.
+    pub fn same_pin(&self, other: &Login) -> bool {
+        (self.kdf, self.salt, self.generation, self.wrapped) == (other.kdf, other.salt, other.generation, other.wrapped)
+    }
+
     pub fn encode(&self) -> Vec<u8> {
-        let fields: [&[u8]; 7] = [
+        let fields: [&[u8]; 8] = [
             &[ARGON2ID],
             &self.kdf.memory_kib.to_be_bytes(),
             &self.kdf.passes.to_be_bytes(),
@@ -125,6 +135,7 @@ impl Login {
             &self.salt,
             &self.generation.to_be_bytes(),
             &self.wrapped,
+            &self.tail,
         ];
         fields.concat()
     }
@@ -143,6 +154,7 @@ impl Login {
             salt: from.array()?,
             generation: from.u32()?,
             wrapped: from.array()?,
+            tail: from.0.to_vec(),
         })
     }
 }
@@ -178,9 +190,9 @@ mod tests {
         let bytes = header().encode();
         assert_eq!((bytes.len(), HeaderBytes::decode(&bytes).unwrap()), (56, header()));
         let kdf = Kdf { memory_kib: 1, passes: 2, lanes: 3 };
-        let login = Login { kdf, salt: [4; 16], generation: 5, wrapped: [6; WRAPPED] };
+        let login = Login { kdf, salt: [4; 16], generation: 5, wrapped: [6; WRAPPED], tail: vec![] };
         let record = login.encode();
-        assert_eq!((record.len(), Login::decode(&record).unwrap()), (97, login));
+        assert_eq!((record.len(), LOGIN, Login::decode(&record).unwrap()), (97, 97, login));
         let plain = encode_attrs(&[[1; 16], [2; 16]], b"attrs").unwrap();
         assert_eq!(decode_attrs(&plain).unwrap(), (vec![[1; 16], [2; 16]], b"attrs".as_slice()));
         for len in 0..56 {

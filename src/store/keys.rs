@@ -8,6 +8,7 @@ use super::device::DeviceSecret;
 use super::engine::{ObjectRow, Tag};
 use super::format::{decode_attrs, encode_attrs};
 use super::seal::{Key, Part, Sealer, aad, hkdf, hmac};
+use super::users::Standing;
 use crate::crypto::ed25519::{PrivateKey, SIGNATURE_LEN, Scheme};
 use crate::error::{Code, Error, Result};
 use crate::secret::{Secret, SecretBytes};
@@ -29,6 +30,35 @@ impl Role {
     }
 }
 
+/// Whose login record: its number. 1 and 2 are the roles' own; named users have those from [`Account::FIRST`] on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Account(pub u8);
+
+impl Account {
+    pub const FIRST: u8 = 32;
+    /// How many named users a token has at most.
+    pub const NAMED: u8 = 128;
+
+    pub fn is_named(self) -> bool {
+        self.0 >= Account::FIRST
+    }
+
+    /// The role whose own record it is.
+    pub fn role(self) -> Option<Role> {
+        [Role::SecurityOfficer, Role::User].into_iter().find(|role| *role as u8 == self.0)
+    }
+
+    pub fn name(self) -> &'static str {
+        self.role().map_or("named user", Role::name)
+    }
+}
+
+impl From<Role> for Account {
+    fn from(role: Role) -> Account {
+        Account(role as u8)
+    }
+}
+
 /// What a process may read of one token: the public half always, the private half after the user's login. Belongs to
 /// the token as it was initialised when they were made; after another initialisation they open nothing.
 pub struct Keys {
@@ -38,6 +68,8 @@ pub struct Keys {
     private: Option<Link>,
     /// The seed of the security officer's signatures.
     office: Option<Key>,
+    /// As whom; `None` for the roles' own logins.
+    standing: Option<Standing>,
 }
 
 /// A master key and what comes of it. Each rotation that these keys live through adds a link; the last counts. Links
@@ -63,7 +95,14 @@ impl Master {
 impl Keys {
     pub(super) fn public(device: &DeviceSecret, uuid: [u8; 16]) -> Result<Keys> {
         let root = device.derive(b"keyward public", &uuid)?;
-        Ok(Keys { uuid, role: None, public: Half::of(&root, &uuid, 1, None)?, private: None, office: None })
+        Ok(Keys {
+            uuid,
+            role: None,
+            public: Half::of(&root, &uuid, 1, None)?,
+            private: None,
+            office: None,
+            standing: None,
+        })
     }
 
     /// `index`: the index key that earlier master keys left (see `rotate`); `None`: the master key's own.
@@ -77,6 +116,20 @@ impl Keys {
         let half = Half::of(&master.key, &uuid, master.version, index)?;
         let private = Link { master, half, next: OnceLock::new() };
         Ok(Keys { role: Some(role), private: Some(private), ..Keys::public(device, uuid)? })
+    }
+
+    /// After the login of somebody whose roles give no master key.
+    pub(super) fn without_master(device: &DeviceSecret, uuid: [u8; 16], role: Role) -> Result<Keys> {
+        Ok(Keys { role: Some(role), ..Keys::public(device, uuid)? })
+    }
+
+    pub(super) fn with_standing(self, standing: Option<Standing>) -> Keys {
+        Keys { standing, ..self }
+    }
+
+    /// The named user whose login gave them, as it stood then.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
     }
 
     pub(super) fn with_office(self, role: Role, office: Key) -> Keys {

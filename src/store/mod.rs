@@ -18,6 +18,9 @@ mod rotate;
 mod seal;
 mod slot_file;
 mod sqlite;
+mod staff;
+mod totp;
+mod users;
 mod verify;
 
 pub use device::DeviceSecret;
@@ -25,4 +28,6 @@ pub use keys::{Keys, Role};
 pub use objects::{Change, Entry, Record, SecretChange};
 pub use probe::probe;
 pub use slot_file::{Header, PinState, Rules, SlotFile};
+pub use staff::{UserInfo, totp_uri};
+pub use users::{Roles, Standing};
 pub use verify::Report;

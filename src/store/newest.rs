@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use super::anchor::{Anchor, Found, Mark, Tries, state_hash};
 use super::engine::{Batch, Flush, TokenRows};
 use super::format::{HeaderBytes, Login};
-use super::keys::{Keys, Role};
+use super::keys::{Account, Keys, Role};
 use super::ledger::Ledger;
 use super::slot_file::SlotFile;
+use super::users::Register;
 use super::verify::Pass;
 use crate::error::{Code, Error, Result};
 
@@ -59,15 +60,20 @@ impl SlotFile {
         let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
         let ledger = Ledger::open(&Keys::public(&self.device, uuid)?, &rows.meta)?;
         let mut mark = Mark { uuid, commits: ledger.commits, state: state_hash(&rows.meta), ..Mark::default() };
-        for role in [Role::SecurityOfficer, Role::User] {
+        for (tries, role) in mark.tries.iter_mut().zip([Role::SecurityOfficer, Role::User]) {
             let row = rows.auth.iter().find(|(number, _)| *number == role as u8).map(|(_, row)| row);
-            *mark.of_mut(role) = match row.map(|row| (Login::decode(&row.record), row.failures)) {
+            *tries = match row.map(|row| (Login::decode(&row.record), row.failures)) {
                 Some((Ok(login), failures)) => Tries { generation: login.generation, failures },
                 // A damaged record is told as such by whoever needs it.
-                Some((Err(_), _)) => remembered.map(|known| *known.of(role)).unwrap_or_default(),
+                Some((Err(_), _)) => remembered.map(|known| known.of(role.into(), 0)).unwrap_or_default(),
                 None => Tries::default(),
             };
         }
+        // As for the roles: a damaged register is told as such by whoever needs it.
+        let known = || remembered.map(|known| known.register).unwrap_or_default();
+        mark.register = Register::of(&self.device, &uuid, rows).map_or_else(|_| known(), |register| register.version);
+        let wrong = rows.auth.iter().filter(|(number, row)| Account(*number).is_named() && row.failures > 0);
+        mark.named = wrong.map(|(number, row)| (*number, u8::try_from(row.failures).unwrap_or(u8::MAX))).collect();
         Ok((mark, ledger.before))
     }
 
@@ -155,15 +161,16 @@ impl SlotFile {
 /// What is remembered after `new` was written. Another process may have been faster from its commit to the anchor.
 fn merged(old: Option<Mark>, new: Mark) -> Mark {
     let Some(old) = old else { return new };
-    if old.commits > new.commits {
-        return match old.uuid == new.uuid {
-            true => Mark { tries: newer(old.tries, new.tries), ..old },
-            false => old,
-        };
-    }
-    match old.uuid == new.uuid {
-        true => Mark { tries: newer(old.tries, new.tries), ..new },
-        false => new,
+    let tries = newer(old.tries, new.tries);
+    let (users, named) = match old.register > new.register {
+        true => (old.register, old.named.clone()),
+        false => (new.register, new.named.clone()),
+    };
+    match (old.uuid == new.uuid, old.commits > new.commits) {
+        (true, true) => Mark { tries, register: users, named, ..old },
+        (true, false) => Mark { tries, register: users, named, ..new },
+        (false, true) => old,
+        (false, false) => new,
     }
 }
 

@@ -6,14 +6,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::auth::{Count, Good, login_for, login_of, row_of};
+use super::auth::{Count, Good, Holder, account_of, login_for, login_of, row_of};
 use super::device::DeviceSecret;
 use super::engine::{AuthRow, Batch, Flush, ObjectRow, TokenRows};
 use super::format::{HeaderBytes, Login, Reader};
-use super::keys::{Half, Keys, Master, Role};
+use super::keys::{Account, Half, Keys, Master, Role};
 use super::ledger::{Ledger, Sum, stored_summand};
 use super::seal::{Key, Sealer, hkdf};
 use super::slot_file::{SlotFile, label_aad};
+use super::users::{Addressee, Register};
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
 
@@ -33,15 +34,14 @@ impl SlotFile {
     pub fn rotate(&self, so_pin: &[u8], user_pin: Option<&[u8]>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let so = self.recorded(Role::SecurityOfficer, so_pin)?;
         let user = user_pin.map(|pin| self.recorded(Role::User, pin)).transpose()?;
-        let old = &so.master;
-        if user.as_ref().is_some_and(|user| (user.uuid, user.master.version) != (so.uuid, old.version)) {
+        let old = &so.held;
+        if user.as_ref().is_some_and(|user| (user.uuid, user.held.version) != (so.uuid, old.version)) {
             return Err(meanwhile());
         }
         let fresh = Master::random(old.version.checked_add(1).ok_or(Code::DeviceMemory)?)?;
-        let mut logins =
-            vec![(&so, Role::SecurityOfficer, self.wrap_anew(&so, Role::SecurityOfficer, so_pin, &fresh)?)];
+        let mut logins = vec![(&so, Role::SecurityOfficer, self.wrap_anew(&so, so_pin, &fresh)?)];
         if let (Some(user), Some(pin)) = (&user, user_pin) {
-            logins.push((user, Role::User, self.wrap_anew(user, Role::User, pin, &fresh)?));
+            logins.push((user, Role::User, self.wrap_anew(user, pin, &fresh)?));
         }
         let carried = self.carried(&so)?;
         self.write(Flush::Before, &mut |batch, _| {
@@ -50,24 +50,54 @@ impl SlotFile {
             let master = Master { version: old.version, key: old.key.duplicate() };
             let keys = Keys::after_login(&self.device, so.uuid, Role::User, master, carried.as_ref())?;
             Rotation { file: self, batch, keys: &keys }.run(&rows, &fresh, progress)?;
-            for (_, role, login) in &logins {
-                let row = row_of(&self.device, &so.uuid, *role, login, Count::default())?;
+            for (_, role, login) in &mut logins {
+                let now = login_of(&self.device, &so.uuid, *role, &rows)?;
+                login.tail = now.map(|(now, _)| now.tail).unwrap_or_default();
+                let row = row_of(&self.device, &so.uuid, (*role).into(), login, Count::default())?;
                 batch.set_auth(*role as u8, &row)?;
             }
+            self.hand_on(batch, &rows, &fresh)?;
             batch.set_auth(SUCCESSION, &succession(&self.device, &so.uuid, old, &fresh)?)
         })
     }
 
-    fn wrap_anew(&self, good: &Good, role: Role, pin: &[u8], fresh: &Master) -> Result<Login> {
+    fn wrap_anew(&self, good: &Good, pin: &[u8], fresh: &Master) -> Result<Login> {
         let generation = good.login.generation.checked_add(1).ok_or(Code::DeviceMemory)?;
-        login_for(&self.device, &good.uuid, role, (pin, generation, self.rules.kdf), fresh)
+        let holder = Holder { device: &self.device, uuid: &good.uuid, account: good.account, pepper: None };
+        login_for(holder, (good.bare(pin), generation, self.rules.kdf), fresh)
+    }
+
+    /// Seals the fresh master key to every named user who had the old one.
+    fn hand_on(&self, batch: &dyn Batch, rows: &TokenRows, fresh: &Master) -> Result<()> {
+        let uuid = HeaderBytes::decode(&rows.meta.header)?.uuid;
+        let mut register = Register::of(&self.device, &uuid, rows)?;
+        let named: Vec<Account> = register.accounts.iter().map(|(account, _)| *account).collect();
+        for account in named.into_iter().filter(|account| account.is_named()) {
+            // A damaged record stays as it is: its user's PIN is to be set anew.
+            let Ok(Some((mut login, count, Some(mut profile)))) = account_of(&self.device, &uuid, account, rows) else {
+                continue;
+            };
+            if profile.sealed_master.is_empty() {
+                continue;
+            }
+            let to = Addressee { device: &self.device, uuid: &uuid, account, public: &profile.public };
+            profile.sealed_master = to.seal(fresh)?;
+            profile.revision = register.next()?;
+            register.set(account, Some(profile.revision));
+            login.tail = profile.seal(&self.device, &uuid, account)?;
+            batch.set_auth(account.0, &row_of(&self.device, &uuid, account, &login, count)?)?;
+        }
+        match register.accounts.is_empty() {
+            true => Ok(()),
+            false => self.keep_register(batch, &uuid, register),
+        }
     }
 
     fn check_unchanged(&self, rows: &TokenRows, logins: &[(&Good, Role, Login)]) -> Result<()> {
         for role in [Role::SecurityOfficer, Role::User] {
             let known = logins.iter().find(|(_, of, _)| *of == role).map(|(good, ..)| good);
             match (login_of(&self.device, &logins_uuid(logins), role, rows)?, known) {
-                (Some((now, _)), Some(good)) if now == good.login => {}
+                (Some((now, _)), Some(good)) if now.same_pin(&good.login) => {}
                 (None, None) => {}
                 (Some(_), None) => {
                     let why = "the user's PIN is needed too: the new master key is wrapped under both PINs";
@@ -82,9 +112,9 @@ impl SlotFile {
     /// The index key that goes with the master key of a login; `None`: it is the master key's own.
     pub(super) fn carried(&self, good: &Good) -> Result<Option<Key>> {
         let row = good.auth.iter().find(|(number, _)| *number == CARRIED);
-        let Some((_, row)) = row else { return Ok(None) };
-        let sealer = carrier(&good.uuid, &good.master)?;
-        let plain = sealer.open(&carried_aad(&good.uuid, good.master.version), &row.record).ok_or_else(|| {
+        let (Some((_, row)), Some(master)) = (row, &good.master) else { return Ok(None) };
+        let sealer = carrier(&good.uuid, master)?;
+        let plain = sealer.open(&carried_aad(&good.uuid, master.version), &row.record).ok_or_else(|| {
             Code::DeviceError.because("the record of the index key is damaged or was altered; see keyward doctor")
         })?;
         Ok(Some(Secret::new(Reader(&plain).array()?)))

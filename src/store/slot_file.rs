@@ -1,17 +1,17 @@
 //! One open token: its header, its PINs, its life from initialisation to initialisation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::anchor::{Anchor, state_hash};
-use super::auth::{Count, Good, Try, is_stronger, kdf_of, login_for, login_of, remembered, row_of};
+use super::auth::{Count, Good, Holder, Try, is_stronger, kdf_of, login_for, login_of, remembered, row_of};
 use super::device::DeviceSecret;
 use super::engine::{AuthRow, Batch, Flush, MetaRow, Store, TokenRows};
 use super::format::HeaderBytes;
-use super::keys::{Keys, Master, Role};
+use super::keys::{Account, Keys, Master, Role};
 use super::ledger::{Ledger, Sum};
 use super::sqlite::Sqlite;
 use crate::config::KdfPreset;
@@ -62,6 +62,8 @@ pub struct Header {
     /// Seconds since 1970 at which the token was last initialised.
     pub created: u64,
     pub user_pin_set: bool,
+    /// There are named users who log in with `CKU_USER`.
+    pub named_users: bool,
     pub so: PinState,
     pub user: PinState,
     /// The medium or the permissions allow reading only.
@@ -83,8 +85,8 @@ pub struct SlotFile {
     pub(super) judged: AtomicU64,
     /// Damaged objects that the log has named; 0 stands for the token itself.
     told: Mutex<BTreeSet<u64>>,
-    /// Wrong tries of this process where none can be recorded, by role.
-    unrecorded: [AtomicU32; 2],
+    /// Wrong tries of this process where none can be recorded, by account.
+    unrecorded: Mutex<HashMap<u8, u32>>,
     /// The public keys, and the epoch at which they were made.
     public: Mutex<Option<(u64, Arc<Keys>)>>,
 }
@@ -138,7 +140,7 @@ impl SlotFile {
             // No incarnation has this number before all others had it.
             judged: AtomicU64::new(u64::MAX),
             told: Mutex::default(),
-            unrecorded: Default::default(),
+            unrecorded: Mutex::default(),
             public: Mutex::default(),
         };
         file.header()?;
@@ -151,6 +153,7 @@ impl SlotFile {
     pub fn reinitialise(&self, so_pin: &[u8], label: &str) -> Result<()> {
         let good = self.recorded(Role::SecurityOfficer, so_pin)?;
         let (header, ..) = self.open_public()?;
+        let so_pin = good.bare(so_pin);
         let fresh = Fresh::make(&self.device, self.rules, os::random_array()?, header.serial, label, so_pin)?;
         self.write(Flush::Before, &mut |batch, mark| {
             let rows = self.same_token(batch, &good.uuid)?;
@@ -191,49 +194,90 @@ impl SlotFile {
         let label = label
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
             .ok_or_else(|| Code::TokenNotRecognized.because("the slot file's header is damaged or was altered"))?;
-        let state = |role| -> Result<Option<PinState>> {
+        let state = |role: Role| -> Result<Option<PinState>> {
             let login = login_of(&self.device, &header.uuid, role, &rows)?;
             let count = login.map(|(login, count)| remembered(count, &login, role, &header.uuid, mark.as_ref()));
             Ok(count.map(|count| PinState { failures: count.failures, max: self.rules.max_failures }))
         };
         let none = PinState { failures: 0, max: self.rules.max_failures };
         let user = state(Role::User)?;
+        // What is wrong with it costs the officer's login, and no application.
+        let so = state(Role::SecurityOfficer).unwrap_or_else(|error| {
+            self.tell(0, &error);
+            None
+        });
         Ok(Header {
             label,
             serial: format!("{:016x}", header.serial),
             uuid: header.uuid,
             created: header.created,
             user_pin_set: user.is_some(),
-            so: state(Role::SecurityOfficer)?.unwrap_or(none),
+            named_users: self.names(&rows).iter().any(|(_, profile)| !profile.roles.is_officer()),
+            so: so.unwrap_or(none),
             user: user.unwrap_or(none),
             read_only: !self.store.is_writable(),
             unsound: sound.is_err() || self.has_told(),
         })
     }
 
-    /// The keys that a PIN gives. The try is on record, durably, before it is made; a clean login costs one flush.
-    /// `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`.
+    /// The keys that a PIN gives. The try is on record, durably, before it is made; a clean login costs one flush. A named user's
+    /// PIN stands behind the name, `NAME:PIN`, and the code of a second factor behind the PIN, `PIN:123456`.
+    /// `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`; `CKR_USER_TYPE_INVALID` for a named user of the
+    /// other role.
     pub fn unlock(&self, role: Role, pin: &[u8]) -> Result<Arc<Keys>> {
         self.unlock_as(false, role, pin)
     }
 
-    pub(super) fn unlock_as(&self, accepting: bool, role: Role, pin: &[u8]) -> Result<Arc<Keys>> {
-        let good = match self.store.is_writable() {
-            true => Try { accepting, ..self.attempt(role) }.run(pin)?,
-            false => self.unrecorded(role, pin)?,
-        };
-        if self.store.is_writable() && !accepting {
-            self.tidy(role, pin, &good);
+    /// The same for the user of that name; a name that nobody has is a wrong PIN. `CKR_USER_TYPE_INVALID` also where the token has
+    /// no named users at all.
+    pub fn unlock_named(&self, role: Role, name: &str, pin: &[u8]) -> Result<Arc<Keys>> {
+        match self.account_named(name)? {
+            Some(account) => self.unlock_account(false, role, account, pin),
+            None if !self.has_named_users()? => {
+                Err(Code::UserTypeInvalid.because("the token's users have no names; log in without one"))
+            }
+            None => {
+                super::auth::pretend(self.rules.kdf, pin)?;
+                Err(Code::PinIncorrect.because(format!("wrong PIN of the user {name}")))
+            }
         }
+    }
+
+    pub(super) fn unlock_as(&self, accepting: bool, role: Role, pin: &[u8]) -> Result<Arc<Keys>> {
+        match self.account_before(pin)? {
+            Some((account, rest)) => self.unlock_account(accepting, role, account, rest),
+            None => self.unlock_account(accepting, role, role.into(), pin),
+        }
+    }
+
+    fn unlock_account(&self, accepting: bool, role: Role, account: Account, pin: &[u8]) -> Result<Arc<Keys>> {
+        self.check_type(role, account)?;
+        let writable = self.store.is_writable();
+        let good = match writable {
+            true => Try { accepting, ..self.attempt(account)? }.run(pin)?,
+            false => self.unrecorded(account, pin)?,
+        };
+        if writable && !accepting {
+            self.tidy(good.bare(pin), &good);
+        }
+        self.keys_of(good)
+    }
+
+    fn keys_of(&self, good: Good) -> Result<Arc<Keys>> {
+        let (role, standing) = good.standing();
         let index = self.carried(&good)?;
-        let keys = Keys::after_login(&self.device, good.uuid, role, good.master, index.as_ref())?;
-        Ok(Arc::new(keys.with_office(role, good.office)))
+        let Good { uuid, master, office, .. } = good;
+        let keys = match master {
+            Some(master) => Keys::after_login(&self.device, uuid, role, master, index.as_ref())?,
+            None => Keys::without_master(&self.device, uuid, role)?,
+        };
+        Ok(Arc::new(keys.with_office(role, office).with_standing(standing)))
     }
 
     /// What is due at a login and may as well wait for the next one.
-    fn tidy(&self, role: Role, pin: &[u8], good: &Good) {
+    fn tidy(&self, pin: &[u8], good: &Good) {
         let stronger = match is_stronger(kdf_of(self.rules.kdf), good.login.kdf) {
-            true => self.replace_login(role, pin, good),
+            true => self.replace_login(pin, good),
             false => Ok(()),
         };
         for result in [stronger, self.end_succession(good)] {
@@ -259,23 +303,35 @@ impl SlotFile {
         Ok(keys)
     }
 
-    /// Replaces a PIN by its old one. Errors as for [`SlotFile::unlock`]; `CKR_FUNCTION_FAILED` where another process
+    /// Replaces a role's own PIN by its old one. Errors as for [`SlotFile::unlock`]; `CKR_FUNCTION_FAILED` where another process
     /// replaced it meanwhile.
     pub fn set_pin(&self, role: Role, old: &[u8], new: &[u8]) -> Result<()> {
         let good = self.recorded(role, old)?;
-        self.replace_login(role, new, &good)
+        self.replace_login(new, &good)
     }
 
-    fn replace_login(&self, role: Role, new: &[u8], good: &Good) -> Result<()> {
+    /// [`SlotFile::set_pin`] of the user of that name.
+    pub fn set_pin_named(&self, role: Role, name: &str, old: &[u8], new: &[u8]) -> Result<()> {
+        let account = self.account_named(name)?.ok_or(Code::PinIncorrect)?;
+        self.check_type(role, account)?;
+        let good = self.attempt(account)?.run(old)?;
+        self.replace_login(new, &good)
+    }
+
+    fn replace_login(&self, new: &[u8], good: &Good) -> Result<()> {
+        let account = good.account;
         let generation = good.login.generation.checked_add(1).ok_or(Code::DeviceMemory)?;
-        let login = login_for(&self.device, &good.uuid, role, (new, generation, self.rules.kdf), &good.master)?;
+        let pepper = good.profile.as_ref().and_then(|profile| profile.pepper.as_ref());
+        let holder = Holder { device: &self.device, uuid: &good.uuid, account, pepper };
+        let mut login = login_for(holder, (new, generation, self.rules.kdf), &good.held)?;
         self.write(Flush::Before, &mut |batch, _| {
             let rows = self.same_token(batch, &good.uuid)?;
-            match login_of(&self.device, &good.uuid, role, &rows)? {
-                Some((now, _)) if now == good.login => {}
+            match login_of(&self.device, &good.uuid, account, &rows)? {
+                Some((now, _)) if now.same_pin(&good.login) => login.tail = now.tail,
                 _ => return Err(Code::FunctionFailed.because("another process changed this PIN meanwhile")),
             }
-            batch.set_auth(role as u8, &row_of(&self.device, &good.uuid, role, &login, Count::default())?)
+            self.touch(batch, &rows, account, &mut login)?;
+            batch.set_auth(account.0, &row_of(&self.device, &good.uuid, account, &login, Count::default())?)
         })
     }
 
@@ -288,13 +344,14 @@ impl SlotFile {
         let before = login_of(&self.device, &header.uuid, Role::User, &rows);
         // A damaged record of the user is what this call mends.
         let generation = before.ok().flatten().map_or(1, |(login, _)| login.generation.saturating_add(1));
-        let login = login_for(&self.device, &so.uuid, Role::User, (pin, generation, self.rules.kdf), master)?;
+        let holder = Holder { device: &self.device, uuid: &so.uuid, account: Role::User.into(), pepper: None };
+        let login = login_for(holder, (pin, generation, self.rules.kdf), master)?;
         self.write(Flush::Before, &mut |batch, _| {
             let now = HeaderBytes::decode(&self.same_token(batch, &so.uuid)?.meta.header)?;
             if now.key_version != master.version {
                 return Err(Code::FunctionFailed.because("another process rotated the master key meanwhile"));
             }
-            let row = row_of(&self.device, &so.uuid, Role::User, &login, Count::default())?;
+            let row = row_of(&self.device, &so.uuid, Role::User.into(), &login, Count::default())?;
             batch.set_auth(Role::User as u8, &row)
         })
     }
@@ -364,20 +421,27 @@ impl SlotFile {
         Ok((header, keys, rows))
     }
 
-    fn attempt(&self, role: Role) -> Try<'_> {
-        Try { file: self, device: &self.device, role, max: self.rules.max_failures, accepting: false }
+    fn attempt(&self, account: Account) -> Result<Try<'_>> {
+        let who = self.shown(account)?;
+        Ok(Try { file: self, device: &self.device, account, who, max: self.rules.max_failures, accepting: false })
     }
 
+    /// Of a role's own PIN.
     pub(super) fn recorded(&self, role: Role, pin: &[u8]) -> Result<Good> {
-        self.attempt(role).run(pin)
+        self.attempt(role.into())?.run(pin)
     }
 
-    fn unrecorded(&self, role: Role, pin: &[u8]) -> Result<Good> {
-        let [so, user] = &self.unrecorded;
-        let count = if role == Role::User { user } else { so };
-        let outcome = self.attempt(role).run_unrecorded(pin, count.fetch_add(1, Ordering::AcqRel));
+    fn unrecorded(&self, account: Account, pin: &[u8]) -> Result<Good> {
+        let failures = {
+            let mut counts = self.unrecorded.lock().unwrap_or_else(|e| e.into_inner());
+            let count = counts.entry(account.0).or_default();
+            let before = *count;
+            *count = count.saturating_add(1);
+            before
+        };
+        let outcome = self.attempt(account)?.run_unrecorded(pin, failures);
         if outcome.is_ok() {
-            count.store(0, Ordering::Release);
+            self.unrecorded.lock().unwrap_or_else(|e| e.into_inner()).remove(&account.0);
         }
         outcome
     }
@@ -407,8 +471,10 @@ impl Fresh {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let header = HeaderBytes { uuid, serial, created, key_version: 1, device_check: device.check(&uuid)? }.encode();
         let master = Master::random(1)?;
-        let login = login_for(device, &uuid, Role::SecurityOfficer, (so_pin, 1, rules.kdf), &master)?;
-        let so = row_of(device, &uuid, Role::SecurityOfficer, &login, Count::default())?;
+        let account = Account::from(Role::SecurityOfficer);
+        let holder = Holder { device, uuid: &uuid, account, pepper: None };
+        let login = login_for(holder, (so_pin, 1, rules.kdf), &master)?;
+        let so = row_of(device, &uuid, account, &login, Count::default())?;
         let keys = Keys::after_login(device, uuid, Role::SecurityOfficer, master, None)?;
         let label = keys.public_half().state.seal(&label_aad(&header), label.as_bytes())?;
         Ok(Fresh { keys, header, label, so })

@@ -22,6 +22,9 @@ macro_rules! ok {
     };
 }
 
+#[path = "../through_slot/mod.rs"]
+mod through_slot;
+
 const PIN: &[u8] = b"1234-abcd";
 
 /// A logged-in session of this test's own; only one test at a time has the module.
@@ -41,10 +44,19 @@ fn token() -> &'static PathBuf {
         let text =
             format!("tokens = '{0}/tokens'\ndevice_secret = '{0}/device'\nfree_slot = 'auto'\n", place.display());
         std::fs::write(&conf, text).unwrap();
+        let pin = std::str::from_utf8(PIN).unwrap();
+        let conf = through_slot::in_front_of(&conf, &library(), pin, pin).unwrap_or(conf);
         // SAFETY: behind the tests' one lock, before any other thread of the module's reads it.
         unsafe { std::env::set_var("KEYWARD_CONF", &conf) };
         place
     })
+}
+
+fn library() -> PathBuf {
+    let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let built = |path: PathBuf| path.metadata().and_then(|m| m.modified()).ok().map(|at| (at, path));
+    let places = [beside.join("libkeyward.so"), beside.parent().unwrap().join("libkeyward.so")];
+    places.into_iter().filter_map(built).max().expect("cargo builds libkeyward.so with the tests").1
 }
 
 pub fn ptr<T>(slice: &[T]) -> *mut T {

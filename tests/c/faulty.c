@@ -5,9 +5,14 @@
  *     C_Sign rv 0x30            answers this code and does nothing
  *     C_Sign rv 0x30 2          the first two times since the file was written
  *     C_Sign after 0x30 1       does it, and then answers this code
- *     C_Sign crash              reads from address 0
+ *     C_Sign crash              writes to address 8
+ *     C_Sign crash once         the first time since the file was written
+ *     C_Sign exit               ends the process
+ *     C_Sign leak 50            takes so many megabytes and forgets them
  *     C_Sign hang 60000         sleeps so many milliseconds first
  *     C_Sign number 5 0xffff    writes this number through its fifth argument after the call
+ *     Counts are kept beside it, in the file with .seen at its end: they outlive a process.
+ * FAULTY_LOAD      if "crash", crashes while it is loaded
  * FAULTY_TRACE     a file to which the name of every function that is called is appended
  * FAULTY_CONF      what SOFTHSM2_CONF is before the module behind it is initialised
  *
@@ -21,7 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef SUFFIX
@@ -61,8 +65,6 @@ struct list {
 };
 
 static struct list *inner;
-static word seen[COUNT];
-static struct timespec written;
 
 static struct list *behind(void) {
     if (!inner) {
@@ -83,6 +85,28 @@ static void trace(const char *name) {
     close(file);
 }
 
+/* How often the function was called since the control file was written. */
+static word times_seen(const char *control, const char *name) {
+    char path[4096], line[64];
+    snprintf(path, sizeof path, "%s.seen", control);
+    FILE *file = fopen(path, "a+");
+    if (!file) return 0;
+    fprintf(file, "%s\n", name);
+    rewind(file);
+    word count = 0;
+    while (fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        count += !strcmp(line, name);
+    }
+    fclose(file);
+    return count;
+}
+
+__attribute__((constructor)) static void loaded(void) {
+    const char *how = getenv("FAULTY_LOAD");
+    if (how && !strcmp(how, "crash")) *(volatile int *)8 = 1;
+}
+
 static word call(int number, word a, word b, word c, word d, word e, word f, word g, word h, word i, word j) {
     trace(names[number]);
     word args[10] = {a, b, c, d, e, f, g, h, i, j};
@@ -90,27 +114,32 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
     word after = 0, place = 0, value = 0;
     const char *path = ENV("CONTROL");
     FILE *control = path ? fopen(path, "r") : NULL;
-    struct stat now;
-    if (control && fstat(fileno(control), &now) == 0 && memcmp(&now.st_mtim, &written, sizeof written)) {
-        written = now.st_mtim;
-        memset(seen, 0, sizeof seen);
-    }
-    seen[number]++;
+    word seen = control ? times_seen(path, names[number]) : 0;
     while (control && fgets(line, sizeof line, control)) {
         one[0] = two[0] = 0;
         int found = sscanf(line, "%63s %15s %31s %31s", name, what, one, two);
         if (found < 2 || strcmp(name, names[number])) continue;
         word first = strtoul(one, NULL, 0), second = strtoul(two, NULL, 0);
-        if (!strcmp(what, "crash")) *(volatile int *)8 = 1;
-        if (!strcmp(what, "hang")) usleep(first * 1000);
-        if (!strcmp(what, "rv") && (!two[0] || seen[number] <= second)) {
+        if (!strcmp(what, "crash") && (!one[0] || seen == 1)) *(volatile int *)8 = 1;
+        if (!strcmp(what, "exit")) exit(3);
+        if (!strcmp(what, "leak")) memset(malloc(first << 20), 1, first << 20);
+        if (!strcmp(what, "hang") && (!two[0] || seen <= second)) usleep(first * 1000);
+        if (!strcmp(what, "rv") && (!two[0] || seen <= second)) {
             fclose(control);
             return first;
         }
-        if (!strcmp(what, "after") && (!two[0] || seen[number] <= second)) after = first;
+        if (!strcmp(what, "after") && (!two[0] || seen <= second)) after = first;
         if (!strcmp(what, "number")) place = first, value = second;
     }
     if (control) fclose(control);
+    /* A vendor's mechanism: what it was given is told, and nothing is done. */
+    struct { word type; unsigned char *parameter; word length; } *mechanism = (void *)b;
+    if (strstr(names[number], "Init") && number >= N_C_EncryptInit && number <= N_C_VerifyRecoverInit && mechanism->type >> 31) {
+        char hex[256] = "";
+        for (word at = 0; at < mechanism->length && at < 100; at++) sprintf(hex + 2 * at, "%02x", mechanism->parameter[at]);
+        trace(hex);
+        return 0x70;
+    }
     const char *conf = number == N_C_Initialize ? ENV("CONF") : NULL;
     if (conf) setenv("SOFTHSM2_CONF", conf, 1);
     function function = behind()->functions[number];

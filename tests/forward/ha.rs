@@ -281,6 +281,20 @@ fn what_the_token_says_of_itself_is_true() {
 }
 
 #[test]
+fn a_member_that_nobody_uses_is_looked_at_in_passing() {
+    let (together, session) = started(2, "check = 0.2\n");
+    let (_, private) = ec_pair(session, "key", 1);
+    let lost = |log: &str| log.contains("member west is left alone");
+    together.several.dies("west");
+    assert!(!lost(&together.several.scene.log()));
+    for _ in 0..10 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        try_sign(session, private, &[1; 32]).unwrap();
+    }
+    assert!(lost(&together.several.scene.log()), "before it was needed");
+}
+
+#[test]
 fn with_all_members_away_calls_fail_quickly_and_the_handles_outlive_it() {
     let (together, session) = started(2, WRAP);
     let (_, private) = ec_pair(session, "key", 1);

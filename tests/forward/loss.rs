@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use cryptoki_sys::*;
 
 use crate::scene::*;
-use crate::{c, ok};
+use crate::{both, c, ok};
 
 fn started(lines: &str) -> Running {
     Scene::new().start(faulty(), lines)
@@ -14,153 +14,196 @@ fn started(lines: &str) -> Running {
 /// All sessions are gone, as after a restart of the HSM; `C_Sign` tells it first.
 const LOST_AT_SIGN: &str = "C_Sign rv 0x32 1\n";
 
-#[test]
-fn a_signature_is_made_after_all_when_the_hsm_was_lost() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (public, private) = ec_pair(session, "key", 1);
-    running.scene.faults(LOST_AT_SIGN);
-    let signature = try_sign(session, private, &[1; 32]).unwrap();
-    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK, "the handles of before the loss");
-    assert!(running.scene.log().contains("connected again"));
-}
-
-#[test]
-fn the_module_is_initialised_anew_where_a_session_alone_does_not_help() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (public, private) = ec_pair(session, "key", 1);
-    let before = (running.scene.calls("C_Initialize"), running.scene.calls("C_Login"));
-    // Twice: the last session is replaced before it is closed, and that too must not succeed.
-    running.scene.faults("C_SignInit rv 0x30 1\nC_OpenSession rv 0x30 2");
-    let signature = try_sign(session, private, &[1; 32]).unwrap();
-    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
-    assert_eq!(running.scene.calls("C_Initialize"), before.0 + 1);
-    assert_eq!(running.scene.calls("C_Login"), before.1 + 1, "logged in again with the caller's PIN");
-}
-
-#[test]
-fn an_object_is_found_again_by_what_it_is_and_ambiguity_is_a_failure() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (_, same) = ec_pair(session, "same", 1);
-    ec_pair(session, "same", 1);
-    let (_, other) = ec_pair(session, "other", 2);
-    running.scene.faults("C_SignInit rv 0x32 1\nC_OpenSession rv 0x30 1");
-    let signature = try_sign(session, other, &[1; 32]);
-    assert!(signature.is_ok());
-    let mechanism = [plain(CKM_ECDSA)];
-    assert_eq!(c!(C_SignInit, session, ptr(&mechanism), same), CKR_KEY_HANDLE_INVALID);
-    assert!(running.scene.log().contains("two objects"), "{}", running.scene.log());
-}
-
-#[test]
-fn a_new_key_is_never_made_twice() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    running.scene.faults("C_GenerateKey after 0x30 1");
-    let template = aes_template(&[yes(CKA_TOKEN), bytes(CKA_LABEL, b"once")]);
-    assert_eq!(try_generate(session, CKM_AES_KEY_GEN, &template), Err(CKR_DEVICE_ERROR));
-    assert_eq!(running.scene.calls("C_GenerateKey"), 1);
-    // The next call is answered by the HSM that has come back.
-    assert_eq!(find(session, &[bytes(CKA_LABEL, b"once")]).len(), 1);
-    try_generate(session, CKM_AES_KEY_GEN, &template).unwrap();
-}
-
-#[test]
-fn an_operation_in_parts_ends_with_the_hsm() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let key = aes(session, &[yes(CKA_TOKEN), bytes(CKA_ID, b"k")]);
-    let iv = [0u8; 16];
-    let mechanism = [with(CKM_AES_CBC_PAD, &iv)];
-    let (mut out, mut out_len) = ([0u8; 64], 64);
-    ok!(C_EncryptInit, session, ptr(&mechanism), key);
-    ok!(C_EncryptUpdate, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len);
-    running.scene.faults("C_EncryptUpdate rv 0x32 1");
-    out_len = 64;
-    assert_eq!(c!(C_EncryptUpdate, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len), CKR_DEVICE_REMOVED);
-    assert_eq!(c!(C_EncryptFinal, session, out.as_mut_ptr(), &raw mut out_len), CKR_OPERATION_NOT_INITIALIZED);
-    ok!(C_EncryptInit, session, ptr(&mechanism), key);
-    out_len = 64;
-    ok!(C_Encrypt, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len);
-}
-
-#[test]
-fn a_pin_that_the_hsm_no_longer_takes_is_tried_once() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (_, private) = ec_pair(session, "key", 1);
-    let before = running.scene.calls("C_Login");
-    running.scene.faults("C_SignInit rv 0x32 1\nC_OpenSession rv 0x30 1\nC_Login rv 0xa0");
-    for _ in 0..4 {
-        assert!(try_sign(session, private, &[1; 32]).is_err());
+both! {
+    fn a_signature_is_made_after_all_when_the_hsm_was_lost(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, private) = ec_pair(session, "key", 1);
+        running.scene.faults(LOST_AT_SIGN);
+        let signature = try_sign(session, private, &[1; 32]).unwrap();
+        assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK, "the handles of before the loss");
+        assert!(running.scene.log().contains("connected again"));
     }
-    assert_eq!(running.scene.calls("C_Login"), before + 1);
-    let mut info = CK_SESSION_INFO::default();
-    ok!(C_GetSessionInfo, session, &raw mut info);
-    assert_eq!(info.state, CKS_RW_PUBLIC_SESSION);
 }
 
-#[test]
-fn while_the_hsm_is_away_calls_fail_quickly_and_afterwards_they_work() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (public, private) = ec_pair(session, "key", 1);
-    running.scene.faults("C_SignInit rv 0x32\nC_OpenSession rv 0xe0\nC_GetSlotList rv 0x30\nC_Initialize rv 0x30");
-    for _ in 0..20 {
-        assert!(matches!(try_sign(session, private, &[1; 32]), Err(CKR_DEVICE_ERROR | CKR_DEVICE_REMOVED)));
+both! {
+    fn the_module_is_initialised_anew_where_a_session_alone_does_not_help(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, private) = ec_pair(session, "key", 1);
+        let before = (running.scene.calls("C_Initialize"), running.scene.calls("C_Login"));
+        // Twice: the last session is replaced before it is closed, and that too must not succeed.
+        running.scene.faults("C_SignInit rv 0x30 1\nC_OpenSession rv 0x30 2");
+        let signature = try_sign(session, private, &[1; 32]).unwrap();
+        assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+        assert_eq!(running.scene.calls("C_Initialize"), before.0 + 1);
+        assert_eq!(running.scene.calls("C_Login"), before.1 + 1, "logged in again with the caller's PIN");
     }
-    assert!(running.scene.calls("C_Initialize") <= 3, "not once per call");
-    running.scene.faults("");
-    std::thread::sleep(std::time::Duration::from_millis(1200));
-    let signature = try_sign(session, private, &[1; 32]).unwrap();
-    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
 }
 
-#[test]
-fn threads_connect_again_once_for_all() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (_, private) = ec_pair(session, "key", 1);
-    let sessions: Vec<_> = (0..4).map(|_| running.open()).collect();
-    let before = running.scene.calls("C_Login");
-    running.scene.faults("C_Sign rv 0x32 4\nC_OpenSession rv 0x30 1");
-    std::thread::scope(|threads| {
-        for session in &sessions {
-            threads.spawn(move || (0..20).filter_map(|_| try_sign(*session, private, &[1; 32]).ok()).count() >= 16);
+both! {
+    fn an_object_is_found_again_by_what_it_is_and_ambiguity_is_a_failure(how) {
+        let running = started(how);
+        let session = running.user();
+        let (_, same) = ec_pair(session, "same", 1);
+        ec_pair(session, "same", 1);
+        let (_, other) = ec_pair(session, "other", 2);
+        running.scene.faults("C_SignInit rv 0x32 1\nC_OpenSession rv 0x30 1");
+        let signature = try_sign(session, other, &[1; 32]);
+        assert!(signature.is_ok());
+        let mechanism = [plain(CKM_ECDSA)];
+        assert_eq!(c!(C_SignInit, session, ptr(&mechanism), same), CKR_KEY_HANDLE_INVALID);
+        assert!(running.scene.log().contains("two objects"), "{}", running.scene.log());
+    }
+}
+
+both! {
+    fn a_new_key_is_never_made_twice(how) {
+        let running = started(how);
+        let session = running.user();
+        running.scene.faults("C_GenerateKey after 0x30 1");
+        let template = aes_template(&[yes(CKA_TOKEN), bytes(CKA_LABEL, b"once")]);
+        assert_eq!(try_generate(session, CKM_AES_KEY_GEN, &template), Err(CKR_DEVICE_ERROR));
+        assert_eq!(running.scene.calls("C_GenerateKey"), 1);
+        // The next call is answered by the HSM that has come back.
+        assert_eq!(find(session, &[bytes(CKA_LABEL, b"once")]).len(), 1);
+        try_generate(session, CKM_AES_KEY_GEN, &template).unwrap();
+    }
+}
+
+both! {
+    fn an_operation_in_parts_ends_with_the_hsm(how) {
+        let running = started(how);
+        let session = running.user();
+        let key = aes(session, &[yes(CKA_TOKEN), bytes(CKA_ID, b"k")]);
+        let iv = [0u8; 16];
+        let mechanism = [with(CKM_AES_CBC_PAD, &iv)];
+        let (mut out, mut out_len) = ([0u8; 64], 64);
+        ok!(C_EncryptInit, session, ptr(&mechanism), key);
+        ok!(C_EncryptUpdate, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len);
+        running.scene.faults("C_EncryptUpdate rv 0x32 1");
+        out_len = 64;
+        assert_eq!(c!(C_EncryptUpdate, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len), CKR_DEVICE_REMOVED);
+        assert_eq!(c!(C_EncryptFinal, session, out.as_mut_ptr(), &raw mut out_len), CKR_OPERATION_NOT_INITIALIZED);
+        ok!(C_EncryptInit, session, ptr(&mechanism), key);
+        out_len = 64;
+        ok!(C_Encrypt, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len);
+    }
+}
+
+both! {
+    fn a_pin_that_the_hsm_no_longer_takes_is_tried_once(how) {
+        let running = started(how);
+        let session = running.user();
+        let (_, private) = ec_pair(session, "key", 1);
+        let before = running.scene.calls("C_Login");
+        running.scene.faults("C_SignInit rv 0x32 1\nC_OpenSession rv 0x30 1\nC_Login rv 0xa0");
+        for _ in 0..4 {
+            assert!(try_sign(session, private, &[1; 32]).is_err());
         }
-    });
-    try_sign(session, private, &[1; 32]).unwrap();
-    assert!(running.scene.calls("C_Login") <= before + 4, "one login per loss at most");
+        assert_eq!(running.scene.calls("C_Login"), before + 1);
+        let mut info = CK_SESSION_INFO::default();
+        ok!(C_GetSessionInfo, session, &raw mut info);
+        assert_eq!(info.state, CKS_RW_PUBLIC_SESSION);
+    }
 }
 
-#[test]
-fn what_cannot_change_is_not_asked_for_again_and_what_is_gone_shows_soon() {
-    let running = started("token = 'hsm'");
-    let session = running.user();
-    let (public, private) = ec_pair(session, "key", 1);
-    let point = value(session, public, CKA_EC_POINT).unwrap();
-    let before = running.scene.calls("C_GetAttributeValue");
-    for _ in 0..10 {
-        assert_eq!(value(session, public, CKA_EC_POINT).unwrap(), point);
-        assert_eq!(value(session, public, CKA_MODULUS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+both! {
+    fn while_the_hsm_is_away_calls_fail_quickly_and_afterwards_they_work(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, private) = ec_pair(session, "key", 1);
+        running.scene.faults("C_SignInit rv 0x32\nC_OpenSession rv 0xe0\nC_GetSlotList rv 0x30\nC_Initialize rv 0x30");
+        for _ in 0..20 {
+            assert!(matches!(try_sign(session, private, &[1; 32]), Err(CKR_DEVICE_ERROR | CKR_DEVICE_REMOVED)));
+        }
+        assert!(running.scene.calls("C_Initialize") <= 3, "not once per call");
+        running.scene.faults("");
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        let signature = try_sign(session, private, &[1; 32]).unwrap();
+        assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
     }
-    assert!(running.scene.calls("C_GetAttributeValue") <= before + 2);
-    // Labels may change: each question goes to the HSM.
-    let before = running.scene.calls("C_GetAttributeValue");
-    value(session, private, CKA_LABEL).unwrap();
-    value(session, private, CKA_LABEL).unwrap();
-    assert_eq!(running.scene.calls("C_GetAttributeValue"), before + 2);
-    // Destroyed by somebody else: believed in for a second at most.
-    let output = std::process::Command::new("pkcs11-tool")
-        .args(["--module", SOFTHSM, "--login", "--pin", PIN, "--delete-object", "--type", "pubkey", "--id", "01"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    std::thread::sleep(std::time::Duration::from_millis(1200));
-    assert_eq!(value(session, public, CKA_EC_POINT), Err(CKR_OBJECT_HANDLE_INVALID));
-    ok!(C_Logout, session);
-    assert_eq!(c!(C_Finalize, null_mut()), CKR_OK);
-    ok!(C_Initialize, null_mut());
+}
+
+both! {
+    fn threads_connect_again_once_for_all(how) {
+        let running = started(how);
+        let session = running.user();
+        let (_, private) = ec_pair(session, "key", 1);
+        let sessions: Vec<_> = (0..4).map(|_| running.open()).collect();
+        let before = running.scene.calls("C_Login");
+        running.scene.faults("C_Sign rv 0x32 4\nC_OpenSession rv 0x30 1");
+        std::thread::scope(|threads| {
+            for session in &sessions {
+                threads.spawn(move || (0..20).filter_map(|_| try_sign(*session, private, &[1; 32]).ok()).count() >= 16);
+            }
+        });
+        try_sign(session, private, &[1; 32]).unwrap();
+        assert!(running.scene.calls("C_Login") <= before + 4, "one login per loss at most");
+    }
+}
+
+both! {
+    fn what_cannot_change_is_not_asked_for_again_and_what_is_gone_shows_soon(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, private) = ec_pair(session, "key", 1);
+        let point = value(session, public, CKA_EC_POINT).unwrap();
+        let before = running.scene.calls("C_GetAttributeValue");
+        for _ in 0..10 {
+            assert_eq!(value(session, public, CKA_EC_POINT).unwrap(), point);
+            assert_eq!(value(session, public, CKA_MODULUS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+        }
+        assert!(running.scene.calls("C_GetAttributeValue") <= before + 2);
+        // Labels may change: each question goes to the HSM.
+        let before = running.scene.calls("C_GetAttributeValue");
+        value(session, private, CKA_LABEL).unwrap();
+        value(session, private, CKA_LABEL).unwrap();
+        assert_eq!(running.scene.calls("C_GetAttributeValue"), before + 2);
+        // Destroyed by somebody else: believed in for a second at most.
+        let output = std::process::Command::new("pkcs11-tool")
+            .args(["--module", SOFTHSM, "--login", "--pin", PIN, "--delete-object", "--type", "pubkey", "--id", "01"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        assert_eq!(value(session, public, CKA_EC_POINT), Err(CKR_OBJECT_HANDLE_INVALID));
+        ok!(C_Logout, session);
+        assert_eq!(c!(C_Finalize, null_mut()), CKR_OK);
+        ok!(C_Initialize, null_mut());
+    }
+}
+
+both! {
+    fn each_of_two_hundred_objects_is_found_again(how) {
+        let running = started(how);
+        let session = running.user();
+        for n in 0..200u8 {
+            let template = aes_template(&[yes(CKA_TOKEN), no(CKA_PRIVATE), bytes(CKA_ID, &[n]), bytes(CKA_LABEL, b"many")]);
+            try_generate(session, CKM_AES_KEY_GEN, &template).unwrap();
+        }
+        // As another application, which has made none of them.
+        ok!(C_Finalize, null_mut());
+        ok!(C_Initialize, null_mut());
+        let session = running.user();
+        let mut template = raw(&[bytes(CKA_LABEL, b"many")]);
+        ok!(C_FindObjectsInit, session, template.as_mut_ptr(), 1);
+        let (mut keys, mut count) = ([0; 300], 0);
+        ok!(C_FindObjects, session, keys.as_mut_ptr(), 300, &raw mut count);
+        ok!(C_FindObjectsFinal, session);
+        assert_eq!(count, 200);
+        running.scene.faults("C_GetAttributeValue rv 0x32 1\nC_OpenSession rv 0x30 1");
+        assert!(value(session, keys[0], CKA_ID).is_ok());
+        let ids: Vec<_> = keys[..200].iter().map(|key| value(session, *key, CKA_ID).unwrap()[0]).collect();
+        let mut sorted = ids.clone();
+        sorted.sort();
+        assert_eq!(sorted, (0..200).collect::<Vec<u8>>());
+        let iv = [0u8; 16];
+        let mechanism = [with(CKM_AES_CBC_PAD, &iv)];
+        for key in &keys[150..200] {
+            ok!(C_EncryptInit, session, ptr(&mechanism), *key);
+            let (mut out, mut out_len) = ([0u8; 64], 64);
+            ok!(C_Encrypt, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 // `c!` calls any C function with whatever the test means to pass.
 #![allow(clippy::macro_metavars_in_unsafe)]
 
+mod apart;
 mod chosen;
 mod faults;
 mod ha;

@@ -47,6 +47,89 @@ fn our_own_library_is_refused() {
     assert!(scene.log().contains("Keyward's own library"), "{}", scene.log());
 }
 
+/// Keyward behind Keyward: an inner configuration with a token "inner", and the lines of a slot that leads to it.
+fn inner(scene: &Scene) -> String {
+    let inner = scene.place.join("inner.toml");
+    std::fs::write(&inner, "tokens = 'inner-tokens'\ndevice_secret = 'inner-device'\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+    command.arg("--config").arg(&inner).args(["token", "init", "--label", "inner"]);
+    command.args(["--so-pin-env", "OFFICER", "--pin-env", "USER_PIN"]).env("OFFICER", SO_PIN).env("USER_PIN", PIN);
+    assert!(command.status().unwrap().success());
+    format!("token = 'inner'\nisolate = true\nenvironment = {{ KEYWARD_CONF = '{}' }}", inner.display())
+}
+
+#[test]
+fn keyward_stands_behind_keyward_with_a_configuration_of_its_own() {
+    let scene = Scene::new();
+    let lines = inner(&scene);
+    let running = scene.start(&library(), &lines);
+    let session = running.user();
+    let (public, private) = ec_pair(session, "key", 1);
+    let signature = try_sign(session, private, &[1; 32]).unwrap();
+    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+    let mut info = CK_TOKEN_INFO::default();
+    ok!(C_GetTokenInfo, running.slot(), &raw mut info);
+    assert_eq!(&info.label[..6], b"inner ");
+}
+
+#[test]
+fn keyward_behind_keyward_without_a_configuration_of_its_own_is_refused() {
+    let scene = Scene::new();
+    scene.configure(&library(), "index = 0\nisolate = true");
+    let output = Command::new("pkcs11-tool").arg("--module").arg(library()).arg("-L").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(scene.log().contains("KEYWARD_CONF"), "{}", scene.log());
+}
+
+#[test]
+fn a_configuration_that_leads_to_itself_ends() {
+    let scene = Scene::new();
+    let lines = format!("isolate = true\nenvironment = {{ KEYWARD_CONF = '{}/keyward.toml' }}", scene.place.display());
+    scene.configure(&library(), &lines);
+    let output = Command::new("pkcs11-tool").arg("--module").arg(library()).arg("-L").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let log = scene.log();
+    assert!(log.contains("within one another without end"), "{log}");
+    assert!(log.matches(": in process ").count() <= 4, "{log}");
+}
+
+/// In this process, and of another name: another library, which reads the same configuration, and stops there.
+#[test]
+fn a_copy_of_our_library_is_another_module() {
+    let scene = Scene::new();
+    let copy = scene.place.join("libother.so");
+    std::fs::copy(library(), &copy).unwrap();
+    scene.configure(&copy, "token = 'soft'");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+    command.args(["token", "init", "--label", "soft", "--so-pin-env", "OFFICER", "--pin-env", "USER_PIN"]);
+    assert!(command.env("OFFICER", SO_PIN).env("USER_PIN", PIN).status().unwrap().success());
+    let mut tool = Command::new("pkcs11-tool");
+    let output = tool.arg("--module").arg(library()).arg("-L").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(said.matches("soft").count(), 2, "itself, and through its copy: {said}");
+    assert!(scene.log().contains("Keyward's own library"), "{}", scene.log());
+}
+
+#[test]
+fn parameters_of_a_vendors_mechanism_go_through_as_they_are() {
+    for how in ["", "\nisolate = true"] {
+        let lines = format!("token = 'hsm'\nvendor_mechanisms = ['0x80000001']{how}");
+        let running = Scene::new().start(faulty(), &lines);
+        let session = running.user();
+        let (_, private) = ec_pair(session, "key", 1);
+        let parameter = [0xde_u8, 0xad, 0xbe, 0xef, 0x01];
+        let init = |ty| {
+            let mechanism = [with(ty, &parameter)];
+            c!(C_SignInit, session, ptr(&mechanism), private)
+        };
+        assert_eq!(init(0x8000_0001), CKR_MECHANISM_INVALID, "the module's own answer");
+        assert_eq!(running.scene.calls("deadbeef01"), 1);
+        assert_eq!(init(0x8000_0002), CKR_MECHANISM_INVALID, "ours");
+        assert_eq!(running.scene.calls("deadbeef01"), 1);
+    }
+}
+
 /// SoftHSM's list is made of its exported symbols: bound to ours, it would lead back to us without end.
 #[test]
 fn symbols_of_ours_in_the_host_are_not_the_modules() {

@@ -27,6 +27,30 @@ macro_rules! ok {
     };
 }
 
+/// A test of a slot, on a module in this process and on one in a process of its own; its parameter are the slot's lines.
+#[macro_export]
+macro_rules! both {
+    ($($(#[$meta:meta])* fn $name:ident($how:ident) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            fn run($how: &str) $body
+
+            #[test]
+            $(#[$meta])*
+            fn directly() {
+                run("token = 'hsm'");
+            }
+
+            #[test]
+            $(#[$meta])*
+            fn isolated() {
+                run("token = 'hsm'\nisolate = true");
+            }
+        }
+    )*};
+}
+
 pub fn ptr<T>(slice: &[T]) -> *mut T {
     slice.as_ptr().cast_mut()
 }
@@ -111,8 +135,7 @@ impl Scene {
 
     /// What the faulty module is to do wrong from now on.
     pub fn faults(&self, lines: &str) {
-        // Another time stamp, by which the module knows that its counts start anew.
-        std::thread::sleep(std::time::Duration::from_millis(12));
+        let _ = std::fs::remove_file(self.place.join("control.seen"));
         std::fs::write(self.place.join("control"), lines).unwrap();
     }
 

@@ -71,8 +71,9 @@ impl Several {
 
     /// What one of them is to do wrong from now on.
     pub fn faults(&self, name: &str, lines: &str) {
-        std::thread::sleep(std::time::Duration::from_millis(12));
-        std::fs::write(self.scene.place.join(name).join("control"), lines).unwrap();
+        let place = self.scene.place.join(name);
+        let _ = std::fs::remove_file(place.join("control.seen"));
+        std::fs::write(place.join("control"), lines).unwrap();
     }
 
     /// It is not there: whatever is asked of it fails.

@@ -241,6 +241,59 @@ fn requests_are_signed_by_rsa_pss_and_by_edwards_keys_too() {
 }
 
 #[test]
+fn requests_of_every_other_kind_of_key_are_verified_by_others_or_by_c_verify() {
+    use base64ct::Encoding;
+    use x509_cert::der::{Decode, Encode};
+    let running = start();
+    let session = running.session;
+    const ED448: &[u8] = &[6, 3, 0x2b, 0x65, 0x71];
+    make_pair(session, "rsa1-csr", CKM_RSA_PKCS_KEY_PAIR_GEN, Template::new().number(CKA_MODULUS_BITS, 2048));
+    make_pair(session, "ed448-csr", CKM_EC_EDWARDS_KEY_PAIR_GEN, Template::new().bytes(CKA_EC_PARAMS, ED448));
+    let csr = scratch("others.csr");
+    for label in ["rsa1-csr", "ed448-csr"] {
+        let made = key("rotate", label, &["--stage", "--subject", "CN=x"]);
+        std::fs::write(&csr, made["csr"].as_str().unwrap()).unwrap();
+        let seen = openssl(&["req", "-in", csr.to_str().unwrap(), "-noout", "-verify", "-text"]);
+        assert!(seen.contains(if label == "ed448-csr" { "ED448" } else { "sha256WithRSAEncryption" }), "{seen}");
+    }
+    let _ = std::fs::remove_file(csr);
+    // OpenSSL 3.0 knows none of these: the key of the request verifies what was signed, and nothing else.
+    for (label, generate, verify, key_type, set, oid) in [
+        ("mldsa-csr", CKM_ML_DSA_KEY_PAIR_GEN, CKM_ML_DSA, CKK_ML_DSA, CKP_ML_DSA_65, "2.16.840.1.101.3.4.3.18"),
+        (
+            "slh-csr",
+            CKM_SLH_DSA_KEY_PAIR_GEN,
+            CKM_SLH_DSA,
+            CKK_SLH_DSA,
+            CKP_SLH_DSA_SHA2_128F,
+            "2.16.840.1.101.3.4.3.21",
+        ),
+    ] {
+        make_pair(session, label, generate, Template::new().number(CKA_PARAMETER_SET, set));
+        let made = key("rotate", label, &["--stage", "--subject", "CN=x"]);
+        let lines: String = made["csr"].as_str().unwrap().lines().filter(|line| !line.starts_with('-')).collect();
+        let der = base64ct::Base64::decode_vec(&lines).unwrap();
+        let request = x509_cert::request::CertReq::from_der(&der).unwrap();
+        assert_eq!(request.algorithm.oid.to_string(), oid);
+        assert_eq!(request.info.public_key.algorithm, request.algorithm, "RFC 9881, RFC 9909: without parameters");
+        let public = request.info.public_key.subject_public_key.raw_bytes();
+        let template = Template::new().number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, key_type);
+        let template = template.number(CKA_PARAMETER_SET, set).bytes(CKA_VALUE, public).yes(CKA_VERIFY);
+        let verifier = create(session, template);
+        let mut signed = request.info.to_der().unwrap();
+        let by = [mechanism(verify)];
+        let signature = request.signature.raw_bytes();
+        let check = |data: &[u8]| {
+            ok!(C_VerifyInit, session, ptr(&by), verifier);
+            c!(C_Verify, session, ptr(data), len(data), ptr(signature), len(signature))
+        };
+        assert_eq!(check(&signed), CKR_OK, "{label}");
+        signed[10] ^= 1;
+        assert_eq!(check(&signed), CKR_SIGNATURE_INVALID, "{label}");
+    }
+}
+
+#[test]
 fn what_is_wrapped_under_an_older_version_is_rewrapped() {
     let running = start();
     let session = running.session;

@@ -5,6 +5,9 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+#[path = "../through_slot/mod.rs"]
+mod through_slot;
+
 /// One token in a directory of its own, and a read-write user session.
 pub struct Module {
     pub api: Pkcs11,
@@ -92,8 +95,9 @@ impl Module {
             directory.join("device.secret")
         );
         std::fs::write(&config, text).unwrap();
+        let outer = through_slot::in_front_of(&config, &library(), "87654321", "123456");
         // SAFETY: the only thread that touches the environment, before the library is loaded.
-        unsafe { std::env::set_var("KEYWARD_CONF", &config) };
+        unsafe { std::env::set_var("KEYWARD_CONF", outer.as_ref().unwrap_or(&config)) };
         // SAFETY: see above.
         unsafe {
             let api = Pkcs11::new(library()).unwrap();
@@ -104,13 +108,17 @@ impl Module {
             assert_eq!(count, 1, "one free slot");
             let mut label = [b' '; 32];
             label[..4].copy_from_slice(b"test");
-            ok(api.C_InitToken(slots[0], b"87654321".as_ptr().cast_mut(), 8, label.as_mut_ptr()));
+            if outer.is_none() {
+                ok(api.C_InitToken(slots[0], b"87654321".as_ptr().cast_mut(), 8, label.as_mut_ptr()));
+            }
             let mut session = 0;
             let flags = CKF_SERIAL_SESSION | CKF_RW_SESSION;
             ok(api.C_OpenSession(slots[0], flags, null_mut(), None, &mut session));
-            ok(api.C_Login(session, CKU_SO, b"87654321".as_ptr().cast_mut(), 8));
-            ok(api.C_InitPIN(session, b"123456".as_ptr().cast_mut(), 6));
-            ok(api.C_Logout(session));
+            if outer.is_none() {
+                ok(api.C_Login(session, CKU_SO, b"87654321".as_ptr().cast_mut(), 8));
+                ok(api.C_InitPIN(session, b"123456".as_ptr().cast_mut(), 6));
+                ok(api.C_Logout(session));
+            }
             ok(api.C_Login(session, CKU_USER, b"123456".as_ptr().cast_mut(), 6));
             Module { api, session }
         }

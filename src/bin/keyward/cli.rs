@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     approval, audit, backup, compat, completion, ha, key, maintain, manual, mechanisms, migrate, object, overlay, pin,
-    policy, report, token,
+    policy, report, token, user,
 };
 
 const EXIT_CODES: &str = "\
@@ -70,6 +70,9 @@ pub enum Command {
     Approval(approval::Command),
     /// Do what time has brought: activate, rotate, deactivate, destroy, and warn ahead
     Maintain(maintain::Maintain),
+    /// Add, change and remove the token's named users
+    #[command(subcommand)]
+    User(user::Command),
     /// Change or reset a PIN
     #[command(subcommand)]
     Pin(pin::Command),

@@ -43,6 +43,10 @@ use crate::context::Context;
 use crate::failure::Exit;
 
 fn main() -> ExitCode {
+    // Before anything else: the library has started this in the place of a user.
+    if std::env::args_os().nth(1).is_some_and(|word| word == keyward::module::APART) {
+        return apart();
+    }
     let matches = examples::added(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let json = cli.json;
@@ -55,6 +59,17 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit as u8)
+}
+
+/// The helper of a slot with `isolate = true`.
+fn apart() -> ExitCode {
+    match keyward::module::serve_apart() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyward: this command is for the library, which gives it a socket as its input: {error}");
+            ExitCode::from(Exit::Usage as u8)
+        }
+    }
 }
 
 /// A reader that has gone away (`keyward object list | head`) is no failure of ours.

@@ -27,20 +27,24 @@ pub enum Source {
     Environment(String),
     /// The command line, for the hidden compatibility options alone.
     Given(Zeroizing<String>),
+    /// That of a named user.
+    Of(String, Box<Source>),
 }
 
 macro_rules! sources {
-    ($name:ident, $who:literal, $file:ident, $fd:ident, $env:ident, $group:literal) => {
+    ($name:ident, $who:literal, $file:ident, $fd:ident, $env:ident, $group:literal $(, $as:ident: $help:literal)?) => {
         /// At most one source.
         #[derive(Args, Clone, Debug, Default)]
-        #[group(id = $group, multiple = false)]
+        #[group(skip)]
         pub struct $name {
-            #[arg(long, value_name = "FILE", help = concat!("Read ", $who, " from a line of this file"))]
+            #[arg(long, group = $group, value_name = "FILE", help = concat!("Read ", $who, " from a line of this file"))]
             $file: Option<PathBuf>,
-            #[arg(long, value_name = "N", help = concat!("Read ", $who, " from a line of this open descriptor"))]
+            #[arg(long, group = $group, value_name = "N", help = concat!("Read ", $who, " from a line of this open descriptor"))]
             $fd: Option<u32>,
-            #[arg(long, value_name = "VAR", help = concat!("Take ", $who, " from this environment variable"))]
+            #[arg(long, group = $group, value_name = "VAR", help = concat!("Take ", $who, " from this environment variable"))]
             $env: Option<String>,
+            $(#[arg(long, value_name = "NAME", help = $help)]
+            $as: Option<String>,)?
         }
 
         impl $name {
@@ -48,14 +52,34 @@ macro_rules! sources {
                 let file = self.$file.clone().map(Source::File);
                 let descriptor = || self.$fd.map(Source::Descriptor);
                 let variable = || self.$env.clone().map(Source::Environment);
-                file.or_else(descriptor).or_else(variable).unwrap_or(Source::Terminal)
+                let source = file.or_else(descriptor).or_else(variable).unwrap_or(Source::Terminal);
+                $(if let Some(name) = &self.$as {
+                    return Source::Of(name.clone(), Box::new(source));
+                })?
+                source
             }
         }
     };
 }
 
-sources!(UserPin, "the user PIN", pin_file, pin_fd, pin_env, "user-pin");
-sources!(SoPin, "the SO PIN", so_pin_file, so_pin_fd, so_pin_env, "so-pin");
+sources!(
+    UserPin,
+    "the user PIN",
+    pin_file,
+    pin_fd,
+    pin_env,
+    "user-pin",
+    user: "Log in as this named user, whose PIN it is then"
+);
+sources!(
+    SoPin,
+    "the SO PIN",
+    so_pin_file,
+    so_pin_fd,
+    so_pin_env,
+    "so-pin",
+    officer: "Log in as this named officer, whose PIN it is then"
+);
 sources!(
     SourcePin,
     "the PIN or passphrase of what is to be imported",
@@ -83,7 +107,21 @@ impl Reader {
             Source::Descriptor(number) => self.line(&PathBuf::from(format!("/dev/fd/{number}")), prompt),
             Source::Environment(name) => variable(name, prompt),
             Source::Given(text) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
+            Source::Of(name, source) => {
+                let pin = self.read(source, &format!("PIN of {name}"))?;
+                let mut whole = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
+                [name.as_bytes(), b":", &pin].into_iter().for_each(|part| whole.extend_from_slice(part));
+                Ok(whole)
+            }
         }
+    }
+
+    /// The code behind a PIN that is asked for one, from the terminal: `PIN:123456`.
+    pub fn with_code(pin: &Pin) -> Result<Pin> {
+        let code = ask("Code of the second factor")?;
+        let mut whole = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
+        [pin.as_slice(), b":", &code].into_iter().for_each(|part| whole.extend_from_slice(part));
+        Ok(whole)
     }
 
     /// A PIN to be set: asked for twice at the terminal.

@@ -1,5 +1,6 @@
 //! One session with a token, closed and logged out again whatever happens.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +8,7 @@ use keyward::error::Code;
 use keyward::token::{Caller, SessionId, Token, User};
 
 use crate::failure::{Failure, Result};
-use crate::pins::Pin;
+use crate::pins::{Pin, Reader};
 
 pub struct Session {
     pub token: Arc<dyn Token>,
@@ -27,6 +28,14 @@ impl Session {
         let doing = match user {
             User::SecurityOfficer => "cannot log in as the SO",
             User::User => "cannot log in",
+        };
+        let coded;
+        let pin = match self.token.wants_code(user, pin) && std::io::stdin().is_terminal() {
+            true => {
+                coded = Reader::with_code(pin)?;
+                &coded
+            }
+            false => pin,
         };
         self.token.login(self.caller, user, pin).map_err(|error| {
             // The token's own sentence may already count the tries.

@@ -177,16 +177,31 @@ fn initialised_by_a_parent(path: &Path) -> bool {
 
 /// A module that is this library would call itself without end.
 fn refuse_ourselves(path: &Path) -> Result<()> {
-    let file = std::fs::metadata(path).map_err(|error| {
-        failed(path, &format!("it cannot be looked at: {error}; correct `module` in the configuration"))
-    })?;
+    if let Err(error) = std::fs::metadata(path) {
+        return Err(failed(path, &format!("it cannot be looked at: {error}; correct `module` in the configuration")));
+    }
+    if is_ourselves(path) {
+        return Err(failed(path, "it is Keyward's own library; name the HSM maker's PKCS#11 library"));
+    }
+    Ok(())
+}
+
+/// Whether the file is this library, or the program that this code is part of.
+pub fn is_ourselves(path: &Path) -> bool {
+    let Ok(file) = std::fs::metadata(path) else { return false };
+    let own = own_path().and_then(|own| std::fs::metadata(own).ok());
+    own.is_some_and(|own| (own.dev(), own.ino()) == (file.dev(), file.ino()))
+}
+
+/// The file that this code was loaded from: the library, or a program.
+pub fn own_path() -> Option<PathBuf> {
     let mut info = libc::Dl_info {
         dli_fname: std::ptr::null(),
         dli_fbase: null_mut(),
         dli_sname: std::ptr::null(),
         dli_saddr: null_mut(),
     };
-    let here: fn(&Path) -> Result<()> = refuse_ourselves;
+    let here: fn() -> Option<PathBuf> = own_path;
     // SAFETY: any address may be asked for; the answer is a NUL-terminated name that lives as long as the library.
     let own = unsafe {
         match libc::dladdr(here as *const c_void, &raw mut info) {
@@ -194,11 +209,9 @@ fn refuse_ourselves(path: &Path) -> Result<()> {
             _ => NonNull::new(info.dli_fname.cast_mut()).map(|name| CStr::from_ptr(name.as_ptr())),
         }
     };
-    let own = own.and_then(|own| std::fs::metadata(std::ffi::OsStr::from_bytes(own.to_bytes())).ok());
-    if own.is_some_and(|own| (own.dev(), own.ino()) == (file.dev(), file.ino())) {
-        return Err(failed(path, "it is Keyward's own library; name the HSM maker's PKCS#11 library"));
-    }
-    Ok(())
+    let own = own.map(|own| PathBuf::from(std::ffi::OsStr::from_bytes(own.to_bytes())));
+    // A program is called by whatever name its starter gave it.
+    own.and_then(|own| own.canonicalize().ok()).or_else(|| std::env::current_exe().ok())
 }
 
 fn open(path: &Path) -> Result<NonNull<c_void>> {

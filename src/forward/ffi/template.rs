@@ -90,6 +90,10 @@ impl Local {
             Err(rv) if of_one_attribute(rv) => rv,
             Err(rv) => return Err(rv),
         };
+        // Where one alone is refused, the code is its own.
+        let refused = |entry: &CK_ATTRIBUTE| entry.ulValueLen == CK_UNAVAILABLE_INFORMATION;
+        let one = entries.iter().filter(|entry| refused(entry)).count() == 1;
+        let alone = |entry: &CK_ATTRIBUTE| one && refused(entry);
         let mut answers = SmallVec::new();
         for ((ty, entry), room) in types.iter().zip(&entries).zip(rooms.chunks_exact(ROOM)) {
             let told = usize::try_from(entry.ulValueLen).ok();
@@ -98,6 +102,8 @@ impl Local {
             let answered = rv == CKR_OK || entry.ulValueLen != ROOM as CK_ULONG;
             answers.push(match value.filter(|_| answered) {
                 Some(value) => Answer::Value(Value::Bytes(Zeroizing::new(value.to_vec()))),
+                None if alone(entry) && rv == CKR_ATTRIBUTE_SENSITIVE => Answer::Sensitive,
+                None if alone(entry) && rv == CKR_ATTRIBUTE_TYPE_INVALID => Answer::Absent,
                 None => self.attribute(session, object, *ty)?,
             });
         }

@@ -16,8 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::os;
 
 /// The format of the tables, at offset 60 of the file; it and the format of what is sealed in them go their own ways.
-/// 1: the first. 2: `auth.tried`.
-pub const TABLES: i32 = 2;
+/// 1: the first. 2: `auth.tried`. 3: named users, in `auth`; the tables are those of 2.
+pub const TABLES: i32 = 3;
 
 /// Bytes of a page of the file, and the fewest that a slot file has.
 const PAGE: u64 = 8192;

@@ -197,8 +197,13 @@ pub fn log(context: &Context) -> Result<Arc<Log>> {
 /// Puts on record what the program does below the tokens, where a record is kept: before it is done. The number of the
 /// record's last line.
 pub fn note(context: &Context, operation: &str, serial: &str, rule: &str) -> Result<Option<u64>> {
+    note_by(context, "", operation, serial, rule)
+}
+
+/// The same, done by a user of the token.
+pub fn note_by(context: &Context, user: &str, operation: &str, serial: &str, rule: &str) -> Result<Option<u64>> {
     let Some(log) = module::audit_log(&context.config()?) else { return Ok(None) };
-    let event = Event { token: serial, rule, result: "CKR_OK", ..Event::new(Class::Admin, operation) };
+    let event = Event { token: serial, rule, user, result: "CKR_OK", ..Event::new(Class::Admin, operation) };
     log.record(&event).map_err(Failure::of("nothing was done"))?;
     Ok(log.last())
 }

@@ -7,10 +7,13 @@ use clap::{Args, Subcommand};
 use keyward::audit_log::time;
 use keyward::backup::{Archive, Custodian, Header, Identity, Kind, Maker, Opened, Recipient, Restored, Share, Target};
 use keyward::config::Config;
+use keyward::lifecycle::approval::{Act, Asked, Spent, check as check_approvals, hex};
+use keyward::lifecycle::{Policy, clock};
 use keyward::store::{DeviceSecret, Rules, SlotFile};
 use serde_json::{Value, json};
 
 use crate::choice::TokenChoice;
+use crate::commands::approval::read_all;
 use crate::commands::audit::note;
 use crate::commands::upkeep;
 use crate::context::Context;
@@ -34,7 +37,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(
     after_help = "A custodian is NAME=age1... (the share is encrypted to that age recipient), NAME=FILE.pem (to that public key: \
-RSA by OAEP with SHA-256, EC as CMS), or NAME=print (in clear: put it into a safe). Each share becomes a file beside the backup. No PIN is \
+RSA by OAEP with SHA-256, EC as CMS, X25519 as an age recipient), or NAME=print (in clear: put it into a safe). Each share becomes a file beside the backup. No PIN is \
 needed: a backup operator learns no key, and the custodians together need the token's PINs as well. The copy is consistent \
 whatever applications do meanwhile.
 
@@ -67,7 +70,7 @@ pub struct Held {
     /// A share: a file of it in clear, or encrypted by age where --identity can open it
     #[arg(long = "share", value_name = "FILE")]
     shares: Vec<PathBuf>,
-    /// An age identity file for encrypted shares
+    /// An age identity file, or a PEM private key for X25519, for encrypted shares
     #[arg(long = "identity", value_name = "FILE")]
     identities: Vec<PathBuf>,
 }
@@ -114,6 +117,9 @@ pub struct Restore {
     pin: UserPin,
     #[command(flatten)]
     new_pin: crate::pins::NewPin,
+    /// An approval, where the policy of the token asks for them; once for each
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Only check shares and PINs
     #[arg(long)]
     dry_run: bool,
@@ -246,8 +252,11 @@ impl Held {
         let mut identities = Vec::new();
         for path in &self.identities {
             let text = zeroize_text(read(path)?);
-            let identity = Identity::parse(&text)
-                .ok_or_else(|| Failure::new(Exit::Failed, format!("{} holds no age identity", path.display())))?;
+            let keys = pem::blocks(&text).unwrap_or_default();
+            let key = keys.iter().find(|block| block.label == "PRIVATE KEY");
+            let identity = key.and_then(|key| Identity::from_pkcs8(&key.der)).or_else(|| Identity::parse(&text));
+            let none = "holds no age identity, and no PRIVATE KEY (PKCS#8) for X25519";
+            let identity = identity.ok_or_else(|| Failure::new(Exit::Failed, format!("{} {none}", path.display())))?;
             identities.push(identity);
         }
         self.shares.iter().map(|path| share(path, &read(path)?, &identities)).collect()
@@ -310,6 +319,9 @@ fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
             .verify(pin.as_ref().map(|pin| pin.as_slice()))
             .map_err(Failure::of("cannot check what is inside"))?;
         sound = found.is_clean();
+        if sound && found.unchecked == 0 {
+            lines.push(("keys", noted(context, &archive.header, &opened, pin.as_ref())?));
+        }
         let unchecked =
             if found.unchecked > 0 { format!(", {} private ones not checked", found.unchecked) } else { String::new() };
         lines.push((
@@ -326,6 +338,25 @@ fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
     let verdict = if sound { "The backup is sound" } else { "The backup is NOT SOUND" };
     let exit = if sound { Exit::Done } else { Exit::Unsound };
     Ok(Report { text: format!("{verdict}\n{}", fields(lines)), json, exit })
+}
+
+/// Notes with the token, if it is this machine's, that its keys are in a backup that was verified.
+fn noted(context: &Context, header: &Header, opened: &Opened, pin: Option<&Pin>) -> Result<String> {
+    let config = context.config()?;
+    let path = config.tokens.join(format!("{}.slot", header.serial));
+    let Some(pin) = pin else { return Ok("looked at without a PIN".to_owned()) };
+    if !path.exists() {
+        return Ok("the token is not on this machine".to_owned());
+    }
+    let failed = Failure::of("cannot note the backup with the token");
+    let device = DeviceSecret::load(&config.device_secret).map_err(&failed)?;
+    let file = SlotFile::open(&path, Arc::new(device), rules(&config)).map_err(&failed)?;
+    if file.header().map_err(&failed)?.uuid != opened.uuid().map_err(&failed)? {
+        return Ok("the token has been initialised since".to_owned());
+    }
+    note(context, "verify_backup", &header.serial, &format!("backup {}", header.id))?;
+    file.note_backup(opened.last_object(pin).map_err(&failed)?).map_err(&failed)?;
+    Ok("the token's own keys up to this backup count as backed up".to_owned())
 }
 
 /// The PINs of the backup: the SO's (for a new token), the user's.
@@ -345,6 +376,7 @@ fn restore(context: &Context, arguments: &Restore) -> Result<Report> {
     let archive = arguments.held.archive()?;
     let opened = opened(&config, &archive, &arguments.held.shares()?)?;
     let into_new = arguments.choice.is_none();
+    let approved = approved(&archive.header, &opened, &arguments.approval)?;
     let (so_pin, user_pin) = pins(arguments, &opened, into_new)?;
     let user_pin = user_pin.as_ref().map(|pin| pin.as_slice());
     if arguments.dry_run {
@@ -356,6 +388,7 @@ fn restore(context: &Context, arguments: &Restore) -> Result<Report> {
         ));
     }
     note(context, "restore", &archive.header.serial, &format!("backup {}", archive.header.id))?;
+    spend(&config, &approved)?;
     let failed = Failure::of("cannot restore");
     let restored = if into_new {
         let device = DeviceSecret::load_or_create(&config.device_secret).map_err(&failed)?;
@@ -367,6 +400,36 @@ fn restore(context: &Context, arguments: &Restore) -> Result<Report> {
         opened.restore(&Target::Empty { file: &file, user_pin: &pin }, &so_pin, user_pin)
     };
     Ok(told(&archive.header, &restored.map_err(&failed)?, "is restored", false))
+}
+
+/// The approvals that the policy of the backed up token asks for; those that count.
+fn approved(header: &Header, opened: &Opened, files: &[PathBuf]) -> Result<Spent> {
+    let failed = Failure::of("cannot restore");
+    let Some(text) = opened.policy().map_err(&failed)? else { return Ok(Spent::new()) };
+    let policy = Policy::parse(&text).map_err(&failed)?;
+    if policy.approve_restore == 0 {
+        return Ok(Spent::new());
+    }
+    let texts = read_all(files)?;
+    let asked = Asked { act: Act::Restore, subject: &header.id, token: &header.serial, by: None, now: clock::now() };
+    let key_of = |name: &str| policy.approvers.get(name).map(String::as_str);
+    check_approvals(&texts, policy.approve_restore, &asked, key_of).map_err(&failed)
+}
+
+/// Marks approvals of a restore as used: as files beside the device secret, since the token is yet to be.
+fn spend(config: &Config, approvals: &Spent) -> Result<()> {
+    let Some(directory) = approvals.first().and(config.device_secret.parent()) else { return Ok(()) };
+    let directory = directory.join("anchors");
+    let failed = Failure::of("cannot note the approvals as used");
+    keyward::os::create_private_dirs(&directory).map_err(&failed)?;
+    for (id, until) in approvals {
+        let path = directory.join(format!("spent-{}", hex(id)));
+        let text = format!("{}\n", clock::text(*until));
+        if !keyward::os::write_private_new(&path, text.as_bytes()).map_err(&failed)? {
+            return Err(Failure::new(Exit::Refused, "an approval counts once, and this one has been used"));
+        }
+    }
+    Ok(())
 }
 
 fn told(header: &Header, restored: &Restored, how: &str, drill: bool) -> Report {

@@ -96,7 +96,16 @@ fn member(member: &MemberRules) -> serde_json::Value {
     };
     let values =
         json!({ "module": member.module, "pin": member.pin.written(), "sessions": member.sessions, key: chosen });
-    joined(values, json!({ "init_args": member.init_args, "quirks": member.quirks }))
+    let isolation = member.isolation.as_ref().map(|isolation| {
+        json!({
+            "isolate": true,
+            "deadline": isolation.deadline.as_secs_f64(),
+            "environment": isolation.environment,
+            "helper": isolation.helper,
+        })
+    });
+    let further = json!({ "init_args": member.init_args, "quirks": member.quirks });
+    joined(values, joined(further, isolation.unwrap_or_else(|| json!({}))))
 }
 
 fn ha(rules: &HaRules) -> serde_json::Value {
@@ -122,7 +131,7 @@ fn ha(rules: &HaRules) -> serde_json::Value {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use keyward::config::{HaMember, Mirror, Order, Patience, PinSource};
+    use keyward::config::{HaMember, IsolationRules, Mirror, Order, Patience, PinSource};
 
     use super::*;
 
@@ -150,13 +159,18 @@ mod tests {
                 pin: PinSource::File("/run/pin".into()),
                 sessions: 3,
                 quirks: Some("luna".into()),
+                isolation: Some(IsolationRules {
+                    deadline: std::time::Duration::from_millis(2500),
+                    helper: Some("/opt/keyward".into()),
+                    environment: [("HSM_CONF".to_owned(), "/etc/hsm".to_owned())].into(),
+                }),
             },
         }];
         let one = config.slots[0].clone();
         let two = MemberRules { module: "/usr/lib/other.so".into(), init_args: None, ..one.member.clone() };
         config.ha = vec![HaRules {
             label: "both".into(),
-            filter: one.filter,
+            filter: FilterRules { overlay: None, ..one.filter },
             order: Order::RoundRobin,
             mirror: Mirror::Wrap,
             wrapping_key: Some("shared".into()),

@@ -1,6 +1,7 @@
 //! `keyward key`: the life of keys (docs/lifecycle.md).
 
 mod change;
+mod import;
 mod request;
 mod rotate;
 mod target;
@@ -47,6 +48,8 @@ pub enum Command {
     Rewrap(rotate::Rewrap),
     /// Write an extractable key to a file: PKCS#8 under a passphrase, JWK
     Export(transfer::Export),
+    /// Unwrap a key that an HSM or another program has wrapped for a key of the token
+    Import(import::Import),
     /// Move a copy of an extractable key into another token, never in clear
     Transfer(transfer::Transfer),
     /// Show the state, the dates and the versions of a key
@@ -70,6 +73,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Report> {
         Command::Certify(arguments) => rotate::certify(context, arguments),
         Command::Rewrap(arguments) => rotate::rewrap(context, arguments),
         Command::Export(arguments) => transfer::export(context, arguments),
+        Command::Import(arguments) => import::import(context, arguments),
         Command::Transfer(arguments) => transfer::transfer(context, arguments),
         Command::Show(arguments) => change::show(context, arguments),
     }

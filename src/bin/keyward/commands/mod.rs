@@ -21,6 +21,7 @@ pub mod policy;
 pub mod report;
 pub mod token;
 pub mod upkeep;
+pub mod user;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::context::Context;
@@ -36,6 +37,7 @@ pub fn run(context: &Context, cli: Cli) -> Result<Report> {
         Some(Command::Overlay(command)) => overlay::run(context, &command),
         Some(Command::Policy(command)) => policy::run(context, &command),
         Some(Command::Maintain(arguments)) => maintain::run(context, &arguments),
+        Some(Command::User(command)) => user::run(context, &command),
         Some(Command::Pin(command)) => pin::run(context, &command),
         Some(Command::Audit(command)) => audit::run(context, &command),
         Some(Command::Migrate(arguments)) => migrate::run(context, &arguments),

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::target::{Found, Target};
 use crate::choice::TokenChoice;
+use crate::commands::approval::read_all;
 use crate::commands::object::{find, read};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -63,6 +64,9 @@ pub struct Export {
     output: PathBuf,
     #[command(flatten)]
     passphrase: NewPin,
+    /// An approval, where the policy asks for them; once for each
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Only check that the key may leave
     #[arg(long)]
     dry_run: bool,
@@ -87,9 +91,46 @@ pub struct Transfer {
     /// Let the key be wrapped out of the target again
     #[arg(long)]
     extractable: bool,
+    /// An approval, where the policy asks for them; once for each
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Only check that the key may leave
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Gives the token the approvals for the wrapping that follows.
+fn present(session: &Session, approvals: &[PathBuf]) -> Result<()> {
+    match approvals {
+        [] => Ok(()),
+        _ => session.token.present(read_all(approvals)?).map_err(Failure::of("the token asks for no approvals")),
+    }
+}
+
+/// Whether the key may leave, by the length that it would have wrapped: no approval is used up.
+fn may_leave(session: &Session, object: ObjectId) -> Result<()> {
+    let failed = Failure::of("the key cannot leave the token");
+    let (wrapping, _) = wrapper(session).map_err(&failed)?;
+    let len = session.token.wrapped_len(session.caller, &PADDED, wrapping, object);
+    let _ = session.token.destroy(session.caller, wrapping);
+    len.map(drop).map_err(&failed)
+}
+
+/// An AES key for one call, and its value.
+fn wrapper(session: &Session) -> keyward::error::Result<(ObjectId, Zeroizing<[u8; 32]>)> {
+    let mut value = Zeroizing::new([0u8; 32]);
+    random::fill(&mut *value)?;
+    let template = vec![
+        Attribute::ulong(CKA_CLASS, CKO_SECRET_KEY),
+        Attribute::ulong(CKA_KEY_TYPE, CKK_AES),
+        Attribute::bool(CKA_TOKEN, false),
+        Attribute::bool(CKA_WRAP, true),
+        Attribute::bool(CKA_UNWRAP, false),
+        Attribute::bool(CKA_ENCRYPT, false),
+        Attribute::bool(CKA_DECRYPT, false),
+        Attribute::bytes(CKA_VALUE, &*value),
+    ];
+    Ok((session.token.create(session.caller, template)?, value))
 }
 
 const PADDED: Mechanism = Mechanism { ty: CKM_AES_KEY_WRAP_KWP, params: Params::None };
@@ -116,16 +157,7 @@ const CARRIED: [CK_ATTRIBUTE_TYPE; 13] = [
 /// The key in clear: PKCS#8 of a private key, the value of a secret one.
 fn opened(session: &Session, object: ObjectId) -> Result<Zeroizing<Vec<u8>>> {
     let failed = Failure::of("the key cannot leave the token");
-    let mut value = Zeroizing::new([0u8; 32]);
-    random::fill(&mut *value).map_err(&failed)?;
-    let template = vec![
-        Attribute::ulong(CKA_CLASS, CKO_SECRET_KEY),
-        Attribute::ulong(CKA_KEY_TYPE, CKK_AES),
-        Attribute::bool(CKA_TOKEN, false),
-        Attribute::bool(CKA_WRAP, true),
-        Attribute::bytes(CKA_VALUE, &*value),
-    ];
-    let wrapping = session.token.create(session.caller, template).map_err(&failed)?;
+    let (wrapping, value) = wrapper(session).map_err(&failed)?;
     let wrapped = session.token.wrap(session.caller, &PADDED, wrapping, object);
     let _ = session.token.destroy(session.caller, wrapping);
     let wrapped = wrapped.map_err(&failed)?;
@@ -144,8 +176,9 @@ pub fn export(context: &Context, arguments: &Export) -> Result<Report> {
     if secret && arguments.format != Format::Jwk {
         return Err(Failure::new(Exit::Refused, "a secret key has no PKCS#8 form: say --format jwk"));
     }
+    present(&session, &arguments.approval)?;
     if arguments.dry_run {
-        opened(&session, found.object)?;
+        may_leave(&session, found.object)?;
         return Ok(Report::new(format!("key \"{label}\" may leave"), json!({ "label": label, "exported": false })));
     }
     if !matches!(arguments.format, Format::Pkcs8 | Format::Pfx) {
@@ -326,12 +359,15 @@ fn carry(
     let wrapping = source.token.create(source.caller, template).map_err(&failed)?;
     let oaep = OaepParams { hash: CKM_SHA256, mgf: CKG_MGF1_SHA256, label: Bytes::new() };
     let by = Mechanism { ty: CKM_RSA_AES_KEY_WRAP, params: Params::RsaAesWrap { aes_bits: 256, oaep } };
+    present(source, &arguments.approval)?;
+    if arguments.dry_run {
+        let may = source.token.wrapped_len(source.caller, &by, wrapping, found.object);
+        let _ = source.token.destroy(source.caller, wrapping);
+        return may.map(|_| false).map_err(&failed);
+    }
     let wrapped = source.token.wrap(source.caller, &by, wrapping, found.object);
     let _ = source.token.destroy(source.caller, wrapping);
     let wrapped = wrapped.map_err(&failed)?;
-    if arguments.dry_run {
-        return Ok(false);
-    }
     let answers = read(source, found.object, &CARRIED)?;
     let mut template: Vec<Attribute> = CARRIED
         .into_iter()
