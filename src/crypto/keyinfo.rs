@@ -127,28 +127,6 @@ fn rsa_private_der(numbers: Numbers<&[u8]>) -> der::Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(key.to_der()?))
 }
 
-/// The structure alone, of an unwrapped one: SoftHSM fills it up with zeros to a multiple of 8 bytes before it wraps.
-pub fn without_padding(info: &[u8]) -> &[u8] {
-    let whole = |info: &[u8]| -> Option<usize> {
-        let (head, rest) = info.split_first_chunk::<2>()?;
-        let [_sequence, first] = *head;
-        let more = usize::from(first & 0x7f);
-        match first {
-            0..0x80 => usize::from(first).checked_add(2),
-            _ => {
-                let len = rest.get(..more).filter(|bytes| bytes.len() <= 4)?;
-                let len = len.iter().fold(0usize, |len, byte| (len << 8) | usize::from(*byte));
-                len.checked_add(more)?.checked_add(2)
-            }
-        }
-    };
-    let parts = whole(info).and_then(|len| info.split_at_checked(len));
-    match parts {
-        Some((own, rest)) if rest.len() < 8 && rest.iter().all(|byte| *byte == 0) => own,
-        _ => info,
-    }
-}
-
 /// A PrivateKeyInfo or OneAsymmetricKey. What it says of the public key is not read: the private key decides.
 /// `CKR_WRAPPED_KEY_INVALID` where it is malformed or of an algorithm not known here, `CKR_CURVE_NOT_SUPPORTED`,
 /// `CKR_DOMAIN_PARAMS_INVALID` for a curve that has no name.

@@ -382,7 +382,6 @@ pub fn private_to_pkcs8(attributes: &Attributes) -> Result<SecretBytes> {
 /// `CKR_WRAPPED_KEY_INVALID` where it is malformed, its numbers do not belong together, or the key is too short;
 /// `CKR_CURVE_NOT_SUPPORTED`, `CKR_DOMAIN_PARAMS_INVALID`.
 pub fn pkcs8_to_attributes(der: &[u8]) -> Result<Vec<Attribute>> {
-    let der = keyinfo::without_padding(der);
     let mut attributes = Attributes::new();
     attributes.put(Attribute::ulong(CKA_CLASS, CKO_PRIVATE_KEY));
     let own = match pqc_attributes::from_pkcs8(der)? {

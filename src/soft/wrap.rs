@@ -236,7 +236,9 @@ fn unwrapped(row: &Row, plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribu
 }
 
 fn unwrapped_private(row: &Row, plain: &[u8], wanted: &Attributes) -> Result<Vec<Attribute>> {
-    let plain = if row.does.wrap_multiple > 1 { without_padding(plain) } else { plain };
+    // SoftHSM fills up to a multiple of 8 bytes what it gives to a mechanism that would take any length.
+    let filled = row.does.wrap_multiple > 1 || row.ty == CKM_AES_KEY_WRAP_PAD;
+    let plain = if filled { without_padding(plain) } else { plain };
     let mut own = key::pkcs8_to_attributes(plain).map_err(pkcs8_code)?;
     let mut whole = wanted.clone();
     own.iter().cloned().for_each(|attribute| whole.put(attribute));

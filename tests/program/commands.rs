@@ -49,6 +49,11 @@ const ROWS: &[Row] = &[
     Row("key destroy", "--label old --token web --pin-env ONE", "CTPO"),
     Row("key recover", "--label old --token web --pin-env ONE", "CTPO"),
     Row("key purge", "--label old --token web --pin-env ONE", "CTPO"),
+    Row(
+        "key import",
+        "@/wrapped --wrapped-by kek --wrapping kwp --key-type AES --label imported --token web --pin-env ONE",
+        "CTPO",
+    ),
     Row("key rewrap", "@/wrapped --label kek --token web --pin-env ONE", "CTPO"),
     Row("key export", "--label db --format jwk --output @/db.jwk --token web --pin-env ONE", "CTPO"),
     Row("key transfer", "--label db --to-token mail --to-pin-env ONE --token web --pin-env ONE", "CTPO"),
@@ -73,6 +78,14 @@ const ROWS: &[Row] = &[
         "",
     ),
     Row("approval show", "@/a", ""),
+    Row("approval request", "--serial 0123456789abcdef --policy @/policy.toml --output @/request", ""),
+    Row("user add", "anna --role user --so-pin-env SO --new-pin-env TWO --token mail", "CTS"),
+    Row("user list", "--token mail", "CT"),
+    Row("user role", "anna --role operator --so-pin-env SO --token mail", "CTS"),
+    Row("user pin", "anna --so-pin-env SO --new-pin-env ONE --token mail", "CTS"),
+    Row("user totp enrol", "anna --so-pin-env SO --token mail", "CTS"),
+    Row("user totp remove", "anna --so-pin-env SO --token mail", "CTS"),
+    Row("user remove", "anna --so-pin-env SO --token mail", "CTS"),
     Row("pin change", "--token mail --pin-env ONE --new-pin-env TWO", "CTP"),
     Row("pin reset", "--token mail --so-pin-env SO --new-pin-env ONE", "CTS"),
     Row("backup create", "@/web.kwb --threshold 1 --custodian safe=print --token web", "CT"),
@@ -246,6 +259,8 @@ const HARMLESS: &[&str] = &[
     "approval new-key",
     "approval sign",
     "approval show",
+    "approval request",
+    "user list",
     "backup verify",
     "backup drill",
     "mechanisms",
@@ -255,8 +270,8 @@ const HARMLESS: &[&str] = &[
     "manual",
 ];
 
-/// These may find something in the scene, which is 7.
-const FINDERS: &[&str] = &["key list", "report compliance", "audit report"];
+/// These may find something in the scene, which is 7; `migrate` a key that may not leave.
+const FINDERS: &[&str] = &["key list", "report compliance", "audit report", "migrate"];
 
 impl Scene {
     /// The files that there are, and in each slot file the objects in their versions, and the PINs.
@@ -310,7 +325,8 @@ fn every_command_answers_in_json_and_a_dry_run_changes_nothing() {
             let before = scene.state();
             let dry = format!("{} --dry-run", line.replace(" --dry-run", ""));
             let (code, out, err) = scene.run(&dry);
-            assert_eq!(code, Some(0), "{dry}: {err}");
+            let found = FINDERS.contains(words) && code == Some(7);
+            assert!(code == Some(0) || found, "{dry}: {code:?} {err}{out}");
             json(&dry, &out);
             assert_eq!(scene.state(), before, "{dry}");
         }
