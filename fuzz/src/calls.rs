@@ -44,6 +44,13 @@ impl Arena {
         if got as usize == BASE { Ok(()) } else { Err(format!("no arena: {}", std::io::Error::last_os_error())) }
     }
 
+    /// Before a call: its blocks must not come to lie over each other, or words would be taken for pointers.
+    fn begin(&mut self) {
+        if self.next > BASE + DEALT / 4 {
+            self.next = BASE;
+        }
+    }
+
     /// A block with these bytes and `room` of zeros; the last block again and again when all is dealt.
     fn block(&mut self, bytes: &[u8], room: usize) -> usize {
         let len = (bytes.len() + room).next_multiple_of(16).min(DEALT);
@@ -637,7 +644,7 @@ impl Run<'_> {
         let at = |wanted: Arg| f.row().args.iter().position(|arg| *arg == wanted);
         let bytes = |place: Option<usize>, len: fn(usize) -> usize| {
             let (place, len) = place.map_or((0, 0), |at| (words[at], len(words[at + 1])));
-            if place < BASE || len > DEALT { Vec::new() } else { Arena::bytes(place, len) }
+            if place < BASE || len > DEALT / 16 { Vec::new() } else { Arena::bytes(place, len) }
         };
         let written = |len| if len < BASE { 0 } else { Arena::read(len) };
         let (input, output) = (bytes(at(Arg::In), |len| len), bytes(at(Arg::Out), written));
@@ -652,6 +659,7 @@ impl Run<'_> {
 
     fn step(&mut self) {
         self.row = None;
+        self.arena.begin();
         let f = match self.next {
             next if !next.is_empty() && !self.words.once_in(4) => self.words.pick(next),
             _ => ALL[self.words.below(ALL.len())],
