@@ -213,7 +213,7 @@ impl Group {
     ) -> Result<ObjectId> {
         let (source, target) = (self.ready(from, caller)?, self.ready(to, caller)?);
         let made = self.carry_between(caller, (source, object), target, extractable);
-        made.inspect_err(|error| self.failed(to, error))
+        made.inspect(|_| self.succeeded(to)).inspect_err(|error| self.failed(to, error))
     }
 
     fn carry_between(
@@ -317,7 +317,10 @@ impl Group {
         let mut destroyed = false;
         for (at, token, object) in here {
             match token.destroy(caller, object) {
-                Ok(()) => destroyed = true,
+                Ok(()) => {
+                    self.succeeded(at);
+                    destroyed = true;
+                }
                 Err(error) if matches!(error.code(), Code::ObjectHandleInvalid) => {}
                 // The first answer decides; nothing has been done yet.
                 Err(error) if !destroyed && !is_loss(error.code()) => {
@@ -357,7 +360,10 @@ impl Group {
         for (at, token, object) in &here {
             let before = read(&***token, caller, *object, &types)?;
             match token.set(caller, *object, template.to_vec()) {
-                Ok(()) => done.push((token, *object, before)),
+                Ok(()) => {
+                    self.succeeded(*at);
+                    done.push((token, *object, before));
+                }
                 Err(error) => {
                     self.failed(*at, &error);
                     for (token, object, before) in done {

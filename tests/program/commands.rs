@@ -126,7 +126,9 @@ impl Scene {
         }
         let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
         scene.openssl(&format!("req -x509 {curve} -nodes -keyout @/ca.key -out @/ca.crt -subj /CN=ca -days 90"));
-        std::fs::write(scene.path("policy.toml"), "version = 1\nname = \"test\"\n").unwrap();
+        // The scene's keys have every use.
+        let protection = "[protection]\nallow_wrap_and_decrypt = true\nallow_unwrap_and_encrypt = true\n";
+        std::fs::write(scene.path("policy.toml"), format!("version = 1\nname = \"test\"\n{protection}")).unwrap();
         let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/softhsm");
         std::os::unix::fs::symlink(samples, scene.path("softhsm")).unwrap();
         std::fs::write(scene.path("token.sql"), crate::kryoptic::sample()).unwrap();
