@@ -264,7 +264,6 @@ const HARMLESS: &[&str] = &[
     "approval request",
     "user list",
     "backup verify",
-    "backup drill",
     "mechanisms",
     "config show",
     "doctor",
