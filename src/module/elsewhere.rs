@@ -81,8 +81,23 @@ fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> 
 
 /// The overlay of a slot, if it has one.
 pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
-    let rules = config.slots.iter().find(|rules| (0..4).any(|count| forward::slot_id(&rules.member, count) == slot))?;
+    let rules = rules_of(config, slot)?;
     rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
+}
+
+/// The overlay of a slot over its HSM, without what stands before it otherwise, and without the slot's filter: for the care of the
+/// overlay. `None`: the slot has none.
+pub fn open_overlay(config: &Config, slot: u64) -> Result<Option<Overlay>> {
+    let Some(rules) = rules_of(config, slot) else { return Ok(None) };
+    let Some(name) = &rules.filter.overlay else { return Ok(None) };
+    let unfiltered = FilterRules { objects: Vec::new(), ..rules.filter.clone() };
+    let token = end(&Modules::default(), &rules.member, &unfiltered, rules.label.clone())?;
+    token.connected()?;
+    Ok(Some(Overlay::around(token, Place::of(config, name))))
+}
+
+fn rules_of(config: &Config, slot: u64) -> Option<&SlotRules> {
+    config.slots.iter().find(|rules| (0..4).any(|count| forward::slot_id(&rules.member, count) == slot))
 }
 
 /// An ID that no slot before it has.
