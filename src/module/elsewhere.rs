@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, FilterRules, HaRules, MemberRules, PinSource, SlotRules};
 use crate::error::{Code, Result};
-use crate::forward::{self, Forward, Modules};
+use crate::forward::{self, Forward, Modules, Threads};
 use crate::ha::{self, Ha, Part};
 use crate::log;
 use crate::overlay::{Overlay, Place};
@@ -30,9 +30,10 @@ struct Leading {
 
 impl Elsewhere {
     /// A module that cannot be loaded costs its slot, with a line in the log, and not the other tokens. What the configuration
-    /// says wrongly is an error.
-    pub(super) fn open(config: &Config) -> Result<Elsewhere> {
-        let modules = Modules::default();
+    /// says wrongly is an error, and so is a module that needs the `threads` which the application forbids
+    /// (`CKR_NEED_TO_CREATE_THREADS`): it may call again and allow them.
+    pub(super) fn open(config: &Config, threads: Threads) -> Result<Elsewhere> {
+        let modules = Modules::new(threads);
         let mut slots: Vec<Leading> = Vec::new();
         for (at, rules) in config.slots.iter().enumerate() {
             let overlay = &rules.filter.overlay;
@@ -55,6 +56,7 @@ impl Elsewhere {
             let (token, ends) = several(&modules, rules, id)?;
             slots.push(Leading::new(id, Arc::new(token), ends));
         }
+        modules.agree().inspect_err(|error| log!(Error, "{error}"))?;
         Ok(Elsewhere { slots })
     }
 
