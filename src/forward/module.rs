@@ -12,7 +12,7 @@ use super::apart::Apart;
 use super::call::{Call, Driver, Reply, Rv};
 use super::ffi::Local;
 use super::quirks::{self, Quirks};
-use crate::config::MemberRules;
+use crate::config::{IsolationRules, MemberRules};
 use crate::error::{Code, Result};
 use crate::log;
 
@@ -98,12 +98,19 @@ impl Threads {
     }
 }
 
+/// What slots share a module by. One in this process is the same for all (the configuration sees to it that they say the same of
+/// it); a process of its own serves those that say the same.
+#[derive(PartialEq, Eq, Hash)]
+struct Shared {
+    path: PathBuf,
+    apart: Option<(IsolationRules, Option<String>, &'static str)>,
+}
+
 /// The modules of a configuration, each loaded once.
 #[derive(Default)]
 pub struct Modules {
     threads: Threads,
-    /// By path, and whether in a process of its own.
-    loaded: Mutex<HashMap<(PathBuf, bool), Weak<Module>>>,
+    loaded: Mutex<HashMap<Shared, Weak<Module>>>,
 }
 
 impl Modules {
@@ -117,8 +124,13 @@ impl Modules {
         if self.threads == Threads::Allowed {
             return Ok(());
         }
-        let loaded: Vec<_> =
-            self.loaded.lock().iter().filter(|((_, apart), _)| !apart).map(|(_, module)| module.upgrade()).collect();
+        let loaded: Vec<_> = self
+            .loaded
+            .lock()
+            .iter()
+            .filter(|(shared, _)| shared.apart.is_none())
+            .map(|(_, module)| module.upgrade())
+            .collect();
         for module in loaded.into_iter().flatten() {
             match module.started() {
                 Err(error) if error.code() == Code::NeedToCreateThreads => return Err(error),
@@ -133,12 +145,13 @@ impl Modules {
         let quirks = quirks_of(rules)?;
         let path = rules.module.canonicalize().unwrap_or_else(|_| rules.module.clone());
         let mut modules = self.loaded.lock();
-        let key = (path, rules.isolation.is_some());
+        let apart = rules.isolation.clone().map(|isolation| (isolation, rules.init_args.clone(), quirks.name));
+        let key = Shared { path, apart };
         if let Some(module) = modules.get(&key).and_then(Weak::upgrade) {
             return Ok(module);
         }
         let driver = driver(rules, quirks, self.threads)?;
-        let module = Arc::new(Module { path: key.0.clone(), driver, quirks, gate: RwLock::new(0) });
+        let module = Arc::new(Module { path: key.path.clone(), driver, quirks, gate: RwLock::new(0) });
         modules.insert(key, Arc::downgrade(&module));
         Ok(module)
     }
