@@ -3,7 +3,8 @@
 //!
 //! A caller promises that its pointers lead to memory (PKCS#11 3.2, section 5); that alone is kept here, for any reading of
 //! the bytes. All memory is one arena at low addresses, so large that even a pointer taken for a length ends inside it.
-//! A number below 4096 taken for a pointer must be refused.
+//! A number below 4096 taken for a pointer must be refused. Structures lie apart from other bytes and are made of such
+//! numbers and pointers alone, so that whatever is taken for a structure, in whatever length, holds no wild pointer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,15 +22,19 @@ type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize,
 
 const PIN: &[u8] = b"fuzz-pin-1";
 
-/// Blocks are dealt out of the first 64 KiB; behind them is memory enough for an array of as many attributes as a pointer
-/// has as its number.
+/// Blocks of bytes are dealt out of the first 64 KiB, structures out of the second; behind them are zeros enough for an
+/// array of as many attributes as a pointer has as its number.
 const BASE: usize = 0x1_0000;
 const DEALT: usize = 0x1_0000;
-const SIZE: usize = 0x40_0000;
+const STRUCTURES: usize = BASE + DEALT;
+const SIZE: usize = 0x100_0000;
+/// A length that does not fit its structure is below it.
+const BEHIND: usize = 256;
 
-/// The caller's memory.
+/// The caller's memory: where its next bytes and its next structure go.
 struct Arena {
     next: usize,
+    structures: usize,
 }
 
 impl Arena {
@@ -44,21 +49,21 @@ impl Arena {
         if got as usize == BASE { Ok(()) } else { Err(format!("no arena: {}", std::io::Error::last_os_error())) }
     }
 
-    /// Before a call: its blocks must not come to lie over each other, or words would be taken for pointers.
-    fn begin(&mut self) {
-        if self.next > BASE + DEALT / 4 {
-            self.next = BASE;
-        }
+    /// Before a call: all is zero again, so that its blocks neither come to lie over each other nor before old bytes.
+    fn begin() -> Arena {
+        // SAFETY: inside the mapping, of which no reference outlives a method.
+        unsafe { (BASE as *mut u8).write_bytes(0, 2 * DEALT) };
+        Arena { next: BASE, structures: STRUCTURES }
     }
 
-    /// A block with these bytes and `room` of zeros; the last block again and again when all is dealt.
-    fn block(&mut self, bytes: &[u8], room: usize) -> usize {
+    /// Deals out of one half; its first block again and again when all is dealt.
+    fn deal(next: &mut usize, start: usize, bytes: &[u8], room: usize) -> usize {
         let len = (bytes.len() + room).next_multiple_of(16).min(DEALT);
-        if self.next + len > BASE + DEALT {
-            self.next = BASE;
+        if *next + len > start + DEALT {
+            *next = start;
         }
-        let at = self.next;
-        self.next += len;
+        let at = *next;
+        *next += len;
         // SAFETY: inside the mapping.
         unsafe {
             let place = std::slice::from_raw_parts_mut(at as *mut u8, len);
@@ -69,9 +74,21 @@ impl Arena {
         at
     }
 
+    /// A block with these bytes and `room` of zeros.
+    fn block(&mut self, bytes: &[u8], room: usize) -> usize {
+        Arena::deal(&mut self.next, BASE, bytes, room)
+    }
+
+    /// A structure.
     fn words(&mut self, words: &[usize]) -> usize {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        self.block(&bytes, 0)
+        Arena::deal(&mut self.structures, STRUCTURES, &bytes, BEHIND)
+    }
+
+    /// Bytes that a structure may point to: each is a word, in case they are taken for a structure.
+    fn tame(&mut self, bytes: &[u8]) -> usize {
+        let words: Vec<usize> = bytes.iter().map(|byte| (*byte).into()).collect();
+        self.words(&words)
     }
 
     fn write(at: usize, word: usize) {
@@ -133,7 +150,7 @@ impl World {
         // SAFETY: before the library looks, and nothing else of this process does.
         unsafe { std::env::set_var("KEYWARD_CONF", place.join("keyward.toml")) };
         Arena::map().expect("an arena");
-        let mut arena = Arena { next: BASE };
+        let mut arena = Arena::begin();
         ok(F::C_Initialize, &[0]);
         let (list, count) = (arena.block(&[], 64), arena.words(&[4]));
         ok(F::C_GetSlotList, &[1, list, count]);
@@ -196,7 +213,7 @@ impl World {
         templates: &[Vec<(CK_ATTRIBUTE_TYPE, Vec<u8>)>],
         arena: &mut Arena,
     ) {
-        arena.next = BASE;
+        *arena = Arena::begin();
         let mut words = vec![self.base];
         if f != F::C_CreateObject {
             words.push(arena.words(&[mechanism as usize, 0, 0]));
@@ -380,6 +397,8 @@ struct Run<'a> {
     objects: Vec<usize>,
     /// The last input or output block, for buffers that overlap.
     last: usize,
+    /// The last block that a structure pointed to.
+    last_word: usize,
     /// How the operation that was begun last goes on, and in which session.
     next: &'static [F],
     session: usize,
@@ -394,13 +413,13 @@ impl Run<'_> {
         match self.words.below(8) {
             0 => 0,
             1 | 2 => self.words.byte().into(),
-            3 => self.words.pick(NUMBERS) as usize,
+            3 => self.words.pick(NUMBERS) as usize & 0xfff,
             4 => self.words.short() as usize & 0xfff,
-            5 => self.last,
+            5 => self.last_word,
             6 => {
                 let bytes = self.words.bytes(16);
-                self.last = self.arena.block(bytes, 64);
-                self.last
+                self.last_word = self.arena.tame(bytes);
+                self.last_word
             }
             _ => {
                 // A structure inside a structure.
@@ -412,9 +431,9 @@ impl Run<'_> {
 
     fn flat(&mut self) -> usize {
         match self.words.below(3) {
-            0 => self.words.pick(NUMBERS) as usize,
+            0 => self.words.pick(NUMBERS) as usize & 0xfff,
             1 => self.words.byte().into(),
-            _ => self.arena.block(&[0x5a; 16], 16),
+            _ => self.arena.tame(&[0x5a; 16]),
         }
     }
 
@@ -425,7 +444,7 @@ impl Run<'_> {
             return (0, 0);
         }
         if n == 1 {
-            // Plain bytes; yet of words below 4096, since the mechanism may take them for pointers.
+            // Plain bytes.
             let len = self.words.pick(&[16, 12, 8, 4, 24, 1, 32, 0]);
             let words: Vec<usize> = (0..4).map(|_| self.words.short() as usize & 0xfff).collect();
             return (self.arena.words(&words), len);
@@ -659,7 +678,7 @@ impl Run<'_> {
 
     fn step(&mut self) {
         self.row = None;
-        self.arena.begin();
+        self.arena = Arena::begin();
         let f = match self.next {
             next if !next.is_empty() && !self.words.once_in(4) => self.words.pick(next),
             _ => ALL[self.words.below(ALL.len())],
@@ -687,7 +706,7 @@ impl Run<'_> {
 pub fn run(data: &[u8]) {
     let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
     let world = world.get_or_insert_with(World::make);
-    let mut arena = Arena { next: BASE };
+    let mut arena = Arena::begin();
     // Whether the login has outlived the input before.
     let info = arena.block(&[], 64);
     if call(F::C_GetSessionInfo, &[world.base, info]) != CKR_OK
@@ -705,6 +724,7 @@ pub fn run(data: &[u8]) {
         sessions,
         objects: Vec::new(),
         last: BASE,
+        last_word: STRUCTURES,
         next: &[],
         row: None,
         memory: Memory::default(),

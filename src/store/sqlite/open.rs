@@ -70,6 +70,16 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
+/// Whether a file of this length has lost its end. What is shorter than a page the engine takes for nothing, and would
+/// write a new database over it; a part of the last page it does not miss until it reads it. With a log beside it, the file
+/// may just be growing, or be completed from the log.
+fn cut_off(path: &Path, len: u64) -> bool {
+    let length = |path: &Path| fs::metadata(path).map(|meta| meta.len()).unwrap_or(0);
+    // Asked for once more, since a log may have gone in between.
+    len < PAGE
+        || (!len.is_multiple_of(PAGE) && length(&beside(path, "-wal")) == 0 && !length(path).is_multiple_of(PAGE))
+}
+
 /// Decides how an existing file can be used, by looking at it from outside only.
 pub fn access(path: &Path) -> Result<Access> {
     let no_slot_file = |what: &str, advice: &str| {
@@ -80,8 +90,7 @@ pub fn access(path: &Path) -> Result<Access> {
         Ok(meta) => match os::not_a_file(&meta) {
             Some(kind) => return no_slot_file(kind, ""),
             None if meta.len() == 0 => return no_slot_file("empty", "put a backup in its place, or "),
-            // The engine takes what is shorter than a page for nothing, and would write a new database over it.
-            None if meta.len() < PAGE => return no_slot_file("cut off", "put a backup in its place, or "),
+            None if cut_off(path, meta.len()) => return no_slot_file("cut off", "put a backup in its place, or "),
             None => os::check_private(path)?,
         },
         Err(e) if e.kind() == Io::NotFound => {
