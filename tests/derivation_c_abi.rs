@@ -4,6 +4,9 @@
 #[allow(dead_code)] // The ciphers are another test's.
 #[path = "openssl_c_abi/module.rs"]
 mod module;
+#[allow(non_snake_case)] // Fields of the C structures, by their names.
+#[path = "derivation_c_abi/kbkdf.rs"]
+mod kbkdf;
 
 use std::ptr::{from_mut, null_mut};
 
@@ -19,6 +22,7 @@ fn derivations_through_the_c_abi() {
     std::fs::create_dir_all(&directory).unwrap();
     let module = Module::new(&directory);
     further_keys(&module);
+    kbkdf::several_keys(&module);
     key_material(&module);
     master_secrets(&module);
     data_objects(&module);

@@ -7,7 +7,7 @@ use cryptoki_sys::*;
 use super::args::{self, In, Maybe, OutList, Place};
 use super::table;
 use crate::error::{Code, Result};
-use crate::module;
+use crate::module::{self, Threads};
 use crate::session::Who;
 use crate::token::{TokenInfo, User};
 
@@ -15,8 +15,10 @@ use crate::token::{TokenInfo, User};
 pub(super) const INTERFACE_NAME: &[u8] = b"PKCS 11\0";
 
 /// `C_Initialize`. We lock with the operating system's means and create no thread, so that all but one way of calling
-/// it is fine: callbacks of which the application insists that they be used are `CKR_CANT_LOCK`.
+/// it is fine: callbacks of which the application insists that they be used are `CKR_CANT_LOCK`. HSMs' modules lock as we do, and hear
+/// whether they may create threads.
 pub(super) fn initialize(args: Maybe<CK_C_INITIALIZE_ARGS>) -> Result<()> {
+    let mut threads = Threads::Allowed;
     if let Some(args) = args.get() {
         let CK_C_INITIALIZE_ARGS { CreateMutex, DestroyMutex, LockMutex, UnlockMutex, flags, pReserved } = args;
         let given = [CreateMutex.is_some(), DestroyMutex.is_some(), LockMutex.is_some(), UnlockMutex.is_some()];
@@ -26,8 +28,9 @@ pub(super) fn initialize(args: Maybe<CK_C_INITIALIZE_ARGS>) -> Result<()> {
         if given.contains(&true) && flags & CKF_OS_LOCKING_OK == 0 {
             Err(Code::CantLock.because("the application wants only its own mutexes used; set CKF_OS_LOCKING_OK"))?;
         }
+        threads = Threads::of_flags(flags);
     }
-    module::initialize()
+    module::initialize(threads)
 }
 
 pub(super) fn finalize(reserved: *const std::ffi::c_void) -> Result<()> {

@@ -100,11 +100,11 @@ fn decode_kind(kind: ParamKind, parameter: &In, object: Find) -> Result<Params> 
         ParamKind::EcdhAesWrap => ecdh_aes_wrap(parameter),
         ParamKind::SignContext => {
             let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = structure(parameter)?;
-            sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, None)
+            Ok(Params::SignContext { hedge: hedgeVariant, context: bytes(pContext, ulContextLen)?, hash: None })
         }
         ParamKind::HashSignContext => {
             let CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash } = structure(parameter)?;
-            sign_context(hedgeVariant, bytes(pContext, ulContextLen)?, Some(hash))
+            Ok(Params::SignContext { hedge: hedgeVariant, context: bytes(pContext, ulContextLen)?, hash: Some(hash) })
         }
         ParamKind::Otp => otp(parameter),
         ParamKind::Data => {
@@ -204,9 +204,17 @@ fn oaep(parameter: &In) -> Result<OaepParams> {
     if source != CKZ_DATA_SPECIFIED && (source != 0 || !label.is_empty()) {
         return Err(invalid());
     }
-    // pkcs11-provider leaves the defaults of RFC 8017 to the module.
-    let hash = if hashAlg == 0 { CKM_SHA_1 } else { hashAlg };
-    let mgf = if mgf == 0 { CKG_MGF1_SHA1 } else { mgf };
+    let (hash, mgf) = match (hashAlg, mgf) {
+        // pkcs11-provider names neither where the application leaves both open: SHA-1, by RFC 8017 and by OpenSSL.
+        (0, 0) => (CKM_SHA_1, CKG_MGF1_SHA1),
+        // Of the other half they think differently: OpenSSL takes the same hash for the mask, RFC 8017 SHA-1.
+        (0, _) | (_, 0) => {
+            return Err(
+                Code::MechanismParamInvalid.because("OAEP's parameters name a hash and a mask function, or neither")
+            );
+        }
+        named => named,
+    };
     Ok(OaepParams { hash, mgf, label })
 }
 
@@ -220,15 +228,6 @@ fn ecdh(parameter: &In) -> Result<Params> {
 fn eddsa(parameter: &In) -> Result<Params> {
     let CK_EDDSA_PARAMS { phFlag, ulContextDataLen, pContextData } = structure(parameter)?;
     Ok(Params::Eddsa { prehash: phFlag != CK_FALSE, context: bytes(pContextData, ulContextDataLen)? })
-}
-
-fn sign_context(hedge: CK_HEDGE_TYPE, context: Bytes, hash: Option<CK_MECHANISM_TYPE>) -> Result<Params> {
-    match hedge {
-        CKH_HEDGE_PREFERRED | CKH_HEDGE_REQUIRED | CKH_DETERMINISTIC_REQUIRED => {
-            Ok(Params::SignContext { hedge, context, hash })
-        }
-        _ => Err(invalid()),
-    }
 }
 
 /// Without a structure everything is as the key has it. `CKR_MECHANISM_PARAM_INVALID` also for a type that stands twice.
@@ -399,12 +398,18 @@ mod tests {
     }
 
     #[test]
-    fn oaep_without_a_hash_is_sha_1() {
+    fn oaep_without_hash_and_mask_is_sha_1() {
         let mut label = *b"L";
         let plain =
             CK_RSA_PKCS_OAEP_PARAMS { hashAlg: 0, mgf: 0, source: 0, pSourceData: null_mut(), ulSourceDataLen: 0 };
         let expected = OaepParams { hash: CKM_SHA_1, mgf: CKG_MGF1_SHA1, label: bytes(b"") };
         assert_eq!(decoded(ParamKind::Oaep, &plain), Ok(Params::Oaep(expected)));
+        for half in [
+            CK_RSA_PKCS_OAEP_PARAMS { hashAlg: CKM_SHA256, ..plain },
+            CK_RSA_PKCS_OAEP_PARAMS { mgf: CKG_MGF1_SHA256, ..plain },
+        ] {
+            assert_eq!(decoded(ParamKind::Oaep, &half).unwrap_err().code(), Code::MechanismParamInvalid);
+        }
         let labelled = CK_RSA_PKCS_OAEP_PARAMS {
             hashAlg: CKM_SHA256,
             mgf: CKG_MGF1_SHA384,
@@ -461,8 +466,6 @@ mod tests {
         let CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen } = sign;
         let hashed = CK_HASH_SIGN_ADDITIONAL_CONTEXT { hedgeVariant, pContext, ulContextLen, hash: CKM_SHA512 };
         assert_eq!(decoded(ParamKind::HashSignContext, &hashed), Ok(expected(Some(CKM_SHA512))));
-        let unknown = CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant: 9, ..sign };
-        assert_eq!(decoded(ParamKind::SignContext, &unknown).unwrap_err().code(), Code::MechanismParamInvalid);
         let data = CK_KEY_DERIVATION_STRING_DATA { pData: one.as_mut_ptr(), ulLen: 6 };
         assert_eq!(decoded(ParamKind::Data, &data), Ok(Params::Data(shared.clone())));
         let cbc = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: one.as_mut_ptr(), length: 6 };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::places::Places;
-use super::slots::{Leads, WrittenSlot};
+use super::slots::{Leads, Loaded, WrittenSlot};
 use super::{
     AuditField, AuditMode, AuditRules, Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules,
 };
@@ -105,8 +105,12 @@ impl Source<'_> {
         let default = Config::within(base);
         let tokens = tokens.unwrap_or(default.tokens);
         let (mut slots, mut ha) = (Vec::new(), Vec::new());
+        let mut loaded = Loaded::default();
         for slot in written.slot.unwrap_or_default() {
-            match self.slot(slot, &tokens)? {
+            let at = slot.span().start;
+            let leads = self.slot(slot, &tokens)?;
+            leads.members().try_for_each(|member| loaded.agree(member)).map_err(|why| self.wrong(at, &why))?;
+            match leads {
                 Leads::ToOne(rules) => slots.push(rules),
                 Leads::ToSeveral(rules) => ha.push(rules),
             }

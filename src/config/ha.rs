@@ -117,7 +117,11 @@ impl Source<'_> {
             return Err(self.wrong(at, "an HA slot needs two or more [[slot.member]] tables, each with its own `name`"));
         }
         let same = |at: usize, one: &HaMember| {
-            let place = |one: &HaMember| (one.rules.module.clone(), one.rules.chosen.clone());
+            // With other arguments or another environment one module may lead to another HSM.
+            let place = |one: &HaMember| {
+                let MemberRules { module, init_args, chosen, isolation, .. } = one.rules.clone();
+                (module, init_args, chosen, isolation.map(|rules| rules.environment))
+            };
             members.iter().skip(at.saturating_add(1)).any(|other| place(other) == place(one))
         };
         if members.iter().enumerate().any(|(at, one)| same(at, one)) {

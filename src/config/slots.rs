@@ -1,6 +1,6 @@
 //! `[[slot]]`: the slots beside the software tokens, which lead to the modules of HSMs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub struct MemberRules {
 }
 
 /// How a module runs in a process of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IsolationRules {
     /// How long a call may take.
     pub deadline: Duration,
@@ -136,6 +136,41 @@ enum Kind {
 pub(super) enum Leads {
     ToOne(SlotRules),
     ToSeveral(HaRules),
+}
+
+impl Leads {
+    pub(super) fn members(&self) -> impl Iterator<Item = &MemberRules> {
+        let (one, several) = match self {
+            Leads::ToOne(rules) => (Some(&rules.member), [].iter()),
+            Leads::ToSeveral(rules) => (None, rules.members.iter()),
+        };
+        one.into_iter().chain(several.map(|member| &member.rules))
+    }
+}
+
+/// What the slots so far say of the modules that are loaded into the application. There a module is initialised once for all slots, so
+/// that they must say the same of it; in processes of their own each is as its slot has it.
+#[derive(Default)]
+pub(super) struct Loaded(HashMap<PathBuf, MemberRules>);
+
+impl Loaded {
+    pub(super) fn agree(&mut self, member: &MemberRules) -> std::result::Result<(), String> {
+        if member.isolation.is_some() {
+            return Ok(());
+        }
+        let path = member.module.canonicalize().unwrap_or_else(|_| member.module.clone());
+        let earlier = self.0.entry(path).or_insert_with(|| member.clone());
+        let quirks = |rules: &MemberRules| rules.quirks.clone().filter(|name| name != "auto");
+        let key = match () {
+            () if earlier.init_args != member.init_args => "init_args",
+            () if quirks(earlier) != quirks(member) => "quirks",
+            () => return Ok(()),
+        };
+        Err(format!(
+            "{key} is not what an earlier slot says of {}, which is loaded into the application once; say the same, or say isolate = true",
+            member.module.display()
+        ))
+    }
 }
 
 impl WrittenSlot {

@@ -229,6 +229,16 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = '0123456789abcdef'", 1, "lower-case letters"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsecurity_officer = true", 1, "administrator"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\noverlay = 'x'\nsessions = 1", 1, "more than one session"),
+        (
+            "[[slot]]\nkind = 'forward'\nmodule = '/m'\ninit_args = 'a'\n[[slot]]\nkind = 'forward'\nmodule = '/m'\ntoken = 'b'",
+            5,
+            "init_args",
+        ),
+        (
+            "[[slot]]\nkind = 'forward'\nmodule = '/m'\n[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nname = 'a'\nmodule = '/n'\n[[slot.member]]\nname = 'b'\nmodule = '/m'\nquirks = 'luna'",
+            4,
+            "quirks",
+        ),
     ] {
         let said = scratch.complaint(text);
         assert!(said.contains(&format!("given.toml, line {line}: ")) && said.contains(word), "{text:?}: {said}");

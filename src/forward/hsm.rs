@@ -168,18 +168,22 @@ impl Hsm {
         let most = [self.rules.sessions, self.module.quirks.sessions, usize::try_from(info.max_sessions).unwrap_or(0)];
         let most = most.into_iter().filter(|most| *most > 0).min().unwrap_or(0);
         *self.place.write() = Place { slot: Some(slot), info: Some(info), module: count };
-        self.pool.reset(most);
-        self.objects.lost();
         let epoch = seen.saturating_add(1);
-        self.epoch.store(epoch, Ordering::Release);
+        self.pool.reset(epoch, most);
+        self.objects.lost();
+        // Before other threads may come: they would look in vain for their private objects, and take them for gone.
+        let mut kept = None;
         if seen > 0 && self.logged_in().is_some() {
             // Without a login public objects can still be used: it is no failure of the connection.
             let lease = self.lease_of(epoch).map_err(|fault| self.error(fault));
-            let again = lease.and_then(|lease| self.log_in_again(&lease));
+            let again = lease.and_then(|lease| self.log_in_again(kept.insert(lease)));
             if let Err(error) = again {
                 log!(Warn, "{}: not logged in again: {error}", self.name);
             }
         }
+        self.epoch.store(epoch, Ordering::Release);
+        // From here on it is the others' too.
+        drop(kept);
         Ok(epoch)
     }
 

@@ -28,7 +28,7 @@ use cryptoki_sys::*;
 use smallvec::SmallVec;
 
 pub use apart::{COMMAND as APART, serve};
-pub use module::Modules;
+pub use module::{Modules, Threads};
 
 use self::call::{Call, Reply};
 use self::fault::Outcome;

@@ -33,6 +33,8 @@ struct Held {
 
 #[derive(Default)]
 struct State {
+    /// Of which connection all this is.
+    epoch: u64,
     idle: Vec<Held>,
     /// All that are open, idle or not.
     open: usize,
@@ -50,9 +52,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// At a connection: `most` sessions may be open, and none is.
-    pub fn reset(&self, most: usize) {
+    /// At the connection `epoch`: `most` sessions may be open, and none is.
+    pub fn reset(&self, epoch: u64, most: usize) {
         let mut state = self.state.lock();
+        state.epoch = epoch;
         state.idle.clear();
         state.open = 0;
         state.most = if most == 0 { MANY } else { most };
@@ -85,21 +88,22 @@ impl Pool {
         std::mem::take(&mut state.idle)
     }
 
-    fn give_back(&self, held: Held, epoch: u64) -> bool {
+    fn give_back(&self, held: Held) -> bool {
         let mut state = self.state.lock();
-        let kept = held.epoch == epoch && !state.deserted;
+        let ours = held.epoch == state.epoch;
+        let kept = ours && !state.deserted;
         if kept {
             state.idle.push(held);
-        } else if held.epoch == epoch {
+        } else if ours {
             state.open = state.open.saturating_sub(1);
         }
         self.freed.notify_one();
         kept
     }
 
-    fn lost(&self, held: Held, epoch: u64) {
-        if held.epoch == epoch {
-            let mut state = self.state.lock();
+    fn lost(&self, held: Held) {
+        let mut state = self.state.lock();
+        if held.epoch == state.epoch {
             state.open = state.open.saturating_sub(1);
             self.freed.notify_one();
         }
@@ -179,7 +183,7 @@ impl Drop for Lease {
             self.hsm.close(self.held, epoch);
             return;
         }
-        if !self.hsm.pool.give_back(self.held, epoch) {
+        if !self.hsm.pool.give_back(self.held) {
             let _ = self.call(&Call::Close { session: self.held.handle });
         }
     }
@@ -223,10 +227,12 @@ impl Hsm {
         let until = Instant::now() + PATIENCE;
         let mut state = self.pool.state.lock();
         loop {
-            while let Some(held) = state.idle.pop() {
-                if held.epoch == epoch {
-                    return Ok(Lease { hsm: Arc::clone(self), held, active: None });
-                }
+            // Another thread has connected anew, or is about to.
+            if state.epoch != epoch {
+                return Err(Fault::Hsm(CKR_SESSION_HANDLE_INVALID));
+            }
+            if let Some(held) = state.idle.pop() {
+                return Ok(Lease { hsm: Arc::clone(self), held, active: None });
             }
             if state.open < state.most {
                 state.open = state.open.saturating_add(1);
@@ -237,6 +243,9 @@ impl Hsm {
                     }
                     Err(rv) => {
                         state = self.pool.state.lock();
+                        if state.epoch != epoch {
+                            return Err(Fault::Hsm(CKR_SESSION_HANDLE_INVALID));
+                        }
                         state.open = state.open.saturating_sub(1);
                         if rv != CKR_SESSION_COUNT || state.open == 0 {
                             return Err(Fault::Hsm(rv));
@@ -285,11 +294,16 @@ impl Hsm {
         };
         if last && let Ok(new) = self.new_session(epoch) {
             let mut state = self.pool.state.lock();
-            state.open = state.open.saturating_add(1);
-            state.idle.push(new);
+            if state.epoch == epoch {
+                state.open = state.open.saturating_add(1);
+                state.idle.push(new);
+            } else {
+                drop(state);
+                self.end_session(new);
+            }
         }
         self.end_session(held);
-        self.pool.lost(held, epoch);
+        self.pool.lost(held);
     }
 
     /// Nobody has a session with the token any more: nor have we.

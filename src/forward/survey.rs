@@ -7,6 +7,7 @@ use cryptoki_sys::*;
 
 use super::call::{Call, Driver, Rv};
 use super::ffi::Local;
+use super::module::Threads;
 use super::quirks;
 use crate::error::{Code, Result};
 use crate::token::MechanismInfo;
@@ -19,7 +20,7 @@ pub fn mechanisms(
     init_args: Option<&str>,
     slot: Option<CK_SLOT_ID>,
 ) -> Result<BTreeMap<CK_MECHANISM_TYPE, MechanismInfo>> {
-    let module = Local::load(path, init_args, quirks::of_module(path))?;
+    let module = Local::load(path, init_args, quirks::of_module(path), Threads::Allowed)?;
     module.start()?;
     let found = ask(&module, path, slot);
     module.stop();

@@ -30,6 +30,21 @@ pub(super) fn of_mechanism(mechanism: CK_MECHANISM_TYPE, key: &SecretKey) -> Res
     })
 }
 
+/// `CKR_KEY_TYPE_INCONSISTENT` where `mechanism` is a cipher's MAC, and the key none of the cipher (PKCS#11 3.2, SP800-108 Key
+/// Derivation).
+pub(super) fn takes(mechanism: CK_MECHANISM_TYPE, key_type: CK_KEY_TYPE) -> Result<()> {
+    let takes = match mechanism {
+        CKM_AES_CMAC | CKM_AES_XCBC_MAC => key_type == CKK_AES,
+        CKM_DES3_CMAC => matches!(key_type, CKK_DES2 | CKK_DES3),
+        _ => true,
+    };
+    if takes {
+        Ok(())
+    } else {
+        Err(Code::KeyTypeInconsistent.because("the MAC of a cipher is a PRF under its own keys"))
+    }
+}
+
 /// The hash (`CKM_`) of an HMAC mechanism.
 fn hash_of(hmac: CK_MECHANISM_TYPE) -> Result<CK_MECHANISM_TYPE> {
     let row = super::mac::ROWS.iter().find(|row| row.ty == hmac && row.params == super::table::ParamKind::None);

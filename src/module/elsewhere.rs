@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, FilterRules, HaRules, MemberRules, PinSource, SlotRules};
 use crate::error::{Code, Result};
-use crate::forward::{self, Forward, Modules};
+use crate::forward::{self, Forward, Modules, Threads};
 use crate::ha::{self, Ha, Part};
 use crate::log;
 use crate::overlay::{Overlay, Place};
@@ -30,31 +30,32 @@ struct Leading {
 
 impl Elsewhere {
     /// A module that cannot be loaded costs its slot, with a line in the log, and not the other tokens. What the configuration
-    /// says wrongly is an error.
-    pub(super) fn open(config: &Config) -> Result<Elsewhere> {
-        let modules = Modules::default();
+    /// says wrongly is an error, and so is a module that needs the `threads` which the application forbids
+    /// (`CKR_NEED_TO_CREATE_THREADS`): it may call again and allow them.
+    pub(super) fn open(config: &Config, threads: Threads) -> Result<Elsewhere> {
+        let modules = Modules::new(threads);
         let mut slots: Vec<Leading> = Vec::new();
-        for (at, rules) in config.slots.iter().enumerate() {
+        let ids = ids(config);
+        for (at, (rules, id)) in config.slots.iter().zip(&ids).enumerate() {
             let overlay = &rules.filter.overlay;
             if overlay.is_some() && config.slots.iter().take(at).any(|other| other.filter.overlay == *overlay) {
                 let why = "two slots of the configuration have the same overlay: each needs one of its own";
                 return Err(Code::GeneralError.because(why));
             }
-            let id = free_id(&slots, |count| forward::slot_id(&rules.member, count));
             match end(&modules, &rules.member, &rules.filter, rules.label.clone()) {
                 Ok(token) => {
                     let shown = with_overlay(config, &rules.filter, Arc::clone(&token) as _);
-                    slots.push(Leading::new(id, shown, vec![token]));
+                    slots.push(Leading::new(*id, shown, vec![token]));
                 }
                 Err(error) if error.code() == Code::GeneralError => return Err(error),
                 Err(error) => log!(Error, "a slot of the configuration is left out: {error}"),
             }
         }
-        for rules in &config.ha {
-            let id = free_id(&slots, |count| ha::slot_id(&rules.label, count));
+        for (rules, id) in config.ha.iter().zip(ids.into_iter().skip(config.slots.len())) {
             let (token, ends) = several(&modules, rules, id)?;
             slots.push(Leading::new(id, Arc::new(token), ends));
         }
+        modules.agree().inspect_err(|error| log!(Error, "{error}"))?;
         Ok(Elsewhere { slots })
     }
 
@@ -81,13 +82,25 @@ fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> 
 
 /// The overlay of a slot, if it has one.
 pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
-    let rules = config.slots.iter().find(|rules| (0..4).any(|count| forward::slot_id(&rules.member, count) == slot))?;
+    let (rules, _) = config.slots.iter().zip(ids(config)).find(|(_, id)| *id == slot)?;
     rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
 }
 
+/// The IDs of the slots, those over several HSMs last: whether or not each can be loaded, so that they are the same in every process.
+fn ids(config: &Config) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for rules in &config.slots {
+        ids.push(free_id(&ids, |count| forward::slot_id(&rules.member, count)));
+    }
+    for rules in &config.ha {
+        ids.push(free_id(&ids, |count| ha::slot_id(&rules.label, count)));
+    }
+    ids
+}
+
 /// An ID that no slot before it has.
-fn free_id(taken: &[Leading], id: impl Fn(u32) -> u64) -> u64 {
-    (0..).map(id).find(|id| *id != 0 && !taken.iter().any(|slot| slot.id == *id)).unwrap_or(1)
+fn free_id(taken: &[u64], id: impl Fn(u32) -> u64) -> u64 {
+    (0..).map(id).find(|id| *id != 0 && !taken.contains(id)).unwrap_or(1)
 }
 
 /// A slot over several HSMs. A member whose module cannot be loaded is away as long as this process lives.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cryptoki_sys::*;
 use once_cell::race::OnceBox;
 
-pub use crate::forward::{APART, serve as serve_apart, survey};
+pub use crate::forward::{APART, Threads, serve as serve_apart, survey};
 pub use crate::session::Slot;
 pub use elsewhere::{look, open_ha, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
@@ -105,13 +105,14 @@ impl World {
     }
 }
 
-/// `C_Initialize`. `CKR_CRYPTOKI_ALREADY_INITIALIZED`, and what is wrong with the configuration.
-pub fn initialize() -> Result<()> {
+/// `C_Initialize`. `CKR_CRYPTOKI_ALREADY_INITIALIZED`, what is wrong with the configuration, and `CKR_NEED_TO_CREATE_THREADS` where an
+/// HSM's module cannot do without the threads that the application forbids.
+pub fn initialize(threads: Threads) -> Result<()> {
     initialize_with(|| {
         let config = Config::load().inspect_err(|_| log_as(&Config::log_without()))?;
         let config = Arc::new(config);
         log_as(&config.log);
-        slots::opener()(config)
+        slots::opener()(config, threads)
     })
 }
 

@@ -11,6 +11,7 @@ use super::elsewhere::Elsewhere;
 use crate::audit_log::Log;
 use crate::config::{Config, FreeSlot};
 use crate::error::{Code, Result};
+use crate::forward::Threads;
 use crate::guard::{Audited, Governed};
 use crate::session::{Slot, hold};
 use crate::soft::{Shelf, Shelved};
@@ -57,15 +58,15 @@ impl Source for Configured {
     }
 }
 
-pub type Opener = fn(Arc<Config>) -> Result<Box<dyn Source>>;
+pub type Opener = fn(Arc<Config>, Threads) -> Result<Box<dyn Source>>;
 
 static OPENER: RwLock<Opener> = RwLock::new(open_source);
 
 /// Every token that the configuration names.
-fn open_source(config: Arc<Config>) -> Result<Box<dyn Source>> {
+fn open_source(config: Arc<Config>, threads: Threads) -> Result<Box<dyn Source>> {
     Ok(Box::new(Configured {
         record: audit_log(&config),
-        elsewhere: Elsewhere::open(&config)?,
+        elsewhere: Elsewhere::open(&config, threads)?,
         free_slot: config.free_slot == FreeSlot::Always,
         shelf: Shelf::open(config)?,
     }))
@@ -113,7 +114,7 @@ fn has_slot_files(directory: &std::path::Path) -> bool {
 
 /// The slots of a configuration, as the C functions see them, for a program that needs no C functions.
 pub fn open_slots(config: Arc<Config>) -> Result<Vec<Arc<Slot>>> {
-    Module::new(open_source(config)?, Ordinals::default()).refresh()
+    Module::new(open_source(config, Threads::Allowed)?, Ordinals::default()).refresh()
 }
 
 /// An initialised module.

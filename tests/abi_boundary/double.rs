@@ -416,7 +416,7 @@ impl Source for DoubleShelf {
     }
 }
 
-fn opener(_: Arc<Config>) -> Result<Box<dyn Source>> {
+fn opener(_: Arc<Config>, _: module::Threads) -> Result<Box<dyn Source>> {
     Ok(Box::new(DoubleShelf))
 }
 

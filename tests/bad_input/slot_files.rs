@@ -111,7 +111,9 @@ impl Two {
 fn a_truncated_file_is_refused_at_every_length() {
     let two = Two::new();
     let all = two.whole.len();
-    for len in [0, 1, 15, 16, 99, 100, 512, 4096, 8192, all / 2 + 5, all / 16384 * 8192, all - 8192, all - 4096, all - 1] {
+    for len in
+        [0, 1, 15, 16, 99, 100, 512, 4096, 8192, all / 2 + 5, all / 16384 * 8192, all - 8192, all - 4096, all - 1]
+    {
         two.clear();
         std::fs::write(&two.file, &two.whole[..len]).unwrap();
         mode(&two.file, 0o600);

@@ -11,9 +11,11 @@
  *     C_Sign leak 50            takes so many megabytes and forgets them
  *     C_Sign hang 60000         sleeps so many milliseconds first
  *     C_Sign number 5 0xffff    writes this number through its fifth argument after the call
+ *     C_Initialize no-threads 9 answers this code where CKF_LIBRARY_CANT_CREATE_OS_THREADS is set
+ *     C_Initialize no-locks 10  answers this code where CKF_OS_LOCKING_OK is set
  *     Counts are kept beside it, in the file with .seen at its end: they outlive a process.
  * FAULTY_LOAD      if "crash", crashes while it is loaded
- * FAULTY_TRACE     a file to which the name of every function that is called is appended
+ * FAULTY_TRACE     a file to which the name of every function that is called is appended, and "flags N" at C_Initialize
  * FAULTY_CONF      what SOFTHSM2_CONF is before the module behind it is initialised
  *
  * Compiled with -DSUFFIX='"_X"' the names are FAULTY_MODULE_X and so on, so that several can stand side by side.
@@ -109,6 +111,14 @@ __attribute__((constructor)) static void loaded(void) {
 
 static word call(int number, word a, word b, word c, word d, word e, word f, word g, word h, word i, word j) {
     trace(names[number]);
+    word flags = 0;
+    if (number == N_C_Initialize) {
+        struct { void *functions[4]; word flags; } *how = (void *)a;
+        char told[64];
+        flags = how ? how->flags : 0;
+        snprintf(told, sizeof told, "flags %lu%s", flags, how && how->functions[0] ? " functions" : "");
+        trace(told);
+    }
     word args[10] = {a, b, c, d, e, f, g, h, i, j};
     char line[200], name[64], what[16], one[32], two[32];
     word after = 0, place = 0, value = 0;
@@ -124,7 +134,8 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
         if (!strcmp(what, "exit")) exit(3);
         if (!strcmp(what, "leak")) memset(malloc(first << 20), 1, first << 20);
         if (!strcmp(what, "hang") && (!two[0] || seen <= second)) usleep(first * 1000);
-        if (!strcmp(what, "rv") && (!two[0] || seen <= second)) {
+        int forbidden = !strcmp(what, "no-threads") && flags & 1 || !strcmp(what, "no-locks") && flags & 2;
+        if (forbidden || !strcmp(what, "rv") && (!two[0] || seen <= second)) {
             fclose(control);
             return first;
         }

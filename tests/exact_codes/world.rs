@@ -59,7 +59,7 @@ pub const FUNCTIONS: [(CK_FLAGS, F); 14] = [
 
 impl F {
     /// Whether it takes the public half of a pair.
-    fn is_public(self) -> bool {
+    pub fn is_public(self) -> bool {
         matches!(self, F::Encrypt | F::Verify | F::VerifyRecover | F::Wrap | F::Encapsulate)
     }
 }

@@ -138,7 +138,7 @@ both! {
                 threads.spawn(move || (0..20).filter_map(|_| try_sign(*session, private, &[1; 32]).ok()).count() >= 16);
             }
         });
-        try_sign(session, private, &[1; 32]).unwrap();
+        try_sign(session, private, &[1; 32]).unwrap_or_else(|rv| panic!("{rv:#x}\n{}", running.scene.log()));
         assert!(running.scene.calls("C_Login") <= before + 4, "one login per loss at most");
     }
 }
@@ -174,11 +174,14 @@ both! {
     }
 }
 
+const MANY: u8 = 70;
+
 both! {
-    fn each_of_two_hundred_objects_is_found_again(how) {
+    /// More than a search asks for at once, which is 64. SoftHSM's own searches grow with the square of it.
+    fn each_of_many_objects_is_found_again(how) {
         let running = started(how);
         let session = running.user();
-        for n in 0..200u8 {
+        for n in 0..MANY {
             let template = aes_template(&[yes(CKA_TOKEN), no(CKA_PRIVATE), bytes(CKA_ID, &[n]), bytes(CKA_LABEL, b"many")]);
             try_generate(session, CKM_AES_KEY_GEN, &template).unwrap();
         }
@@ -191,16 +194,16 @@ both! {
         let (mut keys, mut count) = ([0; 300], 0);
         ok!(C_FindObjects, session, keys.as_mut_ptr(), 300, &raw mut count);
         ok!(C_FindObjectsFinal, session);
-        assert_eq!(count, 200);
+        assert_eq!(count, CK_ULONG::from(MANY));
         running.scene.faults("C_GetAttributeValue rv 0x32 1\nC_OpenSession rv 0x30 1");
         assert!(value(session, keys[0], CKA_ID).is_ok());
-        let ids: Vec<_> = keys[..200].iter().map(|key| value(session, *key, CKA_ID).unwrap()[0]).collect();
+        let ids: Vec<_> = keys[..usize::from(MANY)].iter().map(|key| value(session, *key, CKA_ID).unwrap()[0]).collect();
         let mut sorted = ids.clone();
         sorted.sort();
-        assert_eq!(sorted, (0..200).collect::<Vec<u8>>());
+        assert_eq!(sorted, (0..MANY).collect::<Vec<u8>>());
         let iv = [0u8; 16];
         let mechanism = [with(CKM_AES_CBC_PAD, &iv)];
-        for key in &keys[150..200] {
+        for key in &keys[60..usize::from(MANY)] {
             ok!(C_EncryptInit, session, ptr(&mechanism), *key);
             let (mut out, mut out_len) = ([0u8; 64], 64);
             ok!(C_Encrypt, session, ptr(&iv), 16, out.as_mut_ptr(), &raw mut out_len);

@@ -17,4 +17,5 @@ mod program;
 mod rights;
 mod scene;
 mod several;
+mod threads;
 mod through;

@@ -47,10 +47,10 @@ fn our_own_library_is_refused() {
     assert!(scene.log().contains("Keyward's own library"), "{}", scene.log());
 }
 
-/// Keyward behind Keyward: an inner configuration with a token "inner", and the lines of a slot that leads to it.
-fn inner(scene: &Scene) -> String {
-    let inner = scene.place.join("inner.toml");
-    std::fs::write(&inner, "tokens = 'inner-tokens'\ndevice_secret = 'inner-device'\n").unwrap();
+/// Keyward behind Keyward: a configuration of its own with a token "inner", and the lines of a slot that leads to it.
+fn inner(scene: &Scene, name: &str) -> String {
+    let inner = scene.place.join(format!("{name}.toml"));
+    std::fs::write(&inner, format!("tokens = '{name}-tokens'\ndevice_secret = '{name}-device'\n")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
     command.arg("--config").arg(&inner).args(["token", "init", "--label", "inner"]);
     command.args(["--so-pin-env", "OFFICER", "--pin-env", "USER_PIN"]).env("OFFICER", SO_PIN).env("USER_PIN", PIN);
@@ -58,10 +58,55 @@ fn inner(scene: &Scene) -> String {
     format!("token = 'inner'\nisolate = true\nenvironment = {{ KEYWARD_CONF = '{}' }}", inner.display())
 }
 
+/// Each slot has the environment, the deadline and the arguments that it says, though the module and the token's label are the same.
+#[test]
+fn slots_that_say_other_things_of_one_isolated_module_have_a_process_each() {
+    let scene = Scene::new();
+    let (one, two) = (inner(&scene, "one"), inner(&scene, "two"));
+    let head = format!("[[slot]]\nkind = 'forward'\nmodule = '{}'\n", library().display());
+    let running = scene.start(&library(), &format!("{one}\n{head}{two}\n{head}{two}\ndeadline = 5"));
+    let slots = slots();
+    assert_eq!(slots.len(), 3);
+    let [first, second, third] = slots[..] else { unreachable!() };
+    let session = open(first, CKF_RW_SESSION);
+    assert_eq!(login(session, CKU_USER, PIN), CKR_OK);
+    ec_pair(session, "here", 1);
+    let seen = |slot| {
+        let session = open(slot, CKF_RW_SESSION);
+        assert_eq!(login(session, CKU_USER, PIN), CKR_OK);
+        find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]).len()
+    };
+    assert_eq!((seen(second), seen(third)), (0, 0));
+    assert_eq!(running.scene.log().matches(": in process ").count(), 3);
+}
+
+/// In the application a module is initialised once: two slots cannot have it in two ways.
+#[test]
+fn slots_that_contradict_each_other_are_refused_where_the_configuration_is_read() {
+    let scene = Scene::new();
+    let other = scene.place.join("another-name.so");
+    std::os::unix::fs::symlink(SOFTHSM, &other).unwrap();
+    let second =
+        format!("init_args = 'a'\n[[slot]]\nkind = 'forward'\nmodule = '{}'\ninit_args = 'b'", other.display());
+    scene.configure(Path::new(SOFTHSM), &second);
+    assert_eq!(c!(C_Initialize, null_mut()), CKR_GENERAL_ERROR);
+    for words in [&["doctor"][..], &["config", "show"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_keyward")).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(
+            !output.status.success() && said.contains("init_args is not what an earlier slot says"),
+            "{words:?}: {said}"
+        );
+    }
+    scene.configure(Path::new(SOFTHSM), &format!("{second}\nisolate = true"));
+    ok!(C_Initialize, null_mut());
+    ok!(C_Finalize, null_mut());
+}
+
 #[test]
 fn keyward_stands_behind_keyward_with_a_configuration_of_its_own() {
     let scene = Scene::new();
-    let lines = inner(&scene);
+    let lines = inner(&scene, "inner");
     let running = scene.start(&library(), &lines);
     let session = running.user();
     let (public, private) = ec_pair(session, "key", 1);

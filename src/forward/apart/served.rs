@@ -17,6 +17,7 @@ use super::{Answered, Asked, Done, Hello, MAGIC, Order, PROTOCOL, is_secret};
 use crate::error::{Code, Error};
 use crate::forward::call::{Call, Driver, Reply, Rv};
 use crate::forward::ffi::Local;
+use crate::forward::module::Threads;
 use crate::forward::quirks;
 use crate::os;
 
@@ -88,7 +89,7 @@ fn start(
     let local = match module {
         Some((_, local)) => Arc::clone(local),
         None => {
-            let local = Arc::new(Local::load(path, init_args, quirks)?);
+            let local = Arc::new(Local::load(path, init_args, quirks, Threads::Allowed)?);
             *module = Some((path.to_owned(), Arc::clone(&local)));
             local
         }

@@ -24,6 +24,7 @@ use cryptoki_sys::*;
 use parking_lot::Mutex;
 
 use super::call::{Call, Driver, Reply, Rv};
+use super::module::Threads;
 use super::quirks::Quirks;
 use crate::error::{Code, Error, Result};
 use crate::log;
@@ -34,6 +35,7 @@ pub struct Local {
     path: PathBuf,
     init_args: Option<CString>,
     quirks: Quirks,
+    threads: Threads,
     table: CK_FUNCTION_LIST_3_2,
     /// Of the list that the module gave.
     version: (u8, u8),
@@ -64,7 +66,7 @@ fn failed(path: &Path, what: &str) -> Error {
 impl Local {
     /// Loads the module. `CKR_LIBRARY_LOAD_FAILED` with what is wrong: no such file, no PKCS#11 module, an unknown version, or
     /// this very library.
-    pub fn load(path: &Path, init_args: Option<&str>, quirks: Quirks) -> Result<Local> {
+    pub fn load(path: &Path, init_args: Option<&str>, quirks: Quirks, threads: Threads) -> Result<Local> {
         refuse_ourselves(path)?;
         let library = open(path)?;
         let (table, version) = interface(library).or_else(|| function_list(library)).ok_or_else(|| {
@@ -75,6 +77,7 @@ impl Local {
             path: path.to_owned(),
             init_args: init_args.map_err(|_| failed(path, "its init_args hold a NUL"))?,
             quirks,
+            threads,
             table,
             version,
             ours: AtomicBool::new(false),
@@ -98,7 +101,7 @@ impl Local {
             DestroyMutex: None,
             LockMutex: None,
             UnlockMutex: None,
-            flags: locking,
+            flags: locking | self.threads.flags(),
             pReserved: reserved,
         };
         let mut args = WithNss(args, null_mut());
@@ -138,6 +141,10 @@ impl Driver for Local {
                 note_initialised(&self.path);
             }
             CKR_CRYPTOKI_ALREADY_INITIALIZED => self.ours.store(false, Ordering::Release),
+            CKR_NEED_TO_CREATE_THREADS => {
+                let why = "it must start threads, which the application forbids; say isolate = true, so that it starts them in a process of its own";
+                return Err(Code::NeedToCreateThreads.because(format!("the module {}: {why}", self.path.display())));
+            }
             _ => {
                 let code = Code::from_ckr(rv).unwrap_or(Code::DeviceError);
                 return Err(code.because(format!("the module {}: C_Initialize answered {rv:#x}", self.path.display())));

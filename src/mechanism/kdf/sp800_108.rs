@@ -4,7 +4,7 @@ use cryptoki_sys::*;
 
 use super::super::generic::MAX_SECRET;
 use super::super::plan::{Plan, Request, Wanted, fill_protection};
-use super::super::prf::of_mechanism;
+use super::super::prf::{of_mechanism, takes};
 use super::super::secret_key::SecretKey;
 use super::super::table::{Derivation, Does, Made, NOTHING, ParamKind, Row};
 use super::{derivation, others};
@@ -41,8 +41,12 @@ fn heritage(parents: &[&Attributes]) -> Heritage {
     }
 }
 
-/// What a template leaves open of `CKA_SENSITIVE` and `CKA_EXTRACTABLE` is the base key's.
+/// What a template leaves open of `CKA_SENSITIVE` and `CKA_EXTRACTABLE` is the base key's. `CKR_KEY_TYPE_INCONSISTENT` for a
+/// base key that the PRF is not of.
 fn plan(request: Request<'_>) -> Result<Plan> {
+    if let (Params::Kbkdf(params), Some(key_type)) = (request.params, request.base.ulong(CKA_KEY_TYPE)) {
+        takes(params.prf, key_type)?;
+    }
     let wanted = |mut template: Vec<Attribute>| {
         fill_protection(&mut template, request.base);
         Wanted::secret(template)

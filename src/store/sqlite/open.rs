@@ -76,7 +76,8 @@ fn directory(path: &Path) -> &Path {
 fn cut_off(path: &Path, len: u64) -> bool {
     let length = |path: &Path| fs::metadata(path).map(|meta| meta.len()).unwrap_or(0);
     // Asked for once more, since a log may have gone in between.
-    len < PAGE || (len % PAGE != 0 && length(&beside(path, "-wal")) == 0 && length(path) % PAGE != 0)
+    len < PAGE
+        || (!len.is_multiple_of(PAGE) && length(&beside(path, "-wal")) == 0 && !length(path).is_multiple_of(PAGE))
 }
 
 /// Decides how an existing file can be used, by looking at it from outside only.
