@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,10 +38,9 @@ pub struct Chain {
     reserved: u64,
     looked: u64,
     clock: Clock,
-    host: String,
-    /// Asked once: a child of a fork has a chain of its own.
-    pid: u32,
-    exe: String,
+    /// `","host":...,"pid":...` and `,"exe":...`, as they stand in each line. Asked once: a child of a fork has a chain of its
+    /// own. The user is asked at each event, since a process may become another.
+    origin: (String, String),
     line: String,
 }
 
@@ -62,6 +61,11 @@ impl Chain {
         let path = rules.directory.join(CURRENT);
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let exe = std::env::current_exe().map(|exe| exe.display().to_string()).unwrap_or_default();
+        let mut from = "\",\"host\":\"".to_owned();
+        escape(&mut from, &origin(AuditField::Host, host.trim_end().to_owned()));
+        from.push_str(&format!("\",\"pid\":{}", std::process::id()));
+        let mut by = String::new();
+        field(&mut by, "exe", &origin(AuditField::Exe, exe));
         let mut digits = String::new();
         hex(&mut digits, &keys.public());
         os::write_private_new(&rules.directory.join(PUBLIC_KEY), format!("{digits}\n").as_bytes())?;
@@ -75,9 +79,7 @@ impl Chain {
             reserved: 0,
             looked: 0,
             clock: Clock::new(),
-            host: origin(AuditField::Host, host.trim_end().to_owned()),
-            pid: std::process::id(),
-            exe: origin(AuditField::Exe, exe),
+            origin: (from, by),
             line: String::new(),
             keys,
         };
@@ -155,9 +157,9 @@ impl Chain {
 
     /// Brings the tail up to date with what other processes wrote. Mostly one look at the open file's size.
     fn follow(&mut self) -> Result<()> {
-        let meta = self.file.metadata().map_err(|e| self.fails("look at", &e))?;
+        let (length, names) = os::length_and_names(&self.file).map_err(|e| self.fails("look at", &e))?;
         let fresh = os::coarse_millis().saturating_sub(self.looked) < LOOK;
-        if fresh && meta.nlink() > 0 && meta.len() == self.tail.size && self.tail.seq > 0 {
+        if fresh && names > 0 && length == self.tail.size && self.tail.seq > 0 {
             return Ok(());
         }
         self.load()
@@ -325,10 +327,9 @@ impl Chain {
         line.clear();
         let _ = write!(line, "{{\"seq\":{seq},\"time\":\"");
         self.clock.write(line, now);
-        line.push_str("\",\"host\":\"");
-        escape(line, &self.host);
-        let _ = write!(line, "\",\"pid\":{},\"uid\":{}", self.pid, os::effective_user());
-        field(line, "exe", &self.exe);
+        line.push_str(&self.origin.0);
+        let _ = write!(line, ",\"uid\":{}", os::effective_user());
+        line.push_str(&self.origin.1);
         content(line);
         line.push_str(",\"prev\":\"");
         hex(line, &self.tail.hash);

@@ -167,9 +167,14 @@ pub(super) fn escape(line: &mut String, value: &str) {
 /// 64 digits of a hash.
 pub(super) fn hex(line: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('?', char::from);
-    for byte in bytes {
-        line.extend([digit(byte >> 4), digit(byte & 15)]);
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?');
+    for part in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(part) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        let written = digits.get(..part.len().saturating_mul(2)).and_then(|digits| std::str::from_utf8(digits).ok());
+        line.push_str(written.unwrap_or_default());
     }
 }
 

@@ -150,21 +150,21 @@ impl Log {
             return Err(Code::CryptokiNotInitialized.into());
         }
         let mut open = hold(&self.open);
-        let lock = |path: &Path, error: std::io::Error| os::failed("lock", path, &error);
-        let path = self.rules.directory.join("audit.lock");
+        let path = || self.rules.directory.join("audit.lock");
+        let lock = |error: std::io::Error| os::failed("lock", &path(), &error);
         match &mut *open {
-            Some(Open { lock: file, chain }) => file.during(|| work(chain)).map_err(|e| lock(&path, e))?,
+            Some(Open { lock: file, chain }) => file.during(|| work(chain)).map_err(lock)?,
             None => {
                 os::create_private_dirs(&self.rules.directory)?;
                 let (keys, head) = self.keys()?;
-                let file = LockFile::open(&path).map_err(|e| lock(&path, e))?;
+                let file = LockFile::open(&path()).map_err(lock)?;
                 let (chain, done) = file
                     .during(|| {
                         let mut chain = Chain::open(&self.rules, Arc::clone(keys), head)?;
                         let done = work(&mut chain);
                         Ok::<_, Error>((chain, done))
                     })
-                    .map_err(|e| lock(&path, e))??;
+                    .map_err(lock)??;
                 *open = Some(Open { lock: file, chain });
                 done
             }

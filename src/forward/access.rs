@@ -18,6 +18,8 @@ use crate::token::{Caller, User};
 #[derive(Default)]
 pub struct Access {
     user: Option<User>,
+    /// Where the HSM's users have names.
+    name: Option<Arc<str>>,
     /// The caller's PIN, kept while the login lasts, for a login after a loss of the HSM.
     pin: Option<SecretBytes>,
     /// A PIN that the HSM has refused: it is not tried a second time unless a caller asks for it.
@@ -27,6 +29,7 @@ pub struct Access {
 impl Access {
     fn end(&mut self) {
         self.user = None;
+        self.name = None;
         self.pin = None;
     }
 }
@@ -49,6 +52,10 @@ fn first_line(mut bytes: Vec<u8>) -> SecretBytes {
 impl Hsm {
     pub fn logged_in(&self) -> Option<User> {
         self.access.lock().user
+    }
+
+    pub fn login_name(&self) -> Option<Arc<str>> {
+        self.access.lock().name.clone()
     }
 
     /// The PIN of the configuration; `None` where the caller's counts.
@@ -75,8 +82,8 @@ impl Hsm {
         Ok(Some(first_line(bytes)))
     }
 
-    /// `C_Login`. The caller's PIN is passed on, or the configuration's taken in its place.
-    pub fn login(self: &Arc<Self>, user: User, given: &[u8]) -> Result<()> {
+    /// `C_Login`, and with a name `C_LoginUser`. The caller's PIN is passed on, or the configuration's taken in its place.
+    pub fn login(self: &Arc<Self>, user: User, name: Option<&str>, given: &[u8]) -> Result<()> {
         if user == User::SecurityOfficer && !self.filter.security_officer {
             return Err(Code::UserTypeInvalid.because(format!(
                 "{}: the security officer does not log in here; say security_officer = true in the configuration to let it",
@@ -85,12 +92,18 @@ impl Hsm {
         }
         let configured = if user == User::User { self.configured_pin()? } else { None };
         let own = configured.is_some();
+        if own && name.is_some() {
+            return Err(Code::UserTypeInvalid.because(format!(
+                "{}: the PIN comes from the configuration, which knows of no names; log in without one",
+                self.name
+            )));
+        }
         let pin = configured.unwrap_or_else(|| SecretBytes::copy_from(given));
         if own && self.access.lock().refused.as_ref() == Some(&pin) {
             return Err(self.refused_before());
         }
         let lease = self.lease()?;
-        self.log_in_on(&lease, user, pin)
+        self.log_in_on(&lease, user, name.map(Arc::from), pin)
     }
 
     pub fn has_refused(&self, given: &[u8]) -> bool {
@@ -104,14 +117,16 @@ impl Hsm {
             .because(format!("{}: the HSM has refused this PIN; it is not tried again. Correct its source", self.name))
     }
 
-    fn log_in_on(&self, lease: &Lease, user: User, pin: SecretBytes) -> Result<()> {
+    fn log_in_on(&self, lease: &Lease, user: User, name: Option<Arc<str>>, pin: SecretBytes) -> Result<()> {
         let session = lease.session();
         let sent = (!pin.is_empty() || !self.protected_path()).then_some(Cow::Borrowed(pin.expose().as_slice()));
-        let answer = lease.call(&Call::Login { session, user: number(user), pin: sent });
+        let called = name.as_deref().map(Cow::Borrowed);
+        let answer = lease.call(&Call::Login { session, user: number(user), pin: sent, name: called });
         let mut access = self.access.lock();
         match answer {
             Ok(_) => {
                 access.user = Some(user);
+                access.name = name;
                 access.pin = (user == User::User).then_some(pin);
                 access.refused = None;
                 Ok(())
@@ -121,6 +136,8 @@ impl Hsm {
                 access.user = Some(user);
                 Err(self.error(rv.into()))
             }
+            Err(CKR_FUNCTION_NOT_SUPPORTED) if name.is_some() => Err(Code::UserTypeInvalid
+                .because(format!("{}: the module's users have no names; log in without one", self.name))),
             Err(rv) => {
                 if matches!(rv, CKR_PIN_INCORRECT | CKR_PIN_LOCKED | CKR_PIN_INVALID | CKR_PIN_LEN_RANGE) {
                     access.refused = Some(pin);
@@ -133,9 +150,9 @@ impl Hsm {
 
     /// After the HSM was lost, or has forgotten the login: the same user once more, with a PIN that it has not refused.
     pub fn log_in_again(self: &Arc<Self>, lease: &Lease) -> Result<()> {
-        let (user, pin) = {
+        let (user, name, pin) = {
             let access = self.access.lock();
-            (access.user, access.pin.as_ref().map(SecretBytes::duplicate))
+            (access.user, access.name.clone(), access.pin.as_ref().map(SecretBytes::duplicate))
         };
         let Some(user) = user else { return Ok(()) };
         let again = match (user, pin) {
@@ -144,7 +161,7 @@ impl Hsm {
                 if self.access.lock().refused.as_ref() == Some(&pin) {
                     Err(self.refused_before())
                 } else {
-                    match self.log_in_on(lease, user, pin) {
+                    match self.log_in_on(lease, user, name, pin) {
                         Err(error) if error.code() == Code::UserAlreadyLoggedIn => Ok(()),
                         other => other,
                     }
@@ -162,7 +179,7 @@ impl Hsm {
         let configured = self.configured_pin()?;
         let pin = configured.as_ref().map_or(pin, |pin| pin.expose().as_slice());
         let sent = (!pin.is_empty() || !self.protected_path()).then_some(Cow::Borrowed(pin));
-        let call = Call::Login { session, user: CKU_CONTEXT_SPECIFIC, pin: sent };
+        let call = Call::Login { session, user: CKU_CONTEXT_SPECIFIC, pin: sent, name: None };
         self.module.call_of(module, &call, None).map(drop).map_err(|rv| self.error(rv.into()))
     }
 

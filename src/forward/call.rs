@@ -44,11 +44,12 @@ pub enum Call<'a> {
         session: CK_SESSION_HANDLE,
         flags: CK_FLAGS,
     },
-    /// Without a PIN the HSM asks for it by its own means.
+    /// Without a PIN the HSM asks for it by its own means; with a name `C_LoginUser`.
     Login {
         session: CK_SESSION_HANDLE,
         user: CK_USER_TYPE,
         pin: Option<Cow<'a, [u8]>>,
+        name: Option<Cow<'a, str>>,
     },
     Logout {
         session: CK_SESSION_HANDLE,
@@ -238,7 +239,8 @@ impl Call<'_> {
             Call::Open { .. } => "C_OpenSession",
             Call::Close { .. } => "C_CloseSession",
             Call::Cancel { .. } => "C_SessionCancel",
-            Call::Login { .. } => "C_Login",
+            Call::Login { name: None, .. } => "C_Login",
+            Call::Login { .. } => "C_LoginUser",
             Call::Logout { .. } => "C_Logout",
             Call::InitPin { .. } => "C_InitPIN",
             Call::SetPin { .. } => "C_SetPIN",

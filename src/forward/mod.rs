@@ -242,7 +242,15 @@ impl Token for Forward {
     }
 
     fn login(&self, _caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        self.hsm.login(user, pin)
+        self.hsm.login(user, None, pin)
+    }
+
+    fn login_named(&self, _caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.hsm.login(user, Some(name), pin)
+    }
+
+    fn login_name(&self) -> Option<Arc<str>> {
+        self.hsm.login_name()
     }
 
     fn reauthenticate(&self, caller: Caller, pin: &[u8]) -> Result<()> {

@@ -1,5 +1,8 @@
 //! The members together: whose turn it is, who is there, who is logged in; and the one way by which all calls reach them.
 
+mod access;
+mod resolve;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,15 +11,15 @@ use cryptoki_sys::*;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
+use self::access::Access;
 use super::identity::{self, Held};
 use super::member::{Member, Part, is_loss, is_trouble};
-use super::objects::{Objects, Place};
+use super::objects::Objects;
 use super::state::{self, Note, State};
 use crate::config::{HaRules, Order};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::os::coarse_millis;
-use crate::secret::SecretBytes;
 use crate::token::*;
 
 pub struct Group {
@@ -31,12 +34,6 @@ pub struct Group {
     sessions: Mutex<HashSet<SessionId>>,
     /// When the members that nobody uses are looked at next.
     next_check: AtomicU64,
-}
-
-struct Access {
-    user: User,
-    /// For the members that were away.
-    pin: SecretBytes,
 }
 
 /// Members by their place in the list.
@@ -143,102 +140,7 @@ impl Group {
         }
     }
 
-    // ---- login ----
-
-    pub fn logged_in(&self) -> Option<User> {
-        self.access.read().as_ref().map(|access| access.user)
-    }
-
-    /// Of all members that are there. A PIN that the first of them refuses is not tried on the others; one that refuses it
-    /// after another has taken it is left out of what needs the login.
-    pub fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        if user == User::SecurityOfficer {
-            return Err(Code::UserTypeInvalid.because(format!(
-                "{}: the security officer does not log in to a slot of several HSMs, but to each of them",
-                self.name
-            )));
-        }
-        let mut taken = false;
-        let mut failure = None;
-        for (at, member) in self.members.iter().enumerate() {
-            if !member.breaker.admits(coarse_millis()) {
-                continue;
-            }
-            let entered = member.open(caller).and_then(|()| member.token()?.login(caller, user, pin));
-            match entered {
-                Ok(()) => {
-                    self.succeeded(at);
-                    taken = true;
-                }
-                Err(error) if error.code() == Code::UserAlreadyLoggedIn => taken = true,
-                Err(error) if is_loss(error.code()) => {
-                    self.failed(at, &error);
-                    failure = Some(error);
-                }
-                Err(error) if taken => {
-                    log!(
-                        Error,
-                        "{}: member {} refuses the login that others have taken: {error}",
-                        self.name,
-                        member.name
-                    );
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if !taken {
-            return Err(failure.map_or_else(|| self.nobody(), |error| self.away(&error.to_string())));
-        }
-        *self.access.write() = Some(Access { user, pin: SecretBytes::copy_from(pin) });
-        Ok(())
-    }
-
-    pub fn logout(&self) {
-        *self.access.write() = None;
-        for token in self.members.iter().filter_map(|member| member.token().ok()) {
-            if token.logged_in().is_some() {
-                let _ = token.logout();
-            }
-        }
-        self.objects.end_private();
-    }
-
-    pub fn enter(&self, caller: Caller) {
-        self.sessions.lock().insert(caller.session);
-    }
-
-    pub fn leave(&self, session: SessionId) {
-        self.objects.end_session(session);
-        self.members.iter().for_each(|member| member.close(session));
-        let last = {
-            let mut sessions = self.sessions.lock();
-            sessions.remove(&session) && sessions.is_empty()
-        };
-        if last {
-            *self.access.write() = None;
-            self.objects.end_private();
-        }
-    }
-
-    /// Logs a member in that was away, with a PIN that it has not refused.
-    fn follow(&self, member: &Member, caller: Caller) -> Result<()> {
-        let access = self.access.read();
-        let Some(access) = access.as_ref() else { return Ok(()) };
-        let token = member.token()?;
-        if token.logged_in().is_some() || member.has_refused(access.pin.expose()) {
-            return Ok(());
-        }
-        match token.login(caller, access.user, access.pin.expose()) {
-            Ok(()) => Ok(()),
-            Err(error) if is_loss(error.code()) => Err(error),
-            // What is public can still be used there.
-            Err(error) if error.code() == Code::UserAlreadyLoggedIn => Ok(()),
-            Err(error) => {
-                log!(Error, "{}: member {} refuses the login: {error}", self.name, member.name);
-                Ok(())
-            }
-        }
-    }
+    // ---- calls ----
 
     /// A member that can be used: open, logged in, and without what was destroyed meanwhile.
     pub fn ready(&self, at: usize, caller: Caller) -> Result<&Arc<dyn Token>> {
@@ -312,101 +214,6 @@ impl Group {
         }
         Ok(())
     }
-
-    // ---- objects ----
-
-    /// What a member calls an object. `None`: it is not there. `CKR_OBJECT_HANDLE_INVALID` where nobody can say which of several
-    /// is meant, or there is no such object.
-    pub fn resolve(&self, at: usize, token: &Arc<dyn Token>, caller: Caller, id: ObjectId) -> Result<Option<ObjectId>> {
-        let now = coarse_millis();
-        match self.objects.place(id, at, now) {
-            None => return Err(Code::ObjectHandleInvalid.into()),
-            Some(Place::Here(object)) => return Ok(Some(object)),
-            Some(Place::Absent(_)) => return Ok(None),
-            Some(Place::Unknown) => {}
-        }
-        let entry = self.objects.entry(id).ok_or(Code::ObjectHandleInvalid)?;
-        let Some(identity) = entry.identity else { return Ok(None) };
-        let member = self.member(at)?;
-        if self.state.is_dead(&member.name, &identity.fingerprint) {
-            return Ok(None);
-        }
-        let several = |where_: &str| {
-            Code::ObjectHandleInvalid.because(format!(
-                "{}: {where_} has several of {}; give each its own ID: none is taken on a guess",
-                self.name,
-                identity.name()
-            ))
-        };
-        if self.objects.is_ambiguous(&identity) {
-            return Err(several("a member"));
-        }
-        match identity::held(&**token, caller, &identity)? {
-            Held::One(object) => {
-                self.objects.bind(id, at, object);
-                Ok(Some(object))
-            }
-            Held::No => {
-                self.objects.unbind(id, at, now);
-                Ok(None)
-            }
-            Held::Several => Err(several(&format!("member {}", member.name))),
-        }
-    }
-
-    /// As [`Group::resolve`], and it has been seen there just now.
-    pub fn find_now(
-        &self,
-        at: usize,
-        token: &Arc<dyn Token>,
-        caller: Caller,
-        id: ObjectId,
-    ) -> Result<Option<ObjectId>> {
-        match self.resolve(at, token, caller, id)? {
-            Some(object) if self.lost_track(at, token, caller, &[id], &[object]) => self.resolve(at, token, caller, id),
-            found => Ok(found),
-        }
-    }
-
-    fn resolve_all(
-        &self,
-        at: usize,
-        token: &Arc<dyn Token>,
-        caller: Caller,
-        ids: &[ObjectId],
-    ) -> Result<Option<SmallVec<[ObjectId; 4]>>> {
-        let mut found = SmallVec::new();
-        for id in ids {
-            match self.resolve(at, token, caller, *id)? {
-                Some(object) => found.push(object),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(found))
-    }
-
-    /// Whether one of them is gone from the member behind our back, or is called otherwise there now.
-    fn lost_track(
-        &self,
-        at: usize,
-        token: &Arc<dyn Token>,
-        caller: Caller,
-        ids: &[ObjectId],
-        own: &[ObjectId],
-    ) -> bool {
-        let mut lost = false;
-        for (id, object) in ids.iter().zip(own) {
-            // An attribute that may change, so that the HSM itself is asked.
-            let there = token.get(caller, *object, &[CKA_LABEL]);
-            if there.is_err_and(|error| error.code() == Code::ObjectHandleInvalid) {
-                self.objects.let_go(*id, at);
-                lost = true;
-            }
-        }
-        lost
-    }
-
-    // ---- calls ----
 
     /// Works with objects on one member. `None`: it does not have them all.
     pub fn once<T>(

@@ -166,7 +166,15 @@ impl Token for Ha {
     }
 
     fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
-        self.0.login(caller, user, pin)
+        self.0.login(caller, user, None, pin)
+    }
+
+    fn login_named(&self, caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.0.login(caller, user, Some(name), pin)
+    }
+
+    fn login_name(&self) -> Option<Arc<str>> {
+        self.0.login_name()
     }
 
     fn reauthenticate(&self, caller: Caller, pin: &[u8]) -> Result<()> {

@@ -82,8 +82,23 @@ fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> 
 
 /// The overlay of a slot, if it has one.
 pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
-    let (rules, _) = config.slots.iter().zip(ids(config)).find(|(_, id)| *id == slot)?;
+    let rules = rules_of(config, slot)?;
     rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
+}
+
+/// The overlay of a slot over its HSM, without what stands before it otherwise, and without the slot's filter: for the care of the
+/// overlay. `None`: the slot has none.
+pub fn open_overlay(config: &Config, slot: u64) -> Result<Option<Overlay>> {
+    let Some(rules) = rules_of(config, slot) else { return Ok(None) };
+    let Some(name) = &rules.filter.overlay else { return Ok(None) };
+    let unfiltered = FilterRules { objects: Vec::new(), ..rules.filter.clone() };
+    let token = end(&Modules::default(), &rules.member, &unfiltered, rules.label.clone())?;
+    token.connected()?;
+    Ok(Some(Overlay::around(token, Place::of(config, name))))
+}
+
+fn rules_of(config: &Config, slot: u64) -> Option<&SlotRules> {
+    config.slots.iter().zip(ids(config)).find(|(_, id)| *id == slot).map(|(rules, _)| rules)
 }
 
 /// The IDs of the slots, those over several HSMs last: whether or not each can be loaded, so that they are the same in every process.

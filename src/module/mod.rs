@@ -15,7 +15,7 @@ use once_cell::race::OnceBox;
 
 pub use crate::forward::{APART, Threads, serve as serve_apart, survey};
 pub use crate::session::Slot;
-pub use elsewhere::{look, open_ha, overlay_of};
+pub use elsewhere::{look, open_ha, open_overlay, overlay_of};
 pub use slots::{Module, Opener, Source, audit_log, compose, open_slots, set_opener};
 
 use crate::config::{Config, LogLevel, LogRules};

@@ -66,6 +66,22 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// A file's length and how many names it has. Its times are not asked for: since Linux 6.13 the next write to a file whose
+/// times somebody has seen stamps it anew and journals that, which costs more than the write itself.
+pub fn length_and_names(file: &File) -> io::Result<(u64, u64)> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let (flags, wanted) = (libc::AT_EMPTY_PATH, libc::STATX_SIZE | libc::STATX_NLINK);
+    // SAFETY: an open descriptor, an empty string that ends, and room for the answer, which is all zeros before.
+    let asked = unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, wanted, found.as_mut_ptr()) };
+    // SAFETY: numbers alone, which zeros are too.
+    let found = unsafe { found.assume_init() };
+    if asked == 0 && found.stx_mask & wanted == wanted {
+        return Ok((found.stx_size, u64::from(found.stx_nlink)));
+    }
+    // A kernel before 4.11, or a sandbox that does not know the call.
+    file.metadata().map(|found| (found.len(), found.nlink()))
+}
+
 /// The file, open to read and write; made, as [`create_private`] does, where it is missing.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let open = || OpenOptions::new().read(true).write(true).open(path);
@@ -217,6 +233,17 @@ fn c_path(path: &Path) -> Result<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_grows_or_loses_its_name_shows() {
+        let path = std::env::temp_dir().join(format!("keyward-length-{}", std::process::id()));
+        let file = create_private(&path).unwrap();
+        assert_eq!(length_and_names(&file).unwrap(), (0, 1));
+        fs::write(&path, b"five.").unwrap();
+        assert_eq!(length_and_names(&file).unwrap(), (5, 1));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(length_and_names(&file).unwrap(), (5, 0));
+    }
 
     #[test]
     fn private_files_appear_once_and_looser_ones_are_refused() {

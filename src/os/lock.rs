@@ -87,9 +87,9 @@ impl LockFile {
         Ok(LockFile { noted: note(file.as_raw_fd()), file })
     }
 
-    /// Waits for the lock, holds it while `work` runs.
+    /// Waits for the lock, holds it while `work` runs. `flock`: of the open description too, and half as dear as a lock on bytes.
     pub fn during<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
-        apply(&self.file, libc::F_OFD_SETLKW, libc::F_WRLCK, 0)?;
+        whole(&self.file, libc::LOCK_EX)?;
         let _held = Unlock(&self.file);
         Ok(work())
     }
@@ -99,7 +99,20 @@ struct Unlock<'a>(&'a File);
 
 impl Drop for Unlock<'_> {
     fn drop(&mut self) {
-        let _ = apply(self.0, libc::F_OFD_SETLK, libc::F_UNLCK, 0);
+        let _ = whole(self.0, libc::LOCK_UN);
+    }
+}
+
+fn whole(file: &File, operation: i32) -> io::Result<()> {
+    loop {
+        // SAFETY: an open descriptor.
+        if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }
 
@@ -148,6 +161,30 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
     use std::time::Duration;
+
+    #[test]
+    fn a_lock_file_keeps_its_holders_apart() {
+        let path = std::env::temp_dir().join(format!("keyward-lock-file-{}", std::process::id()));
+        let inside = Arc::new(AtomicU32::new(0));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (path, inside) = (path.clone(), inside.clone());
+                std::thread::spawn(move || {
+                    let lock = LockFile::open(&path).unwrap();
+                    for _ in 0..50 {
+                        let alone = || {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                            std::thread::sleep(Duration::from_micros(50));
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                        };
+                        lock.during(alone).unwrap();
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn threads_exclude_each_other_and_bytes_do_not() {

@@ -1,6 +1,7 @@
 //! Who is logged in: the HSM's user, or the overlay's administrator, who is this slot's security officer. The HSM's own security
 //! officer has no business here.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
@@ -28,12 +29,30 @@ impl Shared {
     }
 
     pub fn login(&self, caller: Caller, user: User, pin: &[u8]) -> Result<()> {
+        self.enter(user, || match user {
+            User::SecurityOfficer => self.book.log_officer_in(pin),
+            User::User => self.inner.login(caller, user, pin),
+        })
+    }
+
+    /// The overlay's administrator has no name.
+    pub fn login_named(&self, caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()> {
+        self.enter(user, || match user {
+            User::SecurityOfficer => Err(Code::UserTypeInvalid.into()),
+            User::User => self.inner.login_named(caller, user, name, pin),
+        })
+    }
+
+    pub fn login_name(&self) -> Option<Arc<str>> {
+        if self.book.officer_is_in() { None } else { self.inner.login_name() }
+    }
+
+    fn enter(&self, user: User, log_in: impl FnOnce() -> Result<()>) -> Result<()> {
         let _one = self.book.authenticating.lock();
         match (self.logged_in(), user) {
             (Some(now), wanted) if now == wanted => return Err(Code::UserAlreadyLoggedIn.into()),
             (Some(_), _) => return Err(Code::UserAnotherAlreadyLoggedIn.into()),
-            (None, User::SecurityOfficer) => self.book.log_officer_in(pin)?,
-            (None, User::User) => self.inner.login(caller, user, pin)?,
+            (None, _) => log_in()?,
         }
         self.objects.forget_all();
         Ok(())

@@ -12,6 +12,7 @@ mod bound;
 mod identity;
 mod life;
 mod making;
+mod orphans;
 mod rotate;
 mod search;
 mod token;
@@ -23,6 +24,7 @@ use cryptoki_sys::*;
 use smallvec::SmallVec;
 
 pub use book::Place;
+pub use orphans::Orphan;
 
 use self::book::{Book, Trait, View};
 use self::bound::{Bound, Key, Objects, tombstone_of};

@@ -130,6 +130,8 @@ impl Token for Overlay {
         open_session(caller: Caller) -> Result<()>;
         close_session(session: SessionId);
         login(caller: Caller, user: User, pin: &[u8]) -> Result<()>;
+        login_named(caller: Caller, user: User, name: &str, pin: &[u8]) -> Result<()>;
+        login_name() -> Option<Arc<str>>;
         reauthenticate(caller: Caller, pin: &[u8]) -> Result<()>;
         logout() -> Result<()>;
         logged_in() -> Option<User>;

@@ -45,6 +45,41 @@ fn signatures_go_on_while_a_member_dies_and_it_is_used_again_when_it_is_back() {
     assert!(log.contains("member east is left alone") && log.contains("member east is back"), "{log}");
 }
 
+/// Each call is answered within the deadline of the member that hangs, by the other one; from then on it is left alone.
+#[test]
+fn a_member_that_hangs_in_its_own_process_costs_its_deadline_once() {
+    let several = Several::new(2, "");
+    several.configure_members(&format!("{QUICK}{WRAP}"), "isolate = true\ndeadline = 0.7");
+    let together = several.start();
+    let session = together.user();
+    shared_key(session);
+    let (public, private) = ec_pair(session, "key", 1);
+    let sign = || {
+        let begun = std::time::Instant::now();
+        let signature = try_sign(session, private, &[1; 32]).expect("no error is seen");
+        assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+        begun.elapsed().as_millis()
+    };
+    sign();
+    let several = &together.several;
+    several.faults("east", "C_Sign hang 60000\nC_SignInit hang 60000\nC_GetTokenInfo hang 60000\nC_GetSlotList hang 60000\nC_Initialize hang 60000");
+    let first = sign();
+    assert!((600..4000).contains(&first), "{first} ms");
+    assert!(several.calls("west", "C_Sign") >= 1);
+    let hung = several.calls("east", "C_Sign") + several.calls("east", "C_SignInit");
+    for _ in 0..10 {
+        sign();
+    }
+    let log = several.scene.log();
+    assert!(log.contains("did not return within 0.7 s") && log.contains("member east is left alone"), "{log}");
+    assert!(several.calls("east", "C_Sign") + several.calls("east", "C_SignInit") <= hung + 2);
+    several.lives("east");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let before = several.calls("east", "C_Sign");
+    sign();
+    assert_eq!(several.calls("east", "C_Sign"), before + 1, "it serves again");
+}
+
 #[test]
 fn one_call_in_flight_is_made_once_more_and_parts_are_not() {
     let (together, session) = started(2, "");

@@ -58,6 +58,52 @@ fn inner(scene: &Scene, name: &str) -> String {
     format!("token = 'inner'\nisolate = true\nenvironment = {{ KEYWARD_CONF = '{}' }}", inner.display())
 }
 
+fn login_as(session: CK_SESSION_HANDLE, name: &str, pin: &str) -> CK_RV {
+    let (name, pin) = (name.as_bytes(), pin.as_bytes());
+    c!(C_LoginUser, session, CKU_USER, ptr(pin), len(pin), ptr(name), len(name))
+}
+
+/// The name goes on to the module, and once more after a loss.
+#[test]
+fn a_user_of_the_module_logs_in_by_name() {
+    let scene = Scene::new();
+    let lines = inner(&scene, "inner");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+    command
+        .arg("--config")
+        .arg(scene.place.join("inner.toml"))
+        .args(["user", "add", "anna", "--role", "user", "--role", "operator"]);
+    command.args(["--token", "inner", "--so-pin-env", "OFFICER", "--new-pin-env", "NEW"]);
+    let added = command.env("OFFICER", SO_PIN).env("NEW", "anna-1234").output().unwrap();
+    assert!(added.status.success(), "{added:?}");
+    let running = scene.start(&library(), &lines);
+    let session = running.open();
+    assert_eq!(login_as(session, "anna", "anna-4321"), CKR_PIN_INCORRECT);
+    assert_eq!(login_as(session, "anna", "anna-1234"), CKR_OK);
+    assert_eq!(login_as(session, "anna", "anna-1234"), CKR_USER_ALREADY_LOGGED_IN);
+    assert_eq!(login_as(session, "bert", "bert-1234"), CKR_USER_ANOTHER_ALREADY_LOGGED_IN);
+    assert_eq!(login(session, CKU_USER, PIN), CKR_USER_ANOTHER_ALREADY_LOGGED_IN);
+    let (public, private) = ec_pair(session, "key", 1);
+    let log = running.scene.log();
+    let helper: i32 = log.lines().find_map(|line| line.split_once(": in process ")?.1.trim().parse().ok()).unwrap();
+    // SAFETY: the helper's own number, from the log.
+    unsafe { libc::kill(helper, libc::SIGKILL) };
+    let signature = try_sign(session, private, &[1; 32]).unwrap();
+    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+    assert!(running.scene.log().contains("connected again"));
+    ok!(C_Logout, session);
+    assert_eq!(login(session, CKU_USER, PIN), CKR_OK, "the user without a name");
+}
+
+#[test]
+fn a_module_without_names_is_told_none() {
+    let running = Scene::new().start(faulty(), "token = 'hsm'");
+    let session = running.open();
+    assert_eq!(login_as(session, "anna", PIN), CKR_USER_TYPE_INVALID);
+    assert_eq!(running.scene.calls("C_Login"), 0);
+    assert_eq!(login_as(session, "", PIN), CKR_OK);
+}
+
 /// Each slot has the environment, the deadline and the arguments that it says, though the module and the token's label are the same.
 #[test]
 fn slots_that_say_other_things_of_one_isolated_module_have_a_process_each() {

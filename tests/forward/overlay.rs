@@ -546,3 +546,52 @@ fn without_its_overlay_a_governed_slot_uses_no_key_and_says_what_to_do() {
     assert_eq!(signs(session, key), CKR_OK, "made by another process, it counts at once");
     assert!(refused(&["overlay", "init", "--token", "hsm", "--so-pin-env", "OVERLAY_PIN"]).contains("there already"));
 }
+
+#[test]
+fn records_of_keys_that_others_deleted_are_listed_and_removed_and_no_others() {
+    let running = governed();
+    let session = running.user();
+    for (label, id) in [("gone", 1), ("held", 2), ("stays", 3)] {
+        ec_pair(session, label, id);
+    }
+    key("suspend", "held", &["--reason", "under inquiry"]);
+    ok!(C_Finalize, null_mut());
+    let delete = |id: &str| ["privkey", "pubkey"].map(|kind| directly(&["--delete-object", "-y", kind, "--id", id]));
+    let prune = |more: &[&str]| {
+        let found = keyward(&[&["overlay", "prune", "--token", "hsm", "--pin-env", "USER_PIN"], more].concat());
+        let mut told: Vec<String> = found["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|record| {
+                let kept = if record["kept"].is_null() { "" } else { " kept" };
+                format!("{} {}{kept}", record["label"].as_str().unwrap(), record["class"].as_str().unwrap())
+            })
+            .collect();
+        told.sort();
+        (told, found["removed"].as_u64().unwrap())
+    };
+    assert_eq!(prune(&[]), (vec![], 0));
+    delete("01");
+    delete("02");
+    // What the slot does not show is there all the same.
+    running.scene.configure(Path::new(SOFTHSM), &format!("{LINES}\nobjects = ['pkcs11:object=gone']"));
+    let pair =
+        |label: &str, kept: &str| vec![format!("{label} private-key{kept}"), format!("{label} public-key{kept}")];
+    let all = [pair("gone", ""), pair("held", " kept")].concat();
+    assert_eq!(prune(&["--dry-run"]), (all.clone(), 0));
+    let words = ["overlay", "prune", "--token", "hsm", "--pin-env", "OVERLAY_PIN"];
+    assert!(refused(&words).contains("CKR_PIN_INCORRECT"), "without the login private keys would seem to be gone");
+    assert_eq!(prune(&[]), (all, 2));
+    assert_eq!(prune(&["--dry-run"]), (pair("held", " kept"), 0));
+    assert_eq!(prune(&["--any-state"]), (pair("held", ""), 2));
+    assert_eq!(prune(&["--any-state"]), (vec![], 0));
+    running.scene.configure(Path::new(SOFTHSM), LINES);
+    ok!(C_Initialize, null_mut());
+    let session = running.user();
+    let stays = find(session, &[bytes(CKA_ID, &[3]), number(CKA_CLASS, CKO_PRIVATE_KEY)])[0];
+    assert!(ulong(session, stays, CKA_KEYWARD_CREATION_DATE).is_some(), "its record is there");
+    // A tombstone is no record too many.
+    key("purge", "stays", &["--reason", "done"]);
+    assert_eq!(prune(&["--any-state"]), (vec![], 0));
+}

@@ -48,13 +48,20 @@ impl Several {
     }
 
     pub fn configure(&self, lines: &str) {
+        self.configure_members(lines, "");
+    }
+
+    /// With further lines for each member.
+    pub fn configure_members(&self, lines: &str, of_each: &str) {
         let mut text = format!(
             "tokens = 'keyward'\ndevice_secret = 'device'\nfree_slot = 'never'\n[log]\nlevel = 'debug'\n\
              [[slot]]\nkind = 'ha'\nlabel = 'both'\n{lines}\n"
         );
         for (name, module) in NAMES.iter().zip(&self.modules) {
-            let member =
-                format!("[[slot.member]]\nname = '{name}'\nmodule = '{}'\ntoken = '{name}'\n", module.display());
+            let member = format!(
+                "[[slot.member]]\nname = '{name}'\nmodule = '{}'\ntoken = '{name}'\n{of_each}\n",
+                module.display()
+            );
             text.push_str(&member);
         }
         std::fs::write(self.scene.place.join("keyward.toml"), text).unwrap();

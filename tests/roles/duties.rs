@@ -90,3 +90,41 @@ fn a_named_officer_keeps_the_users_and_is_named_in_the_record() {
     assert_eq!(answers[1], "sign tls: CKR_KEY_HANDLE_INVALID", "an officer never uses a key");
     assert!(answers[2].ends_with("CKR_USER_NOT_LOGGED_IN") && answers[3] == "0", "{answers:?}");
 }
+
+#[test]
+fn the_record_is_read_by_auditors_and_backups_are_made_by_who_has_that_role() {
+    let place = staffed(&[("anna", "user"), ("max", "auditor"), ("bea", "backup")]);
+    let by = |name: &str| format!("--by {name} --by-pin-file {}", pin_file(&place, name));
+    for command in ["show", "verify", "report", "export", "rotate"] {
+        let line = format!("audit {command}");
+        refused(&place, &line, 5, "its users of the role auditor (max)");
+        refused(&place, &format!("{line} {}", by("anna")), 6, "its users of the role auditor (max)");
+        let read = place.keyward(&format!("{line} {}", by("max")));
+        assert!(matches!(read.status.code(), Some(0 | 7)), "{line}: {}", shown(&read.stderr));
+    }
+    refused(&place, "audit verify --by max --by-pin-file pin", 5, "wrong PIN");
+    // Its name is no way around; a copy elsewhere is nobody's but whose file it is.
+    refused(&place, &format!("audit show --directory {}", place.0.join("audit").display()), 5, "auditor");
+    let copy = place.0.join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(place.0.join("audit")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    done(&place, &format!("audit show --directory {}", copy.display()));
+
+    let create = "backup create b --threshold 1 --custodian x=print";
+    done(&place, &format!("{create} --dry-run"));
+    refused(&place, create, 5, "its users of the role backup (bea)");
+    refused(&place, &format!("{create} {}", by("max")), 6, "its users of the role backup (bea)");
+    assert!(!place.0.join("b").exists());
+    done(&place, &format!("{create} {}", by("bea")));
+    refused(&place, "token backup-file c", 5, "its users of the role backup (bea)");
+    done(&place, &format!("token backup-file c {}", by("bea")));
+    let verify = "backup verify b --share b.share-1-x.txt --pin-file pin";
+    let noted = |line: &str| shown(&place.keyward(line).stdout);
+    assert!(noted(verify).contains("NOT noted with the token"), "{}", noted(verify));
+    assert!(noted(&format!("{verify} {}", by("bea"))).contains("count as backed up"));
+    let lines: Vec<String> = text(&place.record()).lines().map(str::to_owned).collect();
+    let told = |operation: &str| lines.iter().any(|line| line.contains(operation) && line.contains("\"user\":\"bea\""));
+    assert!(told("\"backup\"") && told("\"verify_backup\""), "{lines:#?}");
+}

@@ -55,7 +55,8 @@ greeted() {
 # leaves PID: the browser has been told to go, and must do so by itself, and not by a crash.
 leaves() {
     local ended _
-    for _ in $(seq 200); do
+    # On a busy machine Firefox takes long; an end that hangs it makes a crash of by itself, after a minute.
+    for _ in $(seq 700); do
         kill -0 "$1" 2>/dev/null || break
         sleep 0.1
     done

@@ -45,6 +45,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "overlay adopt",
         &["overlay adopt --token hsm --dry-run", "overlay adopt --token hsm --reason 'inventory of 2026'"],
     ),
+    ("overlay prune", &["overlay prune --token hsm --dry-run", "overlay prune --token hsm --unique-id kw-0a1b --yes"]),
     ("policy init", &["policy init", "policy init web.toml"]),
     ("policy check", &["policy check web.toml --token web"]),
     ("policy apply", &["policy apply web.toml --token web"]),

@@ -89,6 +89,15 @@ sources!(
     "source-pin"
 );
 sources!(TargetPin, "the user PIN of the token to transfer to", to_pin_file, to_pin_fd, to_pin_env, "to-pin");
+sources!(
+    ByPin,
+    "the PIN of who does it",
+    by_pin_file,
+    by_pin_fd,
+    by_pin_env,
+    "by-pin",
+    by: "Who does it, where the token has users of the role auditor or backup that this is kept to"
+);
 sources!(NewPin, "the new PIN", new_pin_file, new_pin_fd, new_pin_env, "new-pin");
 
 /// Reads the PINs of one command. Two PINs from one file or descriptor are its first and its second line.

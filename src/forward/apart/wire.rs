@@ -429,7 +429,7 @@ enums! {
         5 Open { slot: a, read_write: b }
         6 Close { session: a }
         7 Cancel { session: a, flags: b }
-        8 Login { session: a, user: b, pin: c }
+        8 Login { session: a, user: b, pin: c, name: d }
         9 Logout { session: a }
         10 InitPin { session: a, pin: b }
         11 SetPin { session: a, old: b, new: c }

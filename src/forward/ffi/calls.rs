@@ -151,9 +151,15 @@ impl Local {
             }
             Call::Close { session } => call!(self.C_CloseSession(*session)),
             Call::Cancel { session, flags } => call!(self.C_SessionCancel(*session, *flags)),
-            Call::Login { session, user, pin } => {
+            Call::Login { session, user, pin, name } => {
                 let (pin, len) = pin_of(pin.as_deref());
-                call!(self.C_Login(*session, *user, pin, len))
+                match name.as_deref() {
+                    None => call!(self.C_Login(*session, *user, pin, len)),
+                    Some(name) => {
+                        let (name, name_len) = pin_of(Some(name.as_bytes()));
+                        call!(self.C_LoginUser(*session, *user, pin, len, name, name_len))
+                    }
+                }
             }
             Call::Logout { session } => call!(self.C_Logout(*session)),
             Call::InitPin { session, pin } => {

@@ -12,6 +12,7 @@ use keyward::error::Code;
 use keyward::module;
 use serde_json::{Value, json};
 
+use crate::commands::duty::Auditor;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::report::{Report, cell, fields, shown, table};
@@ -51,6 +52,8 @@ pub struct Part {
     /// Only what was refused or failed
     #[arg(long)]
     refused: bool,
+    #[command(flatten)]
+    by: Auditor,
 }
 
 #[derive(Args, Debug)]
@@ -83,6 +86,8 @@ pub struct Verify {
     /// The public key of its checkpoints, 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    #[command(flatten)]
+    by: Auditor,
 }
 
 #[derive(Args, Debug)]
@@ -160,6 +165,8 @@ pub struct Rotate {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    by: Auditor,
 }
 
 fn moment(text: &str) -> std::result::Result<u64, String> {
@@ -177,6 +184,14 @@ fn hours(text: &str) -> std::result::Result<(u64, u64), String> {
 }
 
 pub fn run(context: &Context, command: &Command) -> Result<Report> {
+    let (by, directory) = match command {
+        Command::Show(Show { part, .. })
+        | Command::Report(Review { part, .. })
+        | Command::Export(Export { part, .. }) => (&part.by, part.directory.as_deref()),
+        Command::Verify(arguments) => (&arguments.by, arguments.directory.as_deref()),
+        Command::Rotate(arguments) => (&arguments.by, None),
+    };
+    by.admit(context, directory)?;
     match command {
         Command::Show(arguments) => show(context, arguments),
         Command::Verify(arguments) => verify(context, arguments),

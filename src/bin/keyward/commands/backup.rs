@@ -9,17 +9,18 @@ use keyward::backup::{Archive, Custodian, Header, Identity, Kind, Maker, Opened,
 use keyward::config::Config;
 use keyward::lifecycle::approval::{Act, Asked, Spent, check as check_approvals, hex};
 use keyward::lifecycle::{Policy, clock};
-use keyward::store::{DeviceSecret, Rules, SlotFile};
+use keyward::store::{DeviceSecret, Roles, Rules, SlotFile};
 use serde_json::{Value, json};
 
 use crate::choice::TokenChoice;
 use crate::commands::approval::read_all;
-use crate::commands::audit::note;
+use crate::commands::audit::{note, note_by};
+use crate::commands::duty::on_duty;
 use crate::commands::upkeep;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::pem;
-use crate::pins::{Pin, Reader, SoPin, UserPin};
+use crate::pins::{ByPin, Pin, Reader, SoPin, UserPin};
 use crate::report::{Report, fields, shown};
 
 #[derive(Subcommand, Debug)]
@@ -60,6 +61,8 @@ pub struct Create {
     dry_run: bool,
     #[command(flatten)]
     choice: TokenChoice,
+    #[command(flatten)]
+    by: ByPin,
 }
 
 /// A backup and the shares that open it.
@@ -89,6 +92,8 @@ pub struct Verify {
     held: Held,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    by: ByPin,
 }
 
 #[derive(Args, Debug)]
@@ -208,8 +213,9 @@ fn create(context: &Context, arguments: &Create) -> Result<Report> {
         let text = format!("would back up token \"{label}\" to {}, for {policy} custodians", to.display());
         return Ok(Report::new(text, json!({ "serial": serial, "file": to, "made": false })));
     }
+    let by = on_duty(&file, Roles::BACKUP, &arguments.by.source())?.unwrap_or_default();
     // On record first: what is not to be recorded is not to be made.
-    maker.header.audit = note(context, "backup", serial, &format!("backup {}, {policy}", maker.header.id))?;
+    maker.header.audit = note_by(context, &by, "backup", serial, &format!("backup {}, {policy}", maker.header.id))?;
     let device = DeviceSecret::load(&config.device_secret).map_err(Failure::of("cannot read the device secret"))?;
     let mut made = Made::default();
     let snapshot = beside(&to, ".snapshot");
@@ -320,7 +326,7 @@ fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
             .map_err(Failure::of("cannot check what is inside"))?;
         sound = found.is_clean();
         if sound && found.unchecked == 0 {
-            lines.push(("keys", noted(context, &archive.header, &opened, pin.as_ref())?));
+            lines.push(("keys", noted(context, arguments, (&archive.header, &opened), pin.as_ref())?));
         }
         let unchecked =
             if found.unchecked > 0 { format!(", {} private ones not checked", found.unchecked) } else { String::new() };
@@ -341,7 +347,12 @@ fn verify(context: &Context, arguments: &Verify) -> Result<Report> {
 }
 
 /// Notes with the token, if it is this machine's, that its keys are in a backup that was verified.
-fn noted(context: &Context, header: &Header, opened: &Opened, pin: Option<&Pin>) -> Result<String> {
+fn noted(
+    context: &Context,
+    arguments: &Verify,
+    (header, opened): (&Header, &Opened),
+    pin: Option<&Pin>,
+) -> Result<String> {
     let config = context.config()?;
     let path = config.tokens.join(format!("{}.slot", header.serial));
     let Some(pin) = pin else { return Ok("looked at without a PIN".to_owned()) };
@@ -354,7 +365,11 @@ fn noted(context: &Context, header: &Header, opened: &Opened, pin: Option<&Pin>)
     if file.header().map_err(&failed)?.uuid != opened.uuid().map_err(&failed)? {
         return Ok("the token has been initialised since".to_owned());
     }
-    note(context, "verify_backup", &header.serial, &format!("backup {}", header.id))?;
+    let by = match on_duty(&file, Roles::BACKUP, &arguments.by.source()) {
+        Ok(by) => by.unwrap_or_default(),
+        Err(failure) => return Ok(format!("NOT noted with the token: {failure}")),
+    };
+    note_by(context, &by, "verify_backup", &header.serial, &format!("backup {}", header.id))?;
     file.note_backup(opened.last_object(pin).map_err(&failed)?).map_err(&failed)?;
     Ok("the token's own keys up to this backup count as backed up".to_owned())
 }

@@ -7,6 +7,7 @@ pub mod compat;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod duty;
 pub mod ha;
 pub mod inventory;
 pub mod key;

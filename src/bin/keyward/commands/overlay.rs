@@ -1,18 +1,22 @@
 //! `keyward overlay`: the file in which the life of an HSM's keys is kept.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand};
 use cryptoki_sys::*;
 use keyward::lifecycle::{Dates, Event, State, clock};
 use keyward::module;
-use keyward::overlay::Place;
+use keyward::overlay::{Orphan, Place};
 use keyward::token::*;
 use serde_json::json;
 
 use crate::choice::TokenChoice;
+use crate::commands::audit::note;
 use crate::commands::key::{authority, look};
 use crate::commands::object::find;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
+use crate::names;
 use crate::pins::{Reader, SoPin, UserPin};
 use crate::report::{Report, cell, shown};
 use crate::session::Session;
@@ -23,6 +27,8 @@ pub enum Command {
     Init(Init),
     /// Take note of the keys that are in the HSM now
     Adopt(Adopt),
+    /// Remove the records of keys that others have deleted in the HSM
+    Prune(Prune),
 }
 
 #[derive(Args, Debug)]
@@ -55,10 +61,31 @@ pub struct Adopt {
     dry_run: bool,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Compared is with all keys of the HSM, whatever the slot's filter shows. What was destroyed by Keyward keeps its tombstone; where it is not clear which key a record means it stays. A key that is put back, from a backup of the HSM, after its record was removed is a new one: so the record of a key that was suspended, compromised, deactivated or to be destroyed goes with --any-state alone."
+)]
+pub struct Prune {
+    #[command(flatten)]
+    choice: TokenChoice,
+    #[command(flatten)]
+    pin: UserPin,
+    /// Only the record of this unique ID; may be given several times
+    #[arg(long = "unique-id", value_name = "ID")]
+    unique_ids: Vec<String>,
+    /// Also records of keys that were not simply active
+    #[arg(long)]
+    any_state: bool,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
 pub fn run(context: &Context, command: &Command) -> Result<Report> {
     match command {
         Command::Init(arguments) => init(context, arguments),
         Command::Adopt(arguments) => adopt(context, arguments),
+        Command::Prune(arguments) => prune(context, arguments),
     }
 }
 
@@ -131,4 +158,58 @@ fn adopt(context: &Context, arguments: &Adopt) -> Result<Report> {
     }
     let text = if lines.is_empty() { "Every key has its record.".to_owned() } else { lines.join("\n") };
     Ok(Report::new(text, json!({ "adopted": adopted, "done": !arguments.dry_run })))
+}
+
+fn prune(context: &Context, arguments: &Prune) -> Result<Report> {
+    let (slot, info) = arguments.choice.of(context.slots()?)?;
+    place(context, slot.id)?;
+    let failed = Failure::of("cannot compare the overlay with the HSM");
+    let overlay = module::open_overlay(&context.config()?, slot.id).map_err(&failed)?;
+    let overlay = Arc::new(overlay.ok_or_else(|| Failure::new(Exit::Refused, "this slot has no overlay"))?);
+    let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
+    let mut session = Session::open(&(Arc::clone(&overlay) as Arc<dyn Token>), true)?;
+    session.login(User::User, &pin)?;
+    let named = |orphan: &Orphan| arguments.unique_ids.is_empty() || arguments.unique_ids.contains(&orphan.unique_id());
+    let found: Vec<Orphan> = overlay.orphans(session.caller).map_err(&failed)?.into_iter().filter(named).collect();
+    let kept = |orphan: &Orphan| match (orphan.unclear, orphan.state()) {
+        (true, _) => Some("kept: it is not clear whether a key of the HSM is meant".to_owned()),
+        (_, State::Active | State::PreActive) => None,
+        (_, _) if arguments.any_state => None,
+        (_, state) => Some(format!("kept: the key was {}; --any-state removes it too", state.name())),
+    };
+    let told = |orphan: &Orphan| (orphan.unique_id(), kept(orphan).unwrap_or_else(|| "without a key".to_owned()));
+    let mut text: String = found
+        .iter()
+        .map(|orphan| {
+            let (unique_id, how) = told(orphan);
+            format!("{} {} {unique_id}: {how}\n", names::class(orphan.class()), cell(&orphan.label()))
+        })
+        .collect();
+    let json: Vec<_> = found
+        .iter()
+        .map(|orphan| {
+            let (class, state) = (names::class(orphan.class()), orphan.state().name());
+            json!({
+                "unique_id": orphan.unique_id(), "label": orphan.label(), "class": class, "state": state,
+                "kept": kept(orphan),
+            })
+        })
+        .collect();
+    let doomed: Vec<Orphan> = found.into_iter().filter(|orphan| kept(orphan).is_none()).collect();
+    let mut removed = 0;
+    match (doomed.len(), arguments.dry_run) {
+        (0, _) => text.push_str("There is no record to remove."),
+        (count, true) => text.push_str(&format!("{count} records would be removed.")),
+        (count, false) => {
+            context.confirm(&format!("{text}{count} records will be removed, and what they say of their keys."))?;
+            // On record first: what is not to be recorded is not to be done.
+            for orphan in &doomed {
+                let what = format!("{}, {}, {}", orphan.unique_id(), shown(&orphan.label()), orphan.state().name());
+                note(context, "overlay_prune", info.serial.trim_end(), &what)?;
+            }
+            removed = overlay.forget(&doomed).map_err(Failure::of("cannot remove the records"))?;
+            text.push_str(&format!("{removed} records are removed."));
+        }
+    }
+    Ok(Report::new(text, json!({ "records": json, "removed": removed, "done": !arguments.dry_run })))
 }

@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use clap::Args;
 use keyward::module;
-use keyward::store::{self, DeviceSecret, Keys, Role, Rules, SlotFile};
+use keyward::store::{self, DeviceSecret, Keys, Role, Roles, Rules, SlotFile};
 use keyward::token::TokenInfo;
 use serde_json::json;
 
 use crate::choice::TokenChoice;
 use crate::commands::audit::note;
+use crate::commands::duty::on_duty;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
-use crate::pins::{Reader, SoPin, Source, UserPin};
+use crate::pins::{ByPin, Reader, SoPin, Source, UserPin};
 use crate::report::{Report, fields, shown};
 
 #[derive(Args, Debug)]
@@ -49,6 +50,8 @@ pub struct BackupFile {
     file: PathBuf,
     #[command(flatten)]
     choice: TokenChoice,
+    #[command(flatten)]
+    by: ByPin,
 }
 
 #[derive(Args, Debug)]
@@ -230,6 +233,7 @@ pub fn backup_file(context: &Context, arguments: &BackupFile) -> Result<Report> 
     let (file, info) = open_any(context, &arguments.choice)?;
     let to = std::path::absolute(&arguments.file)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", arguments.file.display())))?;
+    on_duty(&file, Roles::BACKUP, &arguments.by.source())?;
     file.backup(&to).map_err(Failure::of("cannot write the backup"))?;
     let text = format!(
         "Token \"{}\" is copied to {}. It opens only with this machine's device secret: keep a copy of that too, apart.",
