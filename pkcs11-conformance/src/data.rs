@@ -240,9 +240,9 @@ impl Mech {
     }
 
     /// `CK_RSA_PKCS_OAEP_PARAMS`.
-    pub fn oaep(hash: Hash, mgf: Hash, label: &[u8]) -> Self {
+    pub fn oaep(hash: CK_MECHANISM_TYPE, mgf: Hash, label: &[u8]) -> Self {
         let [p, n] = sized(label);
-        let head = [hash.ty, mgf.mgf, CKZ_DATA_SPECIFIED].map(Field::Word);
+        let head = [hash, mgf.mgf, CKZ_DATA_SPECIFIED].map(Field::Word);
         Self::fields(CKM_RSA_PKCS_OAEP, [head.as_slice(), &[p, n]].concat())
     }
 
@@ -423,7 +423,7 @@ mod tests {
             (Mech::ctr(128, [0; 16]), size_of::<CK_AES_CTR_PARAMS>()),
             (Mech::ccm(1, &[0; 7], b"", 8), size_of::<CK_CCM_PARAMS>()),
             (Mech::pss(CKM_RSA_PKCS_PSS, Hash::SHA256, Hash::SHA256, 32), size_of::<CK_RSA_PKCS_PSS_PARAMS>()),
-            (Mech::oaep(Hash::SHA1, Hash::SHA1, b""), size_of::<CK_RSA_PKCS_OAEP_PARAMS>()),
+            (Mech::oaep(CKM_SHA_1, Hash::SHA1, b""), size_of::<CK_RSA_PKCS_OAEP_PARAMS>()),
             (Mech::ecdh(CKD_NULL, b"", &[4; 65]), size_of::<CK_ECDH1_DERIVE_PARAMS>()),
             (Mech::hkdf(CKM_HKDF_DERIVE, true, true, Hash::SHA256, b"s", b"i"), size_of::<CK_HKDF_PARAMS>()),
             (Mech::cbc_encrypt_data([0; 16], &[0; 16]), size_of::<CK_AES_CBC_ENCRYPT_DATA_PARAMS>()),

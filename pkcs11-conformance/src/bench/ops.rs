@@ -98,11 +98,11 @@ fn cbc() -> Mech {
 }
 
 fn oaep() -> Mech {
-    Mech::oaep(Hash::SHA256, Hash::SHA256, b"")
+    Mech::oaep(CKM_SHA256, Hash::SHA256, b"")
 }
 
 fn oaep_sha1() -> Mech {
-    Mech::oaep(Hash::SHA1, Hash::SHA1, b"")
+    Mech::oaep(CKM_SHA_1, Hash::SHA1, b"")
 }
 
 fn pss() -> Mech {

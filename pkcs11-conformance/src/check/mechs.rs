@@ -94,11 +94,11 @@ fn chacha_poly(_: CK_MECHANISM_TYPE, _: usize) -> Mech {
 }
 
 fn oaep_sha1(_: CK_MECHANISM_TYPE, _: usize) -> Mech {
-    Mech::oaep(Hash::SHA1, Hash::SHA1, b"")
+    Mech::oaep(CKM_SHA_1, Hash::SHA1, b"")
 }
 
 fn oaep_sha256(_: CK_MECHANISM_TYPE, _: usize) -> Mech {
-    Mech::oaep(Hash::SHA256, Hash::SHA256, b"label")
+    Mech::oaep(CKM_SHA256, Hash::SHA256, b"label")
 }
 
 fn general8(ty: CK_MECHANISM_TYPE, _: usize) -> Mech {

@@ -38,7 +38,7 @@ fn gcm(_: CK_MECHANISM_TYPE) -> Mech {
 }
 
 fn oaep(_: CK_MECHANISM_TYPE) -> Mech {
-    Mech::oaep(Hash::SHA1, Hash::SHA1, b"")
+    Mech::oaep(CKM_SHA_1, Hash::SHA1, b"")
 }
 
 macro_rules! cases {

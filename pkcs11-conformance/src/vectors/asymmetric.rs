@@ -158,8 +158,10 @@ pub fn rsa_pkcs1_decrypt(s: Session, _: &str, group: &Value, v: &Value) -> Check
 
 pub fn rsa_oaep(s: Session, _: &str, group: &Value, v: &Value) -> Checked {
     let (name, mgf) = (text(group, "sha"), text(group, "mgfSha"));
-    let (Some(h), Some(m)) = (hash(name), hash(mgf)) else { return no_hash(name) };
-    decrypt(s, group, &Mech::oaep(h, m, &hex(v, "label")), v)
+    // Of the label any hash; of the mask those that PKCS#11 has a mask function of.
+    let Some(of_label) = family(name) else { return no_hash(name) };
+    let Some(of_mask) = hash(mgf) else { return no_hash(mgf) };
+    decrypt(s, group, &Mech::oaep(of_label.digest, of_mask, &hex(v, "label")), v)
 }
 
 fn no_curve(name: &str) -> Checked {

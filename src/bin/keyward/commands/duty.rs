@@ -2,14 +2,12 @@
 //! has the role, nobody is asked.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use keyward::config::Config;
-use keyward::module;
-use keyward::store::{Role, Roles, SlotFile};
+use keyward::store::{DeviceSecret, Role, Roles, Rules, SlotFile};
 
-use crate::choice::TokenChoice;
-use crate::commands::upkeep;
 use crate::commands::user::coded;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -18,8 +16,9 @@ use crate::pins::{ByPin, Pin, Reader, Source};
 /// Who reads the record: an auditor of one of the tokens that write it.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Auditor {
-    #[command(flatten)]
-    choice: TokenChoice,
+    /// The token whose auditor it is, where users of several tokens have the name
+    #[arg(long, value_name = "SERIAL")]
+    serial: Option<String>,
     #[command(flatten)]
     pin: ByPin,
 }
@@ -31,35 +30,38 @@ impl Auditor {
         if directory.is_some_and(|directory| !is_own(&config, directory)) {
             return Ok(());
         }
-        let mut tokens = Vec::new();
-        for slot in context.slots()?.into_iter().filter(|slot| !slot.blank) {
-            let own = TokenChoice { slot: Some(slot.id), ..TokenChoice::default() };
-            // What cannot be opened has no users; `keyward doctor` tells of it. The record says what happened to it.
-            if module::overlay_of(&config, slot.id).is_none()
-                && let Ok((file, info)) = upkeep::open(context, &own)
-            {
-                tokens.push((file, info.serial.trim_end().to_owned()));
-            }
-        }
-        tokens.retain(|(file, _)| !holders(file, Roles::AUDITOR).is_empty());
+        let mut tokens = staffed(&config);
         if tokens.is_empty() {
             return Ok(());
         }
-        if !self.choice.is_none() {
-            let (_, info) = self.choice.of(context.slots()?)?;
-            tokens.retain(|(_, serial)| serial == info.serial.trim_end());
+        if let Some(serial) = &self.serial {
+            tokens.retain(|(known, _)| known.eq_ignore_ascii_case(serial));
         }
-        let names: Vec<String> = tokens.iter().flat_map(|(file, _)| holders(file, Roles::AUDITOR)).collect();
+        let names: Vec<String> = tokens.iter().flat_map(|(_, file)| holders(file, Roles::AUDITOR)).collect();
         let pin = asked(&self.pin.source(), Roles::AUDITOR, &names)?;
-        tokens.retain(|(file, _)| is_held(file, Roles::AUDITOR, &pin));
+        tokens.retain(|(_, file)| is_held(file, Roles::AUDITOR, &pin));
         match tokens.as_slice() {
             [] => Err(not_theirs(Roles::AUDITOR, &names)),
-            [(file, _)] => admitted(file, Roles::AUDITOR, pin).map(drop),
+            [(_, file)] => admitted(file, Roles::AUDITOR, pin).map(drop),
             _ => {
                 Err(Failure::new(Exit::Refused, "more than one token has an auditor of this name; choose by --serial"))
             }
         }
     }
+}
+
+/// The tokens that have auditors, with their serials. The files themselves are looked at: no HSM has to answer for that. What cannot
+/// be opened has no users; `keyward doctor` tells of it, and the record what happened to it.
+fn staffed(config: &Config) -> Vec<(String, SlotFile)> {
+    let Ok(device) = DeviceSecret::load(&config.device_secret).map(Arc::new) else { return Vec::new() };
+    let rules = Rules { kdf: config.kdf, max_failures: config.pin.max_failures };
+    let paths = std::fs::read_dir(&config.tokens).into_iter().flatten().flatten().map(|entry| entry.path());
+    let slots = paths.filter(|path| path.extension().is_some_and(|ending| ending == "slot"));
+    let opened = slots.filter_map(|path| {
+        let serial = path.file_stem()?.to_str()?.to_owned();
+        Some((serial, SlotFile::open(&path, Arc::clone(&device), rules).ok()?))
+    });
+    opened.filter(|(_, file)| !holders(file, Roles::AUDITOR).is_empty()).collect()
 }
 
 /// Where the token has users of this role: asks for one of them. Their name; `None`: nobody was asked.
