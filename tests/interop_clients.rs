@@ -112,9 +112,11 @@ mod under_valgrind {
     }
 
     clients! {
+        gnupg: "gnupg.sh",
         openvpn: "openvpn.sh",
         osslsigncode: "osslsigncode.sh",
         p11_kit: "p11-kit.sh",
+        rust: "rust.sh",
         strongswan: "strongswan.sh",
     }
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # OpenSSH: public keys, logins to a server on loopback by key, agent and certificate. Usage: scripts/interop/openssh.sh MODULE
 . "$(dirname "$0")/lib.sh"
-begin openssh "${1:-}" ssh ssh-keygen ssh-add ssh-agent
-# The agent loads the module in this helper.
+# The agent has rights of its own, so that valgrind may not run it. It loads the module in a helper, which is one of those that do.
+begin openssh "${1:-}" ssh ssh-keygen ssh-add
 [ -z "${VALGRIND:-}" ] || { cp /usr/lib/openssh/ssh-pkcs11-helper helper && under_valgrind "./helper"; export SSH_PKCS11_HELPER=$WORK/helper; }
 wants ssh-keygen openssh-client /usr/sbin/sshd openssh-server
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS ECDSA

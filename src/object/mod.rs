@@ -52,6 +52,11 @@ impl Attributes {
         self.0.is_empty()
     }
 
+    /// Bytes of memory that they take.
+    pub fn memory(&self) -> usize {
+        memory(&self.0)
+    }
+
     pub fn get(&self, ty: CK_ATTRIBUTE_TYPE) -> Option<&Value> {
         let at = self.0.binary_search_by_key(&ty, |a| a.ty).ok()?;
         self.0.get(at).map(|a| &a.value)
@@ -97,6 +102,15 @@ impl Attributes {
         let at = self.0.binary_search_by_key(&ty, |a| a.ty).ok()?;
         Some(self.0.remove(at))
     }
+}
+
+fn memory(attributes: &[Attribute]) -> usize {
+    // An allocation takes some words of its own, and has a least length.
+    let behind = |attribute: &Attribute| match &attribute.value {
+        Value::Bytes(bytes) => bytes.capacity().max(16).saturating_add(16),
+        Value::Template(inner) => memory(inner),
+    };
+    attributes.iter().fold(size_of_val(attributes), |sum, attribute| sum.saturating_add(behind(attribute)))
 }
 
 impl IntoIterator for Attributes {

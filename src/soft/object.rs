@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use parking_lot::RwLock;
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::Soft;
@@ -20,8 +20,12 @@ use crate::object::{Attributes, build, codec, life};
 use crate::store::Record;
 use crate::token::{ObjectId, SessionId};
 
-/// How many of the slot file's objects are kept read. A prepared RSA-2048 key takes some 8 KiB.
-const KEPT: usize = 4096;
+/// Bytes of memory for objects of the slot file that are kept read: some ten thousand elliptic curve or AES keys, or three
+/// thousand of RSA.
+const KEPT: u64 = 32 << 20;
+
+/// How many they are, about.
+const ABOUT: usize = 8192;
 
 /// An object as this process holds it. Its attributes never change: a change makes a new one.
 pub struct Object {
@@ -34,6 +38,28 @@ pub struct Object {
     pub state: State,
     secret: Secret,
     key: OnceLock<Arc<Key>>,
+    /// Bytes of memory, about, with the key prepared.
+    weight: u64,
+}
+
+/// By what an object is held against [`KEPT`].
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<u64, Arc<Object>> for Weight {
+    fn weight(&self, _number: &u64, object: &Arc<Object>) -> u64 {
+        object.weight
+    }
+}
+
+/// Bytes of memory that a key takes once it is prepared, about.
+fn prepared(attributes: &Attributes) -> usize {
+    match (attributes.ulong(CKA_CLASS), attributes.ulong(CKA_KEY_TYPE)) {
+        (Some(CKO_PRIVATE_KEY | CKO_PUBLIC_KEY), Some(CKK_RSA | CKK_DSA | CKK_DH | CKK_X9_42_DH)) => 8192,
+        (Some(CKO_PRIVATE_KEY | CKO_PUBLIC_KEY), Some(CKK_ML_DSA | CKK_ML_KEM | CKK_SLH_DSA)) => 4096,
+        (Some(CKO_PRIVATE_KEY | CKO_PUBLIC_KEY | CKO_SECRET_KEY), _) => 512,
+        _ => 0,
+    }
 }
 
 enum Secret {
@@ -47,13 +73,15 @@ enum Secret {
 pub struct Objects {
     session: RwLock<NumberMap<u64, (SessionId, Arc<Object>)>>,
     next: AtomicU64,
-    token: Cache<u64, Arc<Object>, UnitWeighter, Numbers>,
+    token: Cache<u64, Arc<Object>, Weight, Numbers>,
 }
 
 impl Object {
     fn new(at: Number, private: bool, attributes: Attributes, secret: Secret) -> Object {
         let (sight, state) = (Sight::of(&attributes), life::state(&attributes));
-        Object { at, private, attributes, sight, state, secret, key: OnceLock::new() }
+        let bytes = [size_of::<Object>(), attributes.memory(), prepared(&attributes)].iter().sum::<usize>();
+        let weight = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Object { at, private, attributes, sight, state, secret, key: OnceLock::new(), weight }
     }
 
     pub fn on_token(&self) -> bool {
@@ -108,7 +136,7 @@ impl Object {
 
 impl Objects {
     pub fn new() -> Objects {
-        let token = Cache::with(KEPT, KEPT as u64, UnitWeighter, Numbers::default(), DefaultLifecycle::default());
+        let token = Cache::with(ABOUT, KEPT, Weight, Numbers::default(), DefaultLifecycle::default());
         Objects { session: RwLock::default(), next: AtomicU64::new(1), token }
     }
 
@@ -220,7 +248,7 @@ impl Soft {
         epoch: u64,
         kept: Option<Arc<Object>>,
     ) -> Result<Option<Arc<Object>>> {
-        let Some(record) = view.file.read(&view.keys, at.number)? else {
+        let Some(mut record) = view.file.read(&view.keys, at.number)? else {
             self.objects.token.remove(&at.number);
             return Ok(None);
         };
@@ -231,10 +259,40 @@ impl Soft {
             checked.store(epoch, Ordering::Release);
             return Ok(Some(object));
         }
-        let attributes = codec::decode(&record.attrs)?;
+        let attributes = codec::decode(&std::mem::take(&mut record.attrs))?;
         let (private, checked) = (record.private, AtomicU64::new(epoch));
         let object = Arc::new(Object::new(at, private, attributes, Secret::Stored { record, checked }));
         self.objects.token.insert(at.number, object.clone());
         Ok(Some(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::Attribute;
+
+    /// As many objects as a token's applications are at home with stay read; large ones never take more than their due.
+    #[test]
+    fn what_is_kept_is_bounded_by_its_size() {
+        let kept = |count: u64, fields: Vec<Attribute>| {
+            let objects = Objects::new();
+            for number in 1..=count {
+                let at = Number { place: Place::Token, number };
+                objects.token.insert(number, Arc::new(session_object(at, &fields.iter().cloned().collect())));
+            }
+            assert!(objects.token.weight() <= KEPT);
+            objects.token.len()
+        };
+        let of = |class, ty| vec![Attribute::ulong(CKA_CLASS, class), Attribute::ulong(CKA_KEY_TYPE, ty)];
+        // Some thirty attributes of a few bytes.
+        let mut usual = of(CKO_SECRET_KEY, CKK_AES);
+        usual.push(Attribute::bytes(CKA_LABEL, &[b'x'; 2000]));
+        assert_eq!(kept(10_000, usual.clone()), 10_000);
+        assert!(kept(20_000, usual) < 15_000);
+        let rsa = kept(10_000, of(CKO_PRIVATE_KEY, CKK_RSA));
+        assert!((2_000..4_096).contains(&rsa), "{rsa}");
+        let large = kept(100, vec![Attribute::bytes(CKA_LABEL, &vec![0; 1 << 20])]);
+        assert!((8..=32).contains(&large), "{large}");
     }
 }

@@ -47,15 +47,15 @@ fn our_own_library_is_refused() {
     assert!(scene.log().contains("Keyward's own library"), "{}", scene.log());
 }
 
-/// Keyward behind Keyward: a configuration of its own with a token "inner", and the lines of a slot that leads to it.
-fn inner(scene: &Scene, name: &str) -> String {
+/// Keyward behind Keyward: a configuration of its own with a token of that label, and the lines of a slot that leads to it.
+pub fn inner(scene: &Scene, name: &str) -> String {
     let inner = scene.place.join(format!("{name}.toml"));
     std::fs::write(&inner, format!("tokens = '{name}-tokens'\ndevice_secret = '{name}-device'\n")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-    command.arg("--config").arg(&inner).args(["token", "init", "--label", "inner"]);
+    command.arg("--config").arg(&inner).args(["token", "init", "--label", name]);
     command.args(["--so-pin-env", "OFFICER", "--pin-env", "USER_PIN"]).env("OFFICER", SO_PIN).env("USER_PIN", PIN);
     assert!(command.status().unwrap().success());
-    format!("token = 'inner'\nisolate = true\nenvironment = {{ KEYWARD_CONF = '{}' }}", inner.display())
+    format!("token = '{name}'\nisolate = true\nenvironment = {{ KEYWARD_CONF = '{}' }}", inner.display())
 }
 
 fn login_as(session: CK_SESSION_HANDLE, name: &str, pin: &str) -> CK_RV {

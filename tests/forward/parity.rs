@@ -29,12 +29,28 @@ fn same_verdicts(only: &[&str], least: usize) {
     let scene = Scene::new();
     scene.configure(Path::new(SOFTHSM), "token = 'hsm'\nsecurity_officer = true");
     let direct = verdicts(&scene, Path::new(SOFTHSM), only);
-    let through = verdicts(&scene, &library(), only);
+    no_worse(&direct, &verdicts(&scene, &library(), only), least);
+}
+
+/// What passed directly passes through the slot.
+fn no_worse(direct: &BTreeMap<String, String>, through: &BTreeMap<String, String>, least: usize) {
     let passed: Vec<&String> = direct.iter().filter(|(_, verdict)| *verdict == "pass").map(|(id, _)| id).collect();
     assert!(passed.len() >= least, "{} tests passed directly", passed.len());
+    println!("{} tests passed directly", passed.len());
     let worse: Vec<_> =
         passed.into_iter().filter(|id| through.get(*id).is_none_or(|verdict| verdict != "pass")).collect();
-    assert!(worse.is_empty(), "passed directly and not through the slot: {worse:?}");
+    assert!(worse.is_empty(), "{} passed directly and not through the slot: {worse:?}", worse.len());
+}
+
+/// Keyward stands for the HSM too.
+fn same_verdicts_of_ourselves(only: &[&str], least: usize) {
+    let scene = Scene::new();
+    let lines = crate::modules::inner(&scene, "hsm");
+    set_env("KEYWARD_CONF", scene.place.join("hsm.toml"));
+    let direct = verdicts(&scene, &library(), only);
+    set_env("KEYWARD_CONF", scene.place.join("keyward.toml"));
+    scene.configure(&library(), &format!("{lines}\nsecurity_officer = true"));
+    no_worse(&direct, &verdicts(&scene, &library(), only), least);
 }
 
 #[test]
@@ -46,4 +62,10 @@ fn what_passes_directly_passes_through_a_slot() {
 #[ignore = "the whole check twice: some minutes"]
 fn all_that_passes_directly_passes_through_a_slot() {
     same_verdicts(&[], 1000);
+}
+
+#[test]
+#[ignore = "the whole check twice: some minutes"]
+fn all_that_passes_on_ourselves_passes_through_ourselves() {
+    same_verdicts_of_ourselves(&[], 2000);
 }
