@@ -112,12 +112,19 @@ mod under_valgrind {
     }
 
     clients! {
+        apache: "apache.sh",
+        dnssec: "dnssec.sh",
         gnupg: "gnupg.sh",
+        gnutls: "gnutls.sh",
+        nginx: "nginx.sh",
+        nss: "nss.sh",
+        openssh: "openssh.sh",
         openvpn: "openvpn.sh",
         osslsigncode: "osslsigncode.sh",
         p11_kit: "p11-kit.sh",
         rust: "rust.sh",
         strongswan: "strongswan.sh",
+        systemd_cryptenroll: "systemd-cryptenroll.sh",
     }
 }
 
