@@ -119,6 +119,7 @@ mod under_valgrind {
         nginx: "nginx.sh",
         nss: "nss.sh",
         openssh: "openssh.sh",
+        openssl: "openssl.sh",
         openvpn: "openvpn.sh",
         osslsigncode: "osslsigncode.sh",
         p11_kit: "p11-kit.sh",
