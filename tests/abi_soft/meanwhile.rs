@@ -101,7 +101,7 @@ fn meanwhile(
     let (slot, session) = (running.slot, running.session);
     let (key, long, mut rounds, mut ended) = (signer(session), Long::default(), 0, false);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| long.again_and_again(slot, 8, &work));
+        let other = scope.spawn(|| long.again_and_again(slot, 100, &work));
         while !other.is_finished() && !(rounds >= wanted && ended) {
             rounds += usize::from(long.outlasts(|| round(slot, key, session)));
             ended = ended || rounds >= wanted && last(&long);
@@ -134,7 +134,7 @@ fn long_signatures_trees_and_derivations_delay_nobody() {
     let running = start();
     let session = running.session;
     let private = || Template::new().no(CKA_PRIVATE).yes(CKA_SIGN);
-    let slow = || Template::new().number(CKA_PARAMETER_SET, CKP_SLH_DSA_SHAKE_128S);
+    let slow = || Template::new().number(CKA_PARAMETER_SET, CKP_SLH_DSA_SHA2_192S);
     let slh_dsa = pair_of(session, mechanism(CKM_SLH_DSA_KEY_PAIR_GEN), slow(), private());
     let tree = || {
         let ulongs = |number: CK_ULONG| number.to_ne_bytes();
@@ -147,7 +147,7 @@ fn long_signatures_trees_and_derivations_delay_nobody() {
             saltSource: CKZ_SALT_SPECIFIED,
             pSaltSourceData: salt.as_mut_ptr().cast(),
             ulSaltSourceDataLen: 16,
-            iterations: 300_000,
+            iterations: 1_000_000,
             prf: CKP_PKCS5_PBKD2_HMAC_SHA512,
             pPrfData: std::ptr::null_mut(),
             ulPrfDataLen: 0,
