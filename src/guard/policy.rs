@@ -182,7 +182,7 @@ impl Governed {
             let verdict = Verdict { allowed: false, ..verdict };
             return Ok((verdict, Some(why.to_owned()), Limits::default()));
         }
-        let (why, until) = rules.refuses(&object, mechanism, now);
+        let (why, until) = rules.refuses(&object, mechanism, || self.inner.login_name(), now);
         let limits = match purpose {
             Purpose::Protect => rules.class_of(&object).map(|class| class.limits()).unwrap_or_default(),
             Purpose::Process => Limits::default(),

@@ -116,13 +116,31 @@ impl Rules {
         hides && self.class_of(object).is_some_and(|class| class.backup == Backup::Required)
     }
 
-    /// Why a use is refused although the key's state allows it, and until when the answer holds.
-    pub fn refuses(&self, object: &Attributes, mechanism: CK_MECHANISM_TYPE, now: u64) -> (Option<String>, u64) {
+    /// Why a use is refused although the key's state allows it, and until when the answer holds. `user`: the name of who has
+    /// logged in; an answer that hangs on it is for this time alone.
+    pub fn refuses(
+        &self,
+        object: &Attributes,
+        mechanism: CK_MECHANISM_TYPE,
+        user: impl FnOnce() -> Option<Arc<str>>,
+        now: u64,
+    ) -> (Option<String>, u64) {
         let Some((class, found)) = self.class(&facts(object)) else { return (None, u64::MAX) };
         let name = &class.name;
         if !found.one_of_them {
-            return (Some(format!("class {name} is not for this account or program")), u64::MAX);
+            let names = class.who.as_ref().map(|who| who.names.as_slice()).unwrap_or_default();
+            let named = !names.is_empty() && user().is_some_and(|user| names.iter().any(|name| **name == *user));
+            return match (names, named) {
+                ([], _) => (Some(format!("class {name} is not for this account or program")), u64::MAX),
+                (_, false) => (Some(format!("class {name} is not for this user, account or program")), 0),
+                (_, true) => (Self::refuses_class(class, found, mechanism, now).0, 0),
+            };
         }
+        Self::refuses_class(class, found, mechanism, now)
+    }
+
+    fn refuses_class(class: &Class, found: &Found, mechanism: CK_MECHANISM_TYPE, now: u64) -> (Option<String>, u64) {
+        let name = &class.name;
         if found.mechanisms.as_ref().is_some_and(|list| !list.contains(&mechanism)) {
             return (Some(format!("class {name} does not allow this mechanism")), u64::MAX);
         }

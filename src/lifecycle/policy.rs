@@ -178,6 +178,8 @@ pub struct Who {
     pub groups: Vec<String>,
     /// Absolute paths of programs.
     pub executables: Vec<String>,
+    /// Named users of the token, or of the HSM behind it.
+    pub names: Vec<String>,
 }
 
 /// So many uses within so many seconds.
