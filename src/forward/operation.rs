@@ -407,6 +407,7 @@ impl Operation for Forwarded {
             // The whole of it has its own function; the first of several parts comes as an update, with which it begins.
             return Ok(());
         };
+        self.hsm.allows_message(self.mechanism.ty, self.what, params)?;
         self.message = Some((params.clone(), Bytes::from_slice(aad)));
         if params.generator != Generator::Given
             && let Some(after) = self.begin_message()?

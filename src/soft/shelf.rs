@@ -54,6 +54,11 @@ impl Environment {
         }
     }
 
+    /// Whether what was approved once is so again without a look: in the approved mode, where nothing is said that could be otherwise.
+    pub(super) fn approves_again(&self, params: &Params) -> bool {
+        self.config.mechanisms != Mechanisms::Approved || *params == Params::None
+    }
+
     /// What an approved operation made says so (PKCS#11 3.2, validation objects, key object state), where it is a key that may
     /// be used so. The flag is one that no validation object explains: nobody has validated this module.
     pub(super) fn mark(&self, made: &mut Attributes) {

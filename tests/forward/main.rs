@@ -4,6 +4,7 @@
 #![allow(clippy::macro_metavars_in_unsafe)]
 
 mod apart;
+mod approved;
 mod chosen;
 mod faults;
 mod ha;
