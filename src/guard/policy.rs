@@ -251,6 +251,10 @@ impl Governed {
         let limits = self.allow(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
         if let Some(rules) = self.rules()? {
             rules.may_wrap_by(by.ty)?;
+            if rules.policy().protection.wrap_by_as_strong {
+                let known = |object| Ok::<_, Error>(self.try_read(caller, object, &MADE)?.unwrap_or_default());
+                rules.may_wrap(&known(wrapping)?, &known(key)?)?;
+            }
             self.may_export(caller, &rules, key, spend)?;
         }
         match self.state(caller, key)? {

@@ -192,6 +192,12 @@ impl Rules {
             .because("the policy allows wrapping only by mechanisms made for keys, such as AES-KWP"))
     }
 
+    /// Whether the one key may wrap the other. `CKR_WRAPPING_KEY_SIZE_RANGE`.
+    pub fn may_wrap(&self, wrapping: &Attributes, key: &Attributes) -> Result<()> {
+        let judged = self.policy.wraps(&facts(wrapping), &facts(key));
+        judged.map_err(|breach| Code::WrappingKeySizeRange.because(format!("the policy: {}", breach.why)))
+    }
+
     /// What the template leaves open and the policy does not grant is off: a choice that is the token's to make.
     pub fn complete(&self, class: CK_OBJECT_CLASS, key_type: Option<CK_KEY_TYPE>, template: &mut Vec<Attribute>) {
         let mut wanted: Attributes = template.iter().cloned().collect();

@@ -46,7 +46,7 @@ pub struct Policy {
     pub classes: Vec<Class>,
 }
 
-/// Against attacks that the API itself allows. All of it holds as soon as there is a policy.
+/// Against attacks that the API itself allows. What is only allowed here holds as soon as there is a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Protection {
@@ -56,6 +56,8 @@ pub struct Protection {
     pub allow_unwrap_and_encrypt: bool,
     /// Wrapping by mechanisms that do not show tampering.
     pub allow_any_wrapping: bool,
+    /// A key is wrapped only by keys that are as strong as it is (SP 800-57 Part 1, table 2).
+    pub wrap_by_as_strong: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

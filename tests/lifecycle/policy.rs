@@ -332,6 +332,28 @@ fn hours_and_the_end_of_the_period_are_asked_at_every_use() {
 }
 
 #[test]
+fn no_key_is_wrapped_by_a_weaker_one_where_the_policy_says_so() {
+    let running = start();
+    let session = running.session;
+    let kek = |label: &str, bytes| {
+        let template = aes(label).yes(CKA_WRAP).no(CKA_DECRYPT).no(CKA_ENCRYPT);
+        generate(session, template, bytes).unwrap()
+    };
+    let (weak, strong) = (kek("weak", 16), kek("strong", 32));
+    let target = generate(session, aes("target").yes(CKA_EXTRACTABLE), 32).unwrap();
+    let (short, kwp) =
+        (generate(session, aes("short").yes(CKA_EXTRACTABLE), 16).unwrap(), [mechanism(CKM_AES_KEY_WRAP_KWP)]);
+    let wrap = |kek, target| {
+        let (mut out, mut out_len) = ([0u8; 64], 64);
+        c!(C_WrapKey, session, ptr(&kwp), kek, target, out.as_mut_ptr(), &raw mut out_len)
+    };
+    assert_eq!([wrap(weak, target), wrap(strong, target)], [CKR_OK; 2]);
+    let _policy = in_force("[protection]\nwrap_by_as_strong = true\n");
+    let (yes, no) = (CKR_OK, CKR_WRAPPING_KEY_SIZE_RANGE);
+    assert_eq!([wrap(weak, target), wrap(strong, target), wrap(weak, short)], [no, yes, yes]);
+}
+
+#[test]
 fn who_asks_for_the_length_of_a_wrapped_key_has_not_used_the_wrapping_key() {
     let running = start();
     let session = running.session;

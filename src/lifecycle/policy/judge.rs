@@ -22,6 +22,29 @@ pub struct Facts {
     pub uses: Vec<&'static str>,
 }
 
+impl Facts {
+    /// Bits of security, as SP 800-57 Part 1, tables 2 and 4, counts them; `None` where that cannot be told.
+    pub fn strength(&self) -> Option<u64> {
+        match (self.key_type.as_str(), self.bits) {
+            ("DES", _) => Some(56),
+            ("DES2", _) => Some(80),
+            ("DES3", _) => Some(112),
+            ("CHACHA20", _) => Some(256),
+            ("RSA" | "DSA" | "DH" | "X9_42_DH", bits) => Some(match bits? {
+                ..1024 => 0,
+                ..2048 => 80,
+                ..3072 => 112,
+                ..7680 => 128,
+                ..15360 => 192,
+                _ => 256,
+            }),
+            ("EC" | "EC_EDWARDS" | "EC_MONTGOMERY", bits) => Some(bits?.div_ceil(2).min(256)),
+            _ if matches!(self.class.as_str(), "secret-key" | "otp-key") => Some(self.bits?.min(256)),
+            _ => None,
+        }
+    }
+}
+
 /// How a key breaks a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breach {
@@ -61,6 +84,16 @@ impl Policy {
         }
         self.protect(facts)?;
         self.class_of(facts).map_or(Ok(()), |class| class.judge(facts))
+    }
+
+    /// May the one key wrap the other? What cannot be told is no strength of the one, and the greatest of the other.
+    pub fn wraps(&self, wrapping: &Facts, key: &Facts) -> Result<(), Breach> {
+        let (has, needs) = (wrapping.strength().unwrap_or(0), key.strength().unwrap_or(256));
+        if !self.protection.wrap_by_as_strong || has >= needs {
+            return Ok(());
+        }
+        let why = format!("a key of {needs} bits of security is not wrapped by one of {has}");
+        Err(Breach { value: true, why })
     }
 
     fn protect(&self, facts: &Facts) -> Result<(), Breach> {
@@ -145,6 +178,31 @@ mod tests {
         assert!(policy.judge(&Facts { extractable: true, ..key("tls-a", "EC", 256) }).is_err());
         let breach = policy.judge(&Facts { uses: vec!["decrypt"], ..key("tls-a", "EC", 256) }).unwrap_err();
         assert!(!breach.value && breach.why.contains("do not decrypt"));
+    }
+
+    #[test]
+    fn a_key_is_wrapped_by_one_that_is_as_strong() {
+        let mut policy = policy();
+        let secret = |key_type: &str, bits| Facts { class: "secret-key".into(), ..key("k", key_type, bits) };
+        let (aes128, aes256) = (secret("AES", 128), secret("AES", 256));
+        assert_eq!(policy.wraps(&aes128, &aes256), Ok(()), "unless it is asked for");
+        policy.protection.wrap_by_as_strong = true;
+        for (wrapping, key, may) in [
+            (&aes128, &aes256, false),
+            (&aes256, &aes128, true),
+            (&aes256, &secret("GENERIC_SECRET", 512), true),
+            (&aes128, &key("k", "EC", 256), true),
+            (&aes128, &key("k", "EC_EDWARDS", 255), true),
+            (&aes128, &key("k", "EC", 384), false),
+            (&key("k", "RSA", 2048), &aes128, false),
+            (&key("k", "RSA", 3072), &aes128, true),
+            (&secret("DES3", 0), &key("k", "RSA", 2048), true),
+            (&aes128, &key("k", "ML_KEM", 768), false),
+            (&aes256, &key("k", "ML_KEM", 768), true),
+            (&Facts { bits: None, ..aes256.clone() }, &secret("DES", 0), false),
+        ] {
+            assert_eq!(policy.wraps(wrapping, key).is_ok(), may, "{wrapping:?} {key:?}");
+        }
     }
 
     #[test]
