@@ -50,10 +50,11 @@ const fn purpose(what: Use) -> Option<Purpose> {
 }
 
 /// What shows whether a key that was made keeps to the policy.
-const MADE: [CK_ATTRIBUTE_TYPE; 23] = [
+const MADE: [CK_ATTRIBUTE_TYPE; 24] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
+    CKA_ID,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
     CKA_EXTRACTABLE,

@@ -42,10 +42,11 @@ const WRAPPING: [CK_MECHANISM_TYPE; 9] = [
 ];
 
 /// What the guard asks a token of a key, beside [`life::DECIDING`].
-pub const GOVERNING: [CK_ATTRIBUTE_TYPE; 9] = [
+pub const GOVERNING: [CK_ATTRIBUTE_TYPE; 10] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
+    CKA_ID,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
     CKA_START_DATE,
@@ -248,6 +249,7 @@ pub fn facts(object: &Attributes) -> Facts {
     Facts {
         label: text(life::logical_label(object)),
         class: short(names::class(class), "CKO_").to_lowercase().replace('_', "-"),
+        id: object.bytes(CKA_ID).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect(),
         key_type: short(object.ulong(CKA_KEY_TYPE).and_then(names::key_type), "CKK_"),
         bits,
         tag: object.bytes(CKA_KEYWARD_CLASS).map(text),

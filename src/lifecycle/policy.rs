@@ -135,6 +135,8 @@ pub struct Match {
     /// `private-key`, `public-key`, `secret-key`, `otp-key`.
     pub class: Vec<String>,
     pub key_type: Vec<String>,
+    /// Patterns of `CKA_ID` in hexadecimal.
+    pub id: Vec<String>,
     /// Every key.
     pub all: bool,
 }
@@ -331,6 +333,11 @@ impl Policy {
                     return wrong(format!("class {name}: {of:?} is no class of keys"));
                 }
             }
+            for pattern in &class.matches.id {
+                if pattern.is_empty() || !pattern.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '*' | '?')) {
+                    return wrong(format!("class {name}: {pattern:?} is no pattern of an ID in hexadecimal"));
+                }
+            }
             if let (Some(protect), Some(process)) = (class.cryptoperiod, class.process_period)
                 && protect > process
             {
@@ -418,6 +425,7 @@ mod tests {
             ("[[class]]\nname = 'a'\nnonsense = 1\n", "nonsense"),
             ("[[class]]\nname = 'a'\n[[class]]\nname = 'a'\n", "no name of its own"),
             ("[[class]]\nname = 'a'\nuses = ['shred']\n", "shred"),
+            ("[[class]]\nname = 'a'\nmatch = { id = ['web'] }\n", "no pattern of an ID"),
             ("[[class]]\nname = 'a'\nrate_limit = 'often'\n", "100/m"),
             ("approve_policy = 2\n", "0 approvers"),
             ("[approvers]\nalice = 'abc'\n", "alice"),

@@ -151,6 +151,21 @@ fn a_policy_counts_at_the_next_use_of_a_key_that_was_found_before_it() {
 }
 
 #[test]
+fn a_class_may_be_chosen_by_the_id() {
+    let running = start();
+    let session = running.session;
+    let [of_class, other] =
+        [[0xa1, 7], [0xb1, 7]].map(|id| generate(session, aes("id").bytes(CKA_ID, &id), 16).unwrap());
+    let _policy = in_force(
+        "[[class]]\nname = 'c'\nmatch = { id = ['A1*'] }\nmechanisms = ['CKM_AES_GCM']\nmin_bits = { AES = 256 }\n",
+    );
+    assert_eq!(starts(session, CKM_AES_ECB, of_class), [CKR_KEY_FUNCTION_NOT_PERMITTED; 2]);
+    assert_eq!(starts(session, CKM_AES_ECB, other), [CKR_OK; 2]);
+    let made = |id: &[u8]| generate(session, aes("id").bytes(CKA_ID, id), 16).map(drop);
+    assert_eq!([made(&[0xa1]), made(&[0xb1])], [Err(CKR_ATTRIBUTE_VALUE_INVALID), Ok(())]);
+}
+
+#[test]
 fn destruction_waits_where_the_class_keeps_a_window_and_leaves_a_tombstone() {
     let running = start();
     let session = running.session;

@@ -11,6 +11,8 @@ pub struct Facts {
     pub class: String,
     /// `RSA`.
     pub key_type: String,
+    /// `CKA_ID` in hexadecimal.
+    pub id: String,
     /// Where it is known.
     pub bits: Option<u64>,
     /// The class that the key asks for by name.
@@ -30,14 +32,11 @@ impl Facts {
             ("DES2", _) => Some(80),
             ("DES3", _) => Some(112),
             ("CHACHA20", _) => Some(256),
-            ("RSA" | "DSA" | "DH" | "X9_42_DH", bits) => Some(match bits? {
-                ..1024 => 0,
-                ..2048 => 80,
-                ..3072 => 112,
-                ..7680 => 128,
-                ..15360 => 192,
-                _ => 256,
-            }),
+            ("RSA" | "DSA" | "DH" | "X9_42_DH", bits) => {
+                const STEPS: [(u64, u64); 5] = [(15360, 256), (7680, 192), (3072, 128), (2048, 112), (1024, 80)];
+                let bits = bits?;
+                Some(STEPS.iter().find(|(least, _)| bits >= *least).map_or(0, |(_, strength)| *strength))
+            }
             ("EC" | "EC_EDWARDS" | "EC_MONTGOMERY", bits) => Some(bits?.div_ceil(2).min(256)),
             _ if matches!(self.class.as_str(), "secret-key" | "otp-key") => Some(self.bits?.min(256)),
             _ => None,
@@ -60,10 +59,12 @@ fn named(list: &[String], name: &str) -> bool {
 impl Match {
     fn holds(&self, facts: &Facts) -> bool {
         let any = |list: &[String], test: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(test);
-        let said = self.all || !(self.label.is_empty() && self.class.is_empty() && self.key_type.is_empty());
+        let lists = [&self.label, &self.class, &self.key_type, &self.id];
+        let said = self.all || lists.iter().any(|list| !list.is_empty());
         said && any(&self.label, &|pattern| fits(pattern, &facts.label))
             && any(&self.class, &|class| *class == facts.class)
             && any(&self.key_type, &|ty| ty.eq_ignore_ascii_case(&facts.key_type))
+            && any(&self.id, &|pattern| fits(&pattern.to_ascii_lowercase(), &facts.id))
     }
 }
 
