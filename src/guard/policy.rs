@@ -455,6 +455,14 @@ impl Token for Governed {
                 return Err(Code::ActionProhibited
                     .because("the policy leaves the rotation of this key to its signer (rotation = \"external\")"));
             }
+            let mut next = object.clone();
+            next.put(Attribute::bytes(CKA_ID, &[]));
+            let class = |object| rules.class_of(object).map(|class| class.name.clone());
+            if let Some(name) = class(&object).filter(|name| class(&next).as_ref() != Some(name)) {
+                return Err(Code::ActionProhibited.because(format!(
+                    "the policy's class {name} has the key by its ID, and the next version has another: match by the label"
+                )));
+            }
         }
         self.inner.rotate(caller, rotation)
     }

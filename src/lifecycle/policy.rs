@@ -346,6 +346,9 @@ impl Policy {
             if class.rotation == Rotation::Automatic && class.cryptoperiod.is_none() {
                 return wrong(format!("class {name}: automatic rotation needs a cryptoperiod"));
             }
+            if class.rotation == Rotation::Automatic && !class.matches.id.is_empty() {
+                return wrong(format!("class {name}: a rotated key has another ID: match by the label"));
+            }
             let given = class.key_types.iter().flatten();
             if let Some(stray) = class
                 .min_bits
@@ -426,6 +429,10 @@ mod tests {
             ("[[class]]\nname = 'a'\n[[class]]\nname = 'a'\n", "no name of its own"),
             ("[[class]]\nname = 'a'\nuses = ['shred']\n", "shred"),
             ("[[class]]\nname = 'a'\nmatch = { id = ['web'] }\n", "no pattern of an ID"),
+            (
+                "[[class]]\nname = 'a'\nmatch = { id = ['a1'] }\nrotation = 'automatic'\ncryptoperiod = '1y'\n",
+                "another ID",
+            ),
             ("[[class]]\nname = 'a'\nrate_limit = 'often'\n", "100/m"),
             ("approve_policy = 2\n", "0 approvers"),
             ("[approvers]\nalice = 'abc'\n", "alice"),

@@ -163,6 +163,9 @@ fn a_class_may_be_chosen_by_the_id() {
     assert_eq!(starts(session, CKM_AES_ECB, other), [CKR_OK; 2]);
     let made = |id: &[u8]| generate(session, aes("id").bytes(CKA_ID, id), 16).map(drop);
     assert_eq!([made(&[0xa1]), made(&[0xb1])], [Err(CKR_ATTRIBUTE_VALUE_INVALID), Ok(())]);
+    generate(session, aes("by-id").yes(CKA_TOKEN).bytes(CKA_ID, &[0xa1, 9]), 32).unwrap();
+    let (exit, said) = refused(&crate::program::key_arguments("rotate", "by-id", &[]));
+    assert!(exit == 6 && said.contains("class c has the key by its ID"), "{said}");
 }
 
 #[test]
