@@ -12,11 +12,12 @@ use keyward::token::*;
 use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
+use crate::commands::duty::admit_beside;
 use crate::commands::object::find;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::names;
-use crate::pins::{Reader, UserPin};
+use crate::pins::{ByPin, Reader, UserPin};
 use crate::report::{Report, cell, table};
 use crate::session::Session;
 
@@ -30,18 +31,25 @@ pub struct Reach {
     /// Days before its end from which a key is told to expire
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub warn: u64,
+    #[command(flatten)]
+    by: ByPin,
+    /// Leave out what only the audit record says: uses, last uses, backups, events
+    #[arg(long)]
+    no_record: bool,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Last use and use count come from the audit record, where one is kept. Findings: weak, extractable, readable, \
+    after_help = "Last use and use count come from the audit record, where one is kept; where a token has auditors, say --by NAME, or \
+--no-record to do without. Findings: weak, extractable, readable, \
 wrap_and_decrypt, expired, expires, unbounded (no end date), old (in use for more than three years), imported, unused (for a year). Exit code 7: a \
 key has a finding that is an error.
 
 Examples:
   keyward key list --token web
   keyward key list --findings --json
-  keyward key list --warn 60 --state active"
+  keyward key list --warn 60 --state active
+  keyward key list --token web --no-record"
 )]
 pub struct List {
     #[command(flatten)]
@@ -116,8 +124,24 @@ pub struct Inventory {
     pub flags: CK_FLAGS,
     pub keys: Vec<Key>,
     pub objects: usize,
-    pub record: Option<Record>,
+    pub record: std::result::Result<Record, Without>,
     pub now: u64,
+}
+
+/// Why there is nothing of the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    NotKept,
+    LeftOut,
+}
+
+impl Without {
+    pub fn why(self) -> &'static str {
+        match self {
+            Without::NotKept => "no audit record is kept",
+            Without::LeftOut => "the audit record was left out (--no-record)",
+        }
+    }
 }
 
 /// What the audit record shows.
@@ -195,13 +219,16 @@ impl Inventory {
         let pin = Reader::default().read(&reach.pin.source(), "User PIN")?;
         let mut session = Session::open(&slot.token, false)?;
         session.login(User::User, &pin)?;
-        let record = record(context)?;
+        let record = match reach.no_record {
+            true => Err(Without::LeftOut),
+            false => record(context, &reach.by, info.serial.trim_end())?.ok_or(Without::NotKept),
+        };
         let now = clock::now();
         let objects = find(&session, Vec::new())?.len();
         let mut keys = Vec::new();
         for class in [CKO_PRIVATE_KEY, CKO_SECRET_KEY] {
             for object in find(&session, vec![Attribute::ulong(CKA_CLASS, class), Attribute::bool(CKA_TOKEN, true)])? {
-                keys.push(key(&session, object, record.as_ref(), now, reach.warn)?);
+                keys.push(key(&session, object, record.as_ref().ok(), now, reach.warn)?);
             }
         }
         keys.sort_by(|one, other| (&one.label, one.version).cmp(&(&other.label, other.version)));
@@ -327,13 +354,14 @@ fn findings(key: &Key, now: u64, warn: u64) -> Vec<Finding> {
     found
 }
 
-/// What the record says, where one is kept and can be read.
-fn record(context: &Context) -> Result<Option<Record>> {
+/// What the record says, where one is kept and can be read. Where a token has auditors it is theirs to read, as in `keyward audit`.
+fn record(context: &Context, by: &ByPin, serial: &str) -> Result<Option<Record>> {
     let config = context.config()?;
     let Some(log) = keyward::module::audit_log(&config) else { return Ok(None) };
     if !log.directory().exists() {
         return Ok(None);
     }
+    admit_beside(context, by, serial)?;
     let failed = Failure::of("cannot read the audit record");
     let mut record = Record::default();
     audit_log::lines(log.directory(), |_, line| {
