@@ -153,6 +153,7 @@ impl Shelf {
             serial: serial.to_owned(),
             environment: self.environment.clone(),
             state: RwLock::new(State::default()),
+            views: super::views::Views::new(),
             file: OnceLock::new(),
             changes: AtomicU64::new(1),
             objects: Arc::new(Objects::new()),
@@ -190,8 +191,10 @@ impl Soft {
         if !self.state.read().blank() {
             return;
         }
-        let mut state = self.state.write();
-        if state.blank() {
+        let appeared = self.change_state(|state| {
+            if !state.blank() {
+                return false;
+            }
             let opened = self
                 .environment
                 .device_secret(false)
@@ -200,7 +203,9 @@ impl Soft {
             if let Some(file) = &state.file {
                 let _ = self.file.set(file.clone());
             }
-            drop(state);
+            true
+        });
+        if appeared {
             self.changed();
         }
     }
