@@ -158,6 +158,7 @@ impl Shelf {
             serial: serial.to_owned(),
             environment: self.environment.clone(),
             state: RwLock::new(State::default()),
+            views: super::views::Views::new(),
             file: OnceLock::new(),
             changes: AtomicU64::new(1),
             objects: Arc::new(Objects::new()),
@@ -195,8 +196,10 @@ impl Soft {
         if !self.state.read().blank() {
             return;
         }
-        let mut state = self.state.write();
-        if state.blank() {
+        let appeared = self.change_state(|state| {
+            if !state.blank() {
+                return false;
+            }
             let opened = self
                 .environment
                 .device_secret(false)
@@ -205,7 +208,9 @@ impl Soft {
             if let Some(file) = &state.file {
                 let _ = self.file.set(file.clone());
             }
-            drop(state);
+            true
+        });
+        if appeared {
             self.changed();
         }
     }

@@ -52,6 +52,18 @@ fn a_name_goes_through_an_overlay_to_the_module() {
     let (public, private) = ec_pair(session, "key", 1);
     let signature = try_sign(session, private, &[1; 32]).unwrap();
     assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+    // A policy of the overlay may name the HSM's users.
+    let policy = running.scene.place.join("policy.toml");
+    let class = "[[class]]\nname = 'c'\nmatch = { all = true }\nwho = { names = ['bert'] }\n";
+    let apply = |class: &str| {
+        std::fs::write(&policy, format!("version = 1\nname = 'p'\n{class}")).unwrap();
+        let policy = policy.to_str().unwrap();
+        keyward(&["policy", "apply", policy, "--token", "inner", "--so-pin-env", "OVERLAY_PIN"]);
+    };
+    apply(class);
+    assert_eq!(signs(session, private), REFUSED);
+    apply(&class.replace("bert", "anna"));
+    assert_eq!((signs(session, private), signs(session, private)), (CKR_OK, CKR_OK));
     // The program logs in to the same token without a name; the state counts for anna too.
     let words = ["key", "suspend", "--label", "key", "--token", "inner", "--pin-env", "USER_PIN", "--reason", "test"];
     keyward(&words);

@@ -42,7 +42,7 @@ pub struct Reach {
 #[command(
     after_help = "Last use and use count come from the audit record, where one is kept; where a token has auditors, say --by NAME, or \
 --no-record to do without. Findings: weak, extractable, readable, \
-wrap_and_decrypt, expired, expires, unbounded (no end date), old (in use for more than three years), imported, unused (for a year). Exit code 7: a \
+wrap_and_decrypt, expired, expires, unbounded (no end date), old (in use for more than three years), clock (it was set back), imported, unused (for a year). Exit code 7: a \
 key has a finding that is an error.
 
 Examples:
@@ -104,6 +104,8 @@ pub struct Key {
     pub policy_class: String,
     /// Seconds since 1970.
     pub created: Option<u64>,
+    /// It was made or changed then, which is yet to come.
+    pub ahead: Option<u64>,
     pub ends: Option<u64>,
     pub extractable: bool,
     pub sensitive: bool,
@@ -156,7 +158,7 @@ pub struct Record {
     uses: HashMap<String, (u64, u64)>,
 }
 
-const TOLD: [CK_ATTRIBUTE_TYPE; 16] = [
+const TOLD: [CK_ATTRIBUTE_TYPE; 17] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
@@ -172,6 +174,7 @@ const TOLD: [CK_ATTRIBUTE_TYPE; 16] = [
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
     CKA_KEYWARD_CREATION_DATE,
+    CKA_KEYWARD_STATE_DATE,
     CKA_PUBLIC_KEY_INFO,
 ];
 
@@ -270,6 +273,7 @@ fn key(session: &Session, object: ObjectId, record: Option<&Record>, now: u64, w
         version: life::version_of(&known),
         policy_class: text(CKA_KEYWARD_CLASS),
         created: known.ulong(CKA_KEYWARD_CREATION_DATE),
+        ahead: life::ahead_of(&known, now),
         ends: ENDS.iter().filter_map(|ty| known.ulong(*ty)).min(),
         extractable: known.is_true(CKA_EXTRACTABLE),
         sensitive: known.is_true(CKA_SENSITIVE),
@@ -343,6 +347,13 @@ fn findings(key: &Key, now: u64, warn: u64) -> Vec<Finding> {
     let age = key.created.map(|created| now.saturating_sub(created));
     if let Some(age) = age.filter(|age| *age > 3 * YEAR && protects) {
         tell("old", Weight::Warning, format!("in use for {} years", age / YEAR));
+    }
+    if let Some(date) = key.ahead {
+        let what = format!(
+            "made or changed {}, which is yet to come: the clock was set back, and dates count again",
+            day(date)
+        );
+        tell("clock", Weight::Warning, what);
     }
     if !key.local {
         tell("imported", Weight::Note, "made elsewhere: copies may exist".to_owned());

@@ -156,10 +156,11 @@ fn check(context: &Context, arguments: &Check) -> Result<Report> {
 }
 
 /// What is read of a key to judge it.
-const JUDGED: [CK_ATTRIBUTE_TYPE; 24] = [
+const JUDGED: [CK_ATTRIBUTE_TYPE; 25] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
+    CKA_ID,
     CKA_UNIQUE_ID,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
