@@ -5,7 +5,9 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+use crate::ha::WRAP;
 use crate::scene::*;
+use crate::several::*;
 use crate::{both, c, ok};
 
 const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
@@ -102,4 +104,21 @@ both! {
         ok!(C_GetSessionValidationFlags, session, CKS_LAST_VALIDATION_OK, &raw mut flags);
         assert_eq!(flags, 0);
     }
+}
+
+/// Each member judges for itself, and keys still come to the others under the shared key.
+#[test]
+fn several_hsms_keep_to_it_too() {
+    let together = Several::new(2, &format!("{QUICK}{WRAP}mechanisms = 'approved'\n")).start();
+    let session = together.user();
+    shared_key(session);
+    let made = try_pair(session, CKM_EC_KEY_PAIR_GEN, bytes(CKA_EC_PARAMS, SECP256K1), "other");
+    assert_eq!(made, Err(CKR_OPERATION_NOT_VALIDATED));
+    let secret = [number(CKA_VALUE_LEN, 13), yes(CKA_TOKEN), yes(CKA_SIGN), bytes(CKA_LABEL, b"secret")];
+    assert_eq!(try_generate(session, CKM_GENERIC_SECRET_KEY_GEN, &secret), Err(CKR_OPERATION_NOT_VALIDATED));
+    let (public, private) = ec_pair(session, "key", 1);
+    together.several.dies("east");
+    let signature = try_sign(session, private, &[1; 32]).expect("the other one signs");
+    assert!(together.several.calls("west", "C_Sign") >= 1);
+    assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
 }
