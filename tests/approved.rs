@@ -104,6 +104,10 @@ fn the_approved_mode_offers_and_refuses() {
     );
     assert_eq!(sign(long, mechanism(CKM_SHA256_HMAC_GENERAL, &mut 8u64)), CKR_OK);
     assert_eq!(sign(long, mechanism(CKM_SHA256_HMAC_GENERAL, &mut 4u64)), CKR_OPERATION_NOT_VALIDATED);
+    // What one use was begun with says nothing of the next, though the token keeps the operation for it.
+    assert_eq!(module.sign(mechanism(CKM_SHA256_HMAC_GENERAL, &mut 8u64), long, b"message").len(), 8);
+    assert_eq!(sign(long, mechanism(CKM_SHA256_HMAC_GENERAL, &mut 4u64)), CKR_OPERATION_NOT_VALIDATED);
+    assert_eq!(module.sign(mechanism(CKM_SHA256_HMAC_GENERAL, &mut 16u64), long, b"message").len(), 16);
 
     // GCM decrypts with the IV that it is told, and encrypts with one of its own.
     let (aes, mut iv, mut tag) = (secret(&module, CKK_AES, &[2; 32]), [3u8; 12], [0u8; 16]);
@@ -125,14 +129,17 @@ fn the_approved_mode_offers_and_refuses() {
     let rv = unsafe { module.api.C_MessageEncryptInit(module.session, &mut plain(CKM_AES_GCM), aes) };
     assert_eq!(rv, CKR_OK);
     let (mut text, mut sealed, mut len) = (*b"text", [0u8; 4], 4);
-    for (generator, expected) in [(CKG_NO_GENERATE, CKR_OPERATION_NOT_VALIDATED), (CKG_GENERATE_RANDOM, CKR_OK)] {
+    let refused = CKR_OPERATION_NOT_VALIDATED;
+    for (generator, tag_bits, expected) in
+        [(CKG_NO_GENERATE, 128, refused), (CKG_GENERATE_RANDOM, 88, refused), (CKG_GENERATE_RANDOM, 128, CKR_OK)]
+    {
         let mut message = CK_GCM_MESSAGE_PARAMS {
             pIv: iv.as_mut_ptr(),
             ulIvLen: 12,
             ulIvFixedBits: 0,
             ivGenerator: generator,
             pTag: tag.as_mut_ptr(),
-            ulTagBits: 128,
+            ulTagBits: tag_bits,
         };
         // SAFETY: live values with their lengths.
         let rv = unsafe {
@@ -148,7 +155,7 @@ fn the_approved_mode_offers_and_refuses() {
                 &raw mut len,
             )
         };
-        assert_eq!(rv, expected, "generator {generator}");
+        assert_eq!(rv, expected, "generator {generator}, tag of {tag_bits} bits");
     }
     assert!(flags(&module) == 1 && iv != [3; 12]);
 

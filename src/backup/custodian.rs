@@ -23,6 +23,8 @@ const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// Whose eyes alone a share is for.
+// A backup has a handful of them.
+#[allow(clippy::large_enum_variant)]
 pub enum Kind {
     Age(Recipient),
     /// An RSA public key: OAEP with SHA-256.

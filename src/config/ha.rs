@@ -106,11 +106,9 @@ impl Source<'_> {
             );
         }
         let filter = self.filter(&mut written)?;
-        if filter.overlay.is_some() {
-            return Err(self.wrong(at, "an HA slot cannot have an overlay yet"));
-        }
         let members = written.member.take().unwrap_or_default();
         let members = members.into_iter().map(|one| self.ha_member(one)).collect::<Result<Vec<_>>>()?;
+        self.check_overlay(at, &filter, members.iter().map(|one| one.rules.sessions))?;
         let twice =
             |at: usize, one: &HaMember| members.iter().skip(at.saturating_add(1)).any(|other| other.name == one.name);
         if members.len() < 2 || members.iter().enumerate().any(|(at, one)| twice(at, one)) {

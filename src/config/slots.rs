@@ -246,7 +246,13 @@ impl Source<'_> {
         }
     }
 
-    fn check_overlay(&self, at: usize, filter: &FilterRules, sessions: Option<usize>) -> Result<()> {
+    /// `sessions`: those allowed with each HSM.
+    pub(super) fn check_overlay(
+        &self,
+        at: usize,
+        filter: &FilterRules,
+        sessions: impl IntoIterator<Item = usize>,
+    ) -> Result<()> {
         let Some(name) = &filter.overlay else { return Ok(()) };
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         // Sixteen digits are the name of a slot file.
@@ -255,7 +261,7 @@ impl Source<'_> {
             let why = format!("overlay is {name:?}; expected a name of at most 32 lower-case letters, digits and -");
             return Err(self.wrong(at, &why));
         }
-        if sessions == Some(1) {
+        if sessions.into_iter().any(|sessions| sessions == 1) {
             return Err(self.wrong(at, "a slot with an overlay needs more than one session with the HSM"));
         }
         if filter.security_officer {

@@ -216,7 +216,12 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
         ("[[slot]]\nmodule = '/m'", 1, "no `kind`"),
         ("[[slot]]\nkind = 'forward'\nmodule = '/m'\nmirror = 'pin'", 1, "kind = \"ha\""),
         ("[[slot]]\nkind = 'ha'", 1, "label"),
-        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\noverlay = 'x'", 1, "overlay"),
+        ("[[slot]]\nkind = 'ha'\nlabel = 'x'\noverlay = '../x'", 1, "lower-case letters"),
+        (
+            "[[slot]]\nkind = 'ha'\nlabel = 'x'\noverlay = 'x'\n[[slot.member]]\nname = 'a'\nmodule = '/m'\nsessions = 1",
+            1,
+            "more than one session",
+        ),
         ("[[slot]]\nkind = 'ha'\nlabel = 'x'\nmodule = '/m'", 1, "[[slot.member]]"),
         ("[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nname = 'a'\nmodule = '/m'", 1, "two or more"),
         ("[[slot]]\nkind = 'ha'\nlabel = 'x'\n[[slot.member]]\nmodule = '/m'", 4, "`name`"),

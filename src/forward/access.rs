@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 
-use super::call::Call;
+use super::call::{Call, Reply};
 use super::hsm::Hsm;
 use super::pool::Lease;
 use crate::config::PinSource;
@@ -146,6 +146,34 @@ impl Hsm {
                 Err(self.error(rv.into()))
             }
         }
+    }
+
+    /// Whether the HSM knows of no login where there is one: it has ended it by itself, without being lost.
+    pub fn has_forgotten(&self, lease: &Lease) -> bool {
+        let state = || lease.call(&Call::State { session: lease.session() }).and_then(Reply::number);
+        self.logged_in() == Some(User::User) && matches!(state(), Ok(CKS_RO_PUBLIC_SESSION | CKS_RW_PUBLIC_SESSION))
+    }
+
+    /// Whether the HSM was reminded of the login since that many times; waits for who is doing it.
+    pub fn was_reminded(&self, since: u64) -> bool {
+        let _one = self.reminding.lock();
+        self.reminders() != since
+    }
+
+    /// As [`Hsm::log_in_again`] where the HSM was not lost, and asks for a login. `CKR_USER_NOT_LOGGED_IN` where it does not take the
+    /// PIN any more.
+    pub fn remind(self: &Arc<Self>, lease: &Lease) -> Result<()> {
+        let _one = self.reminding.lock();
+        let forgotten = self.has_forgotten(lease);
+        if forgotten {
+            log!(Warn, "{}: the HSM has forgotten the login; logging in again", self.name);
+        }
+        self.log_in_again(lease).map_err(|error| error.recode(Code::UserNotLoggedIn))?;
+        if forgotten {
+            self.objects.doubt_private();
+            self.count_reminder();
+        }
+        Ok(())
     }
 
     /// After the HSM was lost, or has forgotten the login: the same user once more, with a PIN that it has not refused.

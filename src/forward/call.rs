@@ -54,6 +54,10 @@ pub enum Call<'a> {
     Logout {
         session: CK_SESSION_HANDLE,
     },
+    /// `C_GetSessionInfo`: the state, which says who is logged in.
+    State {
+        session: CK_SESSION_HANDLE,
+    },
     InitPin {
         session: CK_SESSION_HANDLE,
         pin: Cow<'a, [u8]>,
@@ -242,6 +246,7 @@ impl Call<'_> {
             Call::Login { name: None, .. } => "C_Login",
             Call::Login { .. } => "C_LoginUser",
             Call::Logout { .. } => "C_Logout",
+            Call::State { .. } => "C_GetSessionInfo",
             Call::InitPin { .. } => "C_InitPIN",
             Call::SetPin { .. } => "C_SetPIN",
             Call::Create { .. } => "C_CreateObject",
@@ -316,7 +321,7 @@ pub enum MessagePart {
 #[derive(Debug)]
 pub enum Reply {
     Done,
-    /// A handle, or a size.
+    /// A handle, a size, or a state.
     Number(u64),
     Pair(u64, u64),
     Numbers(Vec<u64>),

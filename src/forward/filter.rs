@@ -20,6 +20,7 @@ pub struct Filter {
     opaque: HashSet<CK_MECHANISM_TYPE>,
     objects: Vec<Meant>,
     read_only: bool,
+    approved_only: bool,
     pub security_officer: bool,
 }
 
@@ -132,7 +133,7 @@ impl Filter {
         let numbers = |names: &[String]| names.iter().map(|name| number(name)).collect::<Result<HashSet<_>>>();
         let (mechanisms, without) = match &rules.mechanisms {
             Mechanisms::All | Mechanisms::Modern => (None, HashSet::new()),
-            // Their sizes and hashes are the HSM's to judge.
+            // Of their sizes and hashes, see `approved`.
             Mechanisms::Approved => {
                 (Some(table::enabled(&Mechanisms::Approved)?.iter().map(|row| row.ty).collect()), HashSet::new())
             }
@@ -145,12 +146,18 @@ impl Filter {
             opaque: rules.vendor_mechanisms.iter().copied().collect(),
             objects: rules.objects.iter().map(|uri| Meant::parse(uri)).collect::<Result<_>>()?,
             read_only: rules.read_only,
+            approved_only: rules.mechanisms == Mechanisms::Approved,
             security_officer: rules.security_officer,
         })
     }
 
     pub fn read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Whether keys, hashes and parameters must be approved too.
+    pub fn approved_only(&self) -> bool {
+        self.approved_only
     }
 
     /// Whether this vendor mechanism's parameters are passed on as they are.

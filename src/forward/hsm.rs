@@ -21,6 +21,17 @@ use crate::log;
 use crate::os::coarse_millis;
 use crate::token::TokenInfo;
 
+/// Whether the code says that an object is not there.
+fn is_of_a_handle(rv: CK_RV) -> bool {
+    matches!(
+        rv,
+        CKR_OBJECT_HANDLE_INVALID
+            | CKR_KEY_HANDLE_INVALID
+            | CKR_WRAPPING_KEY_HANDLE_INVALID
+            | CKR_UNWRAPPING_KEY_HANDLE_INVALID
+    )
+}
+
 /// How long after a vain attempt the HSM is left alone, in milliseconds.
 const PAUSE: u64 = 1000;
 
@@ -33,6 +44,10 @@ pub struct Hsm {
     pub pool: Pool,
     pub objects: Objects,
     pub access: Mutex<Access>,
+    /// One thread logs in again where the HSM has forgotten the login.
+    pub reminding: Mutex<()>,
+    /// How often that has happened: handles of private objects of before mean nothing.
+    reminders: AtomicU64,
     /// Counts the connections; 0: none yet. Handles of an earlier one mean nothing.
     epoch: AtomicU64,
     /// Applications' open sessions.
@@ -71,6 +86,8 @@ impl Hsm {
             pool: Pool::default(),
             objects: Objects::default(),
             access: Mutex::default(),
+            reminding: Mutex::default(),
+            reminders: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
             place: RwLock::default(),
@@ -80,6 +97,14 @@ impl Hsm {
 
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    pub fn reminders(&self) -> u64 {
+        self.reminders.load(Ordering::Acquire)
+    }
+
+    pub fn count_reminder(&self) {
+        self.reminders.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn slot(&self) -> Option<CK_SLOT_ID> {
@@ -255,7 +280,7 @@ impl Hsm {
         let (mut replayed, mut relogged, mut cleared) = (!replay, false, false);
         loop {
             let mut lease = self.lease()?;
-            let epoch = lease.epoch();
+            let (epoch, reminders) = (lease.epoch(), self.reminders());
             match work(&mut lease) {
                 Ok(result) => return Ok((lease, result)),
                 Err(Fault::Hsm(rv)) if self.is_lost(rv) => {
@@ -269,7 +294,15 @@ impl Hsm {
                 // Nothing was done: the HSM has forgotten who is logged in.
                 Err(Fault::Hsm(CKR_USER_NOT_LOGGED_IN)) if !relogged && self.logged_in().is_some() => {
                     relogged = true;
-                    self.log_in_again(&lease)?;
+                    self.remind(&lease)?;
+                }
+                // The same, as it looks from a handle: to whoever is not logged in there are no private objects.
+                Err(Fault::Hsm(rv)) if !relogged && is_of_a_handle(rv) && self.was_reminded(reminders) => {
+                    relogged = true;
+                }
+                Err(Fault::Hsm(rv)) if !relogged && is_of_a_handle(rv) && self.has_forgotten(&lease) => {
+                    relogged = true;
+                    self.remind(&lease)?;
                 }
                 // A session that an earlier failure has left busy is of no use any more.
                 Err(Fault::Hsm(CKR_OPERATION_ACTIVE)) if !cleared => {

@@ -7,6 +7,7 @@
 
 mod access;
 mod apart;
+mod approved;
 mod call;
 mod fault;
 mod ffi;
@@ -40,6 +41,7 @@ use self::search::Searching;
 use crate::config::{FilterRules, MemberRules};
 use crate::crypto::digest::{Digest, hash};
 use crate::error::{Code, Result};
+use crate::mechanism::table::flag_of;
 use crate::token::*;
 
 /// A token of an HSM.
@@ -354,7 +356,7 @@ impl Token for Forward {
         spare: Option<Begun>,
     ) -> Result<Begun> {
         if what != Use::Random {
-            self.offers(mechanism)?;
+            self.allows(caller, mechanism, flag_of(what), key)?;
         }
         let stamp = Stamp { mechanism: mechanism.ty, key, state: (self.hsm.epoch(), 0) };
         if let Some(mut spare) = spare
@@ -380,7 +382,7 @@ impl Token for Forward {
     }
 
     fn generate_key(&self, caller: Caller, mechanism: &Mechanism, template: Vec<Attribute>) -> Result<ObjectId> {
-        self.offers(mechanism)?;
+        self.allows_making(mechanism, CKF_GENERATE, &template)?;
         self.make(caller, &template, |lease| {
             let by = translated(&self.hsm, lease, mechanism)?;
             let call = Call::Generate { session: lease.session(), mechanism: by, template: Cow::Borrowed(&template) };
@@ -395,7 +397,7 @@ impl Token for Forward {
         public: Vec<Attribute>,
         private: Vec<Attribute>,
     ) -> Result<(ObjectId, ObjectId)> {
-        self.offers(mechanism)?;
+        self.allows_making(mechanism, CKF_GENERATE_KEY_PAIR, &public)?;
         self.hsm.filter.may_write(caller, &public)?;
         self.hsm.filter.may_write(caller, &private)?;
         let token = |template: &[Attribute]| is_true(named(template, CKA_TOKEN));
@@ -412,8 +414,8 @@ impl Token for Forward {
         })
     }
 
-    fn wrap(&self, _caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
-        self.offers(mechanism)?;
+    fn wrap(&self, caller: Caller, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
+        self.allows(caller, mechanism, CKF_WRAP, Some(wrapping))?;
         self.wrapping(mechanism, wrapping, key, |lease, mechanism, wrapping, key| {
             let call = Call::Wrap { session: lease.session(), mechanism, wrapping, key, ask: false };
             Ok(lease.call(&call)?.bytes()?)
@@ -422,12 +424,12 @@ impl Token for Forward {
 
     fn wrapped_len(
         &self,
-        _caller: Caller,
+        caller: Caller,
         mechanism: &Mechanism,
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<Option<usize>> {
-        self.offers(mechanism)?;
+        self.allows(caller, mechanism, CKF_WRAP, Some(wrapping))?;
         let message = matches!(mechanism.params, Params::Message { .. });
         let len = self.wrapping(mechanism, wrapping, key, |lease, mechanism, wrapping, key| {
             let session = lease.session();
@@ -442,12 +444,12 @@ impl Token for Forward {
 
     fn wrap_authenticated(
         &self,
-        _caller: Caller,
+        caller: Caller,
         mechanism: &Mechanism,
         wrapping: ObjectId,
         key: ObjectId,
     ) -> Result<(Vec<u8>, MessageParams)> {
-        self.offers(mechanism)?;
+        self.allows(caller, mechanism, CKF_WRAP, Some(wrapping))?;
         self.wrapping(mechanism, wrapping, key, |lease, mechanism, wrapping, key| {
             let call = Call::WrapAuthenticated { session: lease.session(), mechanism, wrapping, key, ask: false };
             Ok(lease.call(&call)?.wrapped()?)
@@ -462,7 +464,7 @@ impl Token for Forward {
         wrapped: &[u8],
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
-        self.offers(mechanism)?;
+        self.allows(caller, mechanism, CKF_UNWRAP, Some(unwrapping))?;
         self.make(caller, &template, |lease| {
             let unwrapping = self.hsm.resolve(lease, unwrapping)?;
             let mechanism = translated(&self.hsm, lease, mechanism)?;
@@ -479,7 +481,7 @@ impl Token for Forward {
         base: ObjectId,
         template: Vec<Attribute>,
     ) -> Result<Derived> {
-        self.offers(mechanism)?;
+        self.allows(caller, mechanism, CKF_DERIVE, Some(base))?;
         for template in mechanism.params.templates().iter().chain([&template]) {
             self.hsm.filter.may_write(caller, template)?;
         }
@@ -503,8 +505,8 @@ impl Token for Forward {
         })
     }
 
-    fn encapsulated_len(&self, _caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
-        self.offers(mechanism)?;
+    fn encapsulated_len(&self, caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize> {
+        self.allows(caller, mechanism, CKF_ENCAPSULATE, Some(public))?;
         self.with(true, public, |lease, public| {
             let mechanism = translated(&self.hsm, lease, mechanism)?;
             let template = Cow::Borrowed(&[][..]);
@@ -520,7 +522,7 @@ impl Token for Forward {
         public: ObjectId,
         template: Vec<Attribute>,
     ) -> Result<(Vec<u8>, ObjectId)> {
-        self.offers(mechanism)?;
+        self.allows(caller, mechanism, CKF_ENCAPSULATE, Some(public))?;
         self.hsm.filter.may_write(caller, &template)?;
         let token = is_true(named(&template, CKA_TOKEN));
         self.with(false, public, |lease, public| {
@@ -540,7 +542,7 @@ impl Token for Forward {
         ciphertext: &[u8],
         template: Vec<Attribute>,
     ) -> Result<ObjectId> {
-        self.offers(mechanism)?;
+        self.allows(caller, mechanism, CKF_DECAPSULATE, Some(private))?;
         self.make(caller, &template, |lease| {
             let private = self.hsm.resolve(lease, private)?;
             let mechanism = translated(&self.hsm, lease, mechanism)?;

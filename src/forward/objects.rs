@@ -165,6 +165,18 @@ impl Objects {
         self.retain(|entry| !entry.known.as_ref().is_some_and(|known| known.private));
     }
 
+    /// The HSM has logged out by itself and in again: its handles of private objects have ended, and the private session objects
+    /// with them. The others are to be found again.
+    pub fn doubt_private(&self) {
+        let private = |entry: &Entry| entry.known.as_ref().is_some_and(|known| known.private);
+        self.retain(|entry| !private(entry) || entry.known.as_ref().is_some_and(|known| known.token));
+        let mut table = self.0.write();
+        let Table { by_handle, entries, .. } = &mut *table;
+        // No connection has the number 0.
+        entries.values_mut().filter(|entry| private(entry)).for_each(|entry| entry.epoch = 0);
+        by_handle.retain(|_, id| entries.get(id).is_some_and(|entry| entry.epoch != 0));
+    }
+
     /// The session objects of a session, for destroying.
     pub fn owned(&self, session: SessionId) -> Vec<ObjectId> {
         let table = self.0.read();

@@ -29,6 +29,8 @@ pub struct Forwarded {
     /// A message that has begun here, but not yet in the HSM.
     message: Option<(MessageParams, Bytes)>,
     waits_for_login: bool,
+    /// How often the HSM had been reminded of the login when this began.
+    reminders: u64,
 }
 
 /// The mechanism with the HSM's handles in it; borrowed where it has none.
@@ -65,6 +67,7 @@ impl Forwarded {
             pending: 0,
             message: None,
             waits_for_login: false,
+            reminders: 0,
         };
         let stamp = Stamp { mechanism: mechanism.ty, key, state: (hsm.epoch(), 0) };
         let mut operation = Box::new(operation);
@@ -79,6 +82,7 @@ impl Forwarded {
         self.gathered = None;
         self.pending = 0;
         self.message = None;
+        self.reminders = self.hsm.reminders();
         if self.what == Use::Random {
             return Ok((false, false));
         }
@@ -162,7 +166,11 @@ impl Forwarded {
 
     /// Nothing was done, or doing it twice is as good as once.
     fn may_replay(&self, rv: CK_RV) -> bool {
-        self.hsm.may_repeat(rv) || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
+        let forgotten =
+            || self.hsm.was_reminded(self.reminders) || self.active().is_ok_and(|lease| self.hsm.has_forgotten(lease));
+        self.hsm.may_repeat(rv)
+            || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
+            || rv == CKR_OPERATION_NOT_INITIALIZED && forgotten()
     }
 
     fn random(&self, out: &mut [u8]) -> Result<usize> {
@@ -399,6 +407,7 @@ impl Operation for Forwarded {
             // The whole of it has its own function; the first of several parts comes as an update, with which it begins.
             return Ok(());
         };
+        self.hsm.allows_message(self.mechanism.ty, self.what, params)?;
         self.message = Some((params.clone(), Bytes::from_slice(aad)));
         if params.generator != Generator::Given
             && let Some(after) = self.begin_message()?
@@ -477,6 +486,7 @@ impl Forwarded {
             pending: 0,
             message: None,
             waits_for_login: false,
+            reminders: hsm.reminders(),
         });
         Ok(Begun { operation, reauthenticate: false, private: false, stamp: Stamp::default(), cleared_until: 0 })
     }

@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 pub struct Quirks {
     /// As the configuration names it.
     pub name: &'static str,
-    /// How `CK_TOKEN_INFO.manufacturerID`, or the module's file, gives the maker away.
+    /// How the name of the module's file gives the maker away.
     signs: &'static [&'static str],
     /// Takes `CK_GCM_PARAMS` without `ulIvBits`.
     pub short_gcm: bool,

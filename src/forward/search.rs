@@ -23,6 +23,10 @@ impl Searching {
     pub fn begin(hsm: &Arc<Hsm>, template: &[Attribute]) -> Result<Box<dyn Search>> {
         let (lease, ()) = hsm.attempt_keeping(|lease| {
             let session = lease.session();
+            // No code would tell: private objects would only not be found.
+            if hsm.has_forgotten(lease) {
+                return Err(Fault::Hsm(CKR_USER_NOT_LOGGED_IN));
+            }
             lease.call(&Call::Find { session, template: Cow::Borrowed(template) })?;
             lease.set_active(Some(Active::Search));
             Ok(())

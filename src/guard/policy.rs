@@ -50,10 +50,11 @@ const fn purpose(what: Use) -> Option<Purpose> {
 }
 
 /// What shows whether a key that was made keeps to the policy.
-const MADE: [CK_ATTRIBUTE_TYPE; 23] = [
+const MADE: [CK_ATTRIBUTE_TYPE; 24] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
+    CKA_ID,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
     CKA_EXTRACTABLE,
@@ -182,7 +183,7 @@ impl Governed {
             let verdict = Verdict { allowed: false, ..verdict };
             return Ok((verdict, Some(why.to_owned()), Limits::default()));
         }
-        let (why, until) = rules.refuses(&object, mechanism, now);
+        let (why, until) = rules.refuses(&object, mechanism, || self.inner.login_name(), now);
         let limits = match purpose {
             Purpose::Protect => rules.class_of(&object).map(|class| class.limits()).unwrap_or_default(),
             Purpose::Process => Limits::default(),
@@ -251,6 +252,10 @@ impl Governed {
         let limits = self.allow(caller, wrapping, Purpose::Protect, by.ty, Code::WrappingKeyHandleInvalid)?;
         if let Some(rules) = self.rules()? {
             rules.may_wrap_by(by.ty)?;
+            if rules.policy().protection.wrap_by_as_strong {
+                let known = |object| Ok::<_, Error>(self.try_read(caller, object, &MADE)?.unwrap_or_default());
+                rules.may_wrap(&known(wrapping)?, &known(key)?)?;
+            }
             self.may_export(caller, &rules, key, spend)?;
         }
         match self.state(caller, key)? {
@@ -449,6 +454,14 @@ impl Token for Governed {
             if rules.class_of(&object).is_some_and(|class| class.rotation == Rotating::External) {
                 return Err(Code::ActionProhibited
                     .because("the policy leaves the rotation of this key to its signer (rotation = \"external\")"));
+            }
+            let mut next = object.clone();
+            next.put(Attribute::bytes(CKA_ID, &[]));
+            let class = |object| rules.class_of(object).map(|class| class.name.clone());
+            if let Some(name) = class(&object).filter(|name| class(&next).as_ref() != Some(name)) {
+                return Err(Code::ActionProhibited.because(format!(
+                    "the policy's class {name} has the key by its ID, and the next version has another: match by the label"
+                )));
             }
         }
         self.inner.rotate(caller, rotation)

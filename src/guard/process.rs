@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use crate::lifecycle::policy::Who;
 
-/// Whether this process is one of them. Asked once per policy: a process does not change its program, and one that gives
+/// Whether this process is one of them, whoever has logged in. Asked once per policy: a process does not change its program, and one that gives
 /// up an account later has been asked before.
 pub fn is_one_of(who: &Who) -> bool {
     let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();

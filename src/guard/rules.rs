@@ -42,10 +42,11 @@ const WRAPPING: [CK_MECHANISM_TYPE; 9] = [
 ];
 
 /// What the guard asks a token of a key, beside [`life::DECIDING`].
-pub const GOVERNING: [CK_ATTRIBUTE_TYPE; 9] = [
+pub const GOVERNING: [CK_ATTRIBUTE_TYPE; 10] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
+    CKA_ID,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
     CKA_START_DATE,
@@ -116,13 +117,31 @@ impl Rules {
         hides && self.class_of(object).is_some_and(|class| class.backup == Backup::Required)
     }
 
-    /// Why a use is refused although the key's state allows it, and until when the answer holds.
-    pub fn refuses(&self, object: &Attributes, mechanism: CK_MECHANISM_TYPE, now: u64) -> (Option<String>, u64) {
+    /// Why a use is refused although the key's state allows it, and until when the answer holds. `user`: the name of who has
+    /// logged in; an answer that hangs on it is for this time alone.
+    pub fn refuses(
+        &self,
+        object: &Attributes,
+        mechanism: CK_MECHANISM_TYPE,
+        user: impl FnOnce() -> Option<Arc<str>>,
+        now: u64,
+    ) -> (Option<String>, u64) {
         let Some((class, found)) = self.class(&facts(object)) else { return (None, u64::MAX) };
         let name = &class.name;
         if !found.one_of_them {
-            return (Some(format!("class {name} is not for this account or program")), u64::MAX);
+            let names = class.who.as_ref().map(|who| who.names.as_slice()).unwrap_or_default();
+            let named = !names.is_empty() && user().is_some_and(|user| names.iter().any(|name| **name == *user));
+            return match (names, named) {
+                ([], _) => (Some(format!("class {name} is not for this account or program")), u64::MAX),
+                (_, false) => (Some(format!("class {name} is not for this user, account or program")), 0),
+                (_, true) => (Self::refuses_class(class, found, mechanism, now).0, 0),
+            };
         }
+        Self::refuses_class(class, found, mechanism, now)
+    }
+
+    fn refuses_class(class: &Class, found: &Found, mechanism: CK_MECHANISM_TYPE, now: u64) -> (Option<String>, u64) {
+        let name = &class.name;
         if found.mechanisms.as_ref().is_some_and(|list| !list.contains(&mechanism)) {
             return (Some(format!("class {name} does not allow this mechanism")), u64::MAX);
         }
@@ -172,6 +191,12 @@ impl Rules {
         }
         Err(Code::MechanismInvalid
             .because("the policy allows wrapping only by mechanisms made for keys, such as AES-KWP"))
+    }
+
+    /// Whether the one key may wrap the other. `CKR_WRAPPING_KEY_SIZE_RANGE`.
+    pub fn may_wrap(&self, wrapping: &Attributes, key: &Attributes) -> Result<()> {
+        let judged = self.policy.wraps(&facts(wrapping), &facts(key));
+        judged.map_err(|breach| Code::WrappingKeySizeRange.because(format!("the policy: {}", breach.why)))
     }
 
     /// What the template leaves open and the policy does not grant is off: a choice that is the token's to make.
@@ -224,6 +249,7 @@ pub fn facts(object: &Attributes) -> Facts {
     Facts {
         label: text(life::logical_label(object)),
         class: short(names::class(class), "CKO_").to_lowercase().replace('_', "-"),
+        id: object.bytes(CKA_ID).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect(),
         key_type: short(object.ulong(CKA_KEY_TYPE).and_then(names::key_type), "CKK_"),
         bits,
         tag: object.bytes(CKA_KEYWARD_CLASS).map(text),

@@ -30,7 +30,7 @@ pub use survey::{MemberReport, Object, Step, Survey};
 use self::group::{Group, common_flags, objects_of, translated};
 use self::making::on_token;
 use self::operation::{Running, of_key};
-use self::search::Merged;
+use self::search::{Merged, Nothing};
 use crate::config::HaRules;
 use crate::crypto::digest::{Digest, hash};
 use crate::error::{Code, Error, Result};
@@ -230,12 +230,17 @@ impl Token for Ha {
 
     fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
         let mut answers = self.read(caller, object, |token, object| token.get(caller, object, types))?;
-        // Each HSM has its own: the object has the one that it was first seen with.
-        if types.contains(&CKA_UNIQUE_ID)
-            && let Some(entry) = self.0.objects.entry(object).filter(|entry| entry.unique_id != Answer::Absent)
-        {
-            let unique = types.iter().zip(answers.iter_mut()).filter(|(ty, _)| **ty == CKA_UNIQUE_ID);
-            unique.for_each(|(_, answer)| *answer = entry.unique_id.clone());
+        // Each HSM has its own: the object has the one that it was first seen with. An overlay must not go by that: in another
+        // process it may be another member's.
+        if types.contains(&CKA_UNIQUE_ID) {
+            let entry = self.0.objects.entry(object).filter(|entry| entry.unique_id != Answer::Absent);
+            let shown = match self.0.rules.filter.overlay {
+                Some(_) => Some(Answer::Absent),
+                None => entry.map(|entry| entry.unique_id),
+            };
+            for (_, answer) in types.iter().zip(answers.iter_mut()).filter(|(ty, _)| **ty == CKA_UNIQUE_ID) {
+                shown.iter().for_each(|shown| answer.clone_from(shown));
+            }
         }
         Ok(answers)
     }
@@ -245,6 +250,9 @@ impl Token for Ha {
     }
 
     fn find(&self, caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
+        if self.0.rules.filter.overlay.is_some() && template.iter().any(|attribute| attribute.ty == CKA_UNIQUE_ID) {
+            return Ok(Box::new(Nothing));
+        }
         Merged::begin(&self.0, caller, template)
     }
 

@@ -19,6 +19,15 @@ pub struct Merged {
     given: HashSet<ObjectId>,
 }
 
+/// Of a search that can find nothing.
+pub struct Nothing;
+
+impl Search for Nothing {
+    fn next(&mut self, _max: usize) -> Result<Vec<ObjectId>> {
+        Ok(Vec::new())
+    }
+}
+
 impl Merged {
     /// `C_FindObjectsInit`. What is wrong with the template the first member says that is there; without any,
     /// `CKR_DEVICE_REMOVED`.

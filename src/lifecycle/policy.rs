@@ -46,7 +46,7 @@ pub struct Policy {
     pub classes: Vec<Class>,
 }
 
-/// Against attacks that the API itself allows. All of it holds as soon as there is a policy.
+/// Against attacks that the API itself allows. What is only allowed here holds as soon as there is a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Protection {
@@ -56,6 +56,8 @@ pub struct Protection {
     pub allow_unwrap_and_encrypt: bool,
     /// Wrapping by mechanisms that do not show tampering.
     pub allow_any_wrapping: bool,
+    /// A key is wrapped only by keys that are as strong as it is (SP 800-57 Part 1, table 2).
+    pub wrap_by_as_strong: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -133,6 +135,8 @@ pub struct Match {
     /// `private-key`, `public-key`, `secret-key`, `otp-key`.
     pub class: Vec<String>,
     pub key_type: Vec<String>,
+    /// Patterns of `CKA_ID` in hexadecimal.
+    pub id: Vec<String>,
     /// Every key.
     pub all: bool,
 }
@@ -178,6 +182,8 @@ pub struct Who {
     pub groups: Vec<String>,
     /// Absolute paths of programs.
     pub executables: Vec<String>,
+    /// Named users of the token, or of the HSM behind it.
+    pub names: Vec<String>,
 }
 
 /// So many uses within so many seconds.
@@ -327,6 +333,11 @@ impl Policy {
                     return wrong(format!("class {name}: {of:?} is no class of keys"));
                 }
             }
+            for pattern in &class.matches.id {
+                if pattern.is_empty() || !pattern.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '*' | '?')) {
+                    return wrong(format!("class {name}: {pattern:?} is no pattern of an ID in hexadecimal"));
+                }
+            }
             if let (Some(protect), Some(process)) = (class.cryptoperiod, class.process_period)
                 && protect > process
             {
@@ -334,6 +345,9 @@ impl Policy {
             }
             if class.rotation == Rotation::Automatic && class.cryptoperiod.is_none() {
                 return wrong(format!("class {name}: automatic rotation needs a cryptoperiod"));
+            }
+            if class.rotation == Rotation::Automatic && !class.matches.id.is_empty() {
+                return wrong(format!("class {name}: a rotated key has another ID: match by the label"));
             }
             let given = class.key_types.iter().flatten();
             if let Some(stray) = class
@@ -414,6 +428,11 @@ mod tests {
             ("[[class]]\nname = 'a'\nnonsense = 1\n", "nonsense"),
             ("[[class]]\nname = 'a'\n[[class]]\nname = 'a'\n", "no name of its own"),
             ("[[class]]\nname = 'a'\nuses = ['shred']\n", "shred"),
+            ("[[class]]\nname = 'a'\nmatch = { id = ['web'] }\n", "no pattern of an ID"),
+            (
+                "[[class]]\nname = 'a'\nmatch = { id = ['a1'] }\nrotation = 'automatic'\ncryptoperiod = '1y'\n",
+                "another ID",
+            ),
             ("[[class]]\nname = 'a'\nrate_limit = 'often'\n", "100/m"),
             ("approve_policy = 2\n", "0 approvers"),
             ("[approvers]\nalice = 'abc'\n", "alice"),

@@ -10,10 +10,11 @@ use super::table::{ParamKind, Row, row};
 use crate::crypto::curve::{Curve, Form};
 use crate::error::{Code, Result};
 use crate::object::Attributes;
-use crate::token::{Generator, Params};
+use crate::token::{Bytes, Generator, MessageParams, Params};
 
 /// What is asked: a use (`CKF_`) of a key, or a key made from a template.
 struct Asked<'a> {
+    ty: CK_MECHANISM_TYPE,
     usage: CK_FLAGS,
     params: &'a Params,
     /// The key's attributes but for the secret ones, or the template's.
@@ -86,7 +87,7 @@ const RULES: &[Rule] = &[
         kept: |asked| match asked.params {
             Params::Gcm { tag_bits, .. } => *tag_bits >= 96,
             Params::Ccm { mac_len, .. } => *mac_len >= 8,
-            Params::Message { message, .. } => message.tag_len >= 8,
+            Params::Message { message, .. } => message.tag_len >= if asked.ty == CKM_AES_CCM { 8 } else { 12 },
             _ => true,
         },
     },
@@ -119,11 +120,17 @@ pub fn check(row: &Row, usage: CK_FLAGS, params: &Params, key: &Attributes) -> R
     if !row.approved {
         return Err(Code::OperationNotValidated.because(format!("{} is not approved", row.name)));
     }
-    let asked = Asked { usage, params, key };
+    let asked = Asked { ty: row.ty, usage, params, key };
     match RULES.iter().find(|rule| (rule.of)(row) && !(rule.kept)(&asked)) {
         None => Ok(()),
         Some(rule) => Err(Code::OperationNotValidated.because(format!("{} is approved for: {}", row.name, rule.says))),
     }
+}
+
+/// The same of one message of an operation that was begun as approved: its parameters may be others.
+pub fn check_message(ty: CK_MECHANISM_TYPE, usage: CK_FLAGS, message: &MessageParams) -> Result<()> {
+    let params = Params::Message { message: message.clone(), aad: Bytes::new() };
+    check(row(ty)?, usage, &params, &Attributes::new())
 }
 
 /// For people: under what conditions a row is approved.
@@ -152,9 +159,9 @@ fn on_nist_curve(key: &Attributes) -> bool {
     matches!(curve, Some(Curve::P224 | Curve::P256 | Curve::P384 | Curve::P521))
 }
 
-/// What has no length (a data object) is no key.
+/// What has no length is no key (a data object), or of a type whose keys all have the same.
 fn long_enough(key: &Attributes) -> bool {
-    key.ulong(CKA_VALUE_LEN).is_none_or(|len| len >= 14)
+    key.ulong(CKA_KEY_TYPE) != Some(CKK_DES) && key.ulong(CKA_VALUE_LEN).is_none_or(|len| len >= 14)
 }
 
 /// Whether parameters of this kind name a hash or a PRF: [`named`] finds it.
@@ -238,12 +245,20 @@ mod tests {
         let secret = |len| [Attribute::ulong(CKA_KEY_TYPE, CKK_GENERIC_SECRET), Attribute::ulong(CKA_VALUE_LEN, len)];
         assert_eq!(code(CKM_SHA256_HMAC, CKF_SIGN, none, &secret(14)), None);
         assert_eq!(code(CKM_SHA256_HMAC, CKF_SIGN, none, &secret(13)), NOT);
+        let des = [Attribute::ulong(CKA_KEY_TYPE, CKK_DES)];
+        assert_eq!(code(CKM_SHA256_HMAC, CKF_SIGN, none, &des), NOT);
         assert_eq!(code(CKM_SHA256_HMAC_GENERAL, CKF_SIGN, &Params::MacLength(8), &secret(32)), None);
         assert_eq!(code(CKM_SHA256_HMAC_GENERAL, CKF_SIGN, &Params::MacLength(7), &secret(32)), NOT);
         let gcm = |tag_bits| Params::Gcm { iv: [0; 12][..].into(), aad: [][..].into(), tag_bits };
         assert_eq!(code(CKM_AES_GCM, CKF_DECRYPT, &gcm(128), &[]), None);
         assert_eq!(code(CKM_AES_GCM, CKF_DECRYPT, &gcm(64), &[]), NOT);
         assert_eq!(code(CKM_AES_GCM, CKF_ENCRYPT, &gcm(128), &[]), NOT, "an IV of the caller's");
+        let message = |ty, tag_len| {
+            let message = MessageParams { tag_len, generator: Generator::Random, ..MessageParams::default() };
+            check_message(ty, CKF_MESSAGE_ENCRYPT, &message).err().map(|e| e.code())
+        };
+        assert_eq!((message(CKM_AES_GCM, 12), message(CKM_AES_GCM, 11)), (None, NOT));
+        assert_eq!((message(CKM_AES_CCM, 8), message(CKM_AES_CCM, 6)), (None, NOT));
         assert_eq!(code(CKM_HSS, CKF_VERIFY, none, &[]), None);
         assert_eq!(code(CKM_HSS, CKF_SIGN, none, &[]), NOT);
     }

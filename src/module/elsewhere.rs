@@ -36,12 +36,13 @@ impl Elsewhere {
         let modules = Modules::new(threads);
         let mut slots: Vec<Leading> = Vec::new();
         let ids = ids(config);
-        for (at, (rules, id)) in config.slots.iter().zip(&ids).enumerate() {
-            let overlay = &rules.filter.overlay;
-            if overlay.is_some() && config.slots.iter().take(at).any(|other| other.filter.overlay == *overlay) {
-                let why = "two slots of the configuration have the same overlay: each needs one of its own";
-                return Err(Code::GeneralError.because(why));
-            }
+        let mut overlays: Vec<&String> = filters(config).filter_map(|filter| filter.overlay.as_ref()).collect();
+        overlays.sort();
+        if overlays.windows(2).any(|two| two.first() == two.last()) {
+            let why = "two slots of the configuration have the same overlay: each needs one of its own";
+            return Err(Code::GeneralError.because(why));
+        }
+        for (rules, id) in config.slots.iter().zip(&ids) {
             match end(&modules, &rules.member, &rules.filter, rules.label.clone()) {
                 Ok(token) => {
                     let shown = with_overlay(config, &rules.filter, Arc::clone(&token) as _);
@@ -53,7 +54,7 @@ impl Elsewhere {
         }
         for (rules, id) in config.ha.iter().zip(ids.into_iter().skip(config.slots.len())) {
             let (token, ends) = several(&modules, rules, id)?;
-            slots.push(Leading::new(id, Arc::new(token), ends));
+            slots.push(Leading::new(id, with_overlay(config, &rules.filter, Arc::new(token)), ends));
         }
         modules.agree().inspect_err(|error| log!(Error, "{error}"))?;
         Ok(Elsewhere { slots })
@@ -82,23 +83,33 @@ fn with_overlay(config: &Config, rules: &FilterRules, token: Arc<dyn Token>) -> 
 
 /// The overlay of a slot, if it has one.
 pub fn overlay_of(config: &Config, slot: u64) -> Option<Place> {
-    let rules = rules_of(config, slot)?;
-    rules.filter.overlay.as_ref().map(|name| Place::of(config, name))
+    let at = ids(config).into_iter().position(|id| id == slot)?;
+    filters(config).nth(at)?.overlay.as_ref().map(|name| Place::of(config, name))
 }
 
-/// The overlay of a slot over its HSM, without what stands before it otherwise, and without the slot's filter: for the care of the
-/// overlay. `None`: the slot has none.
-pub fn open_overlay(config: &Config, slot: u64) -> Result<Option<Overlay>> {
-    let Some(rules) = rules_of(config, slot) else { return Ok(None) };
-    let Some(name) = &rules.filter.overlay else { return Ok(None) };
-    let unfiltered = FilterRules { objects: Vec::new(), ..rules.filter.clone() };
-    let token = end(&Modules::default(), &rules.member, &unfiltered, rules.label.clone())?;
-    token.connected()?;
-    Ok(Some(Overlay::around(token, Place::of(config, name))))
+/// The overlay of a slot over its HSM, or over each of its HSMs by itself, without what stands before them otherwise, and without the
+/// slot's filter: for the care of the overlay. All of them must be there. Empty: the slot has none.
+pub fn open_overlay(config: &Config, slot: u64) -> Result<Vec<Overlay>> {
+    let Some(place) = overlay_of(config, slot) else { return Ok(Vec::new()) };
+    let Some(at) = ids(config).into_iter().position(|id| id == slot) else { return Ok(Vec::new()) };
+    let members: Vec<&MemberRules> = match at.checked_sub(config.slots.len()) {
+        None => config.slots.get(at).map(|rules| &rules.member).into_iter().collect(),
+        Some(at) => config.ha.get(at).into_iter().flat_map(|ha| &ha.members).map(|member| &member.rules).collect(),
+    };
+    let modules = Modules::default();
+    let filter = filters(config).nth(at).ok_or(Code::GeneralError)?;
+    let unfiltered = FilterRules { objects: Vec::new(), ..filter.clone() };
+    let over = |rules: &MemberRules| -> Result<Overlay> {
+        let token = end(&modules, rules, &unfiltered, None)?;
+        token.connected()?;
+        Ok(Overlay::around(token, place.clone()))
+    };
+    members.into_iter().map(over).collect()
 }
 
-fn rules_of(config: &Config, slot: u64) -> Option<&SlotRules> {
-    config.slots.iter().zip(ids(config)).find(|(_, id)| *id == slot).map(|(rules, _)| rules)
+/// What is seen of each slot, in the order of [`ids`].
+fn filters(config: &Config) -> impl Iterator<Item = &FilterRules> {
+    config.slots.iter().map(|rules| &rules.filter).chain(config.ha.iter().map(|rules| &rules.filter))
 }
 
 /// The IDs of the slots, those over several HSMs last: whether or not each can be loaded, so that they are the same in every process.

@@ -45,6 +45,14 @@ pub fn state(object: &Attributes) -> State {
     object.ulong(CKA_KEYWARD_STATE).and_then(State::of).unwrap_or_default()
 }
 
+/// When a key was made or changed, where that is yet to come: the clock was set back since. Clocks of machines that share a token may
+/// differ by some minutes.
+pub fn ahead_of(attributes: &Attributes, now: u64) -> Option<u64> {
+    const APART: u64 = 600;
+    let dates = [CKA_KEYWARD_CREATION_DATE, CKA_KEYWARD_STATE_DATE].into_iter().filter_map(|ty| attributes.ulong(ty));
+    dates.max().filter(|date| *date > now.saturating_add(APART))
+}
+
 pub fn life(object: &Attributes) -> Life {
     Life {
         state: state(object),

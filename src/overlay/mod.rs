@@ -24,12 +24,13 @@ use cryptoki_sys::*;
 use smallvec::SmallVec;
 
 pub use book::Place;
-pub use orphans::Orphan;
+pub use orphans::{Orphan, of_none};
 
 use self::book::{Book, Trait, View};
 use self::bound::{Bound, Key, Objects, tombstone_of};
 use self::search::{answer, is_own};
 use crate::error::{Code, Result};
+use crate::lifecycle::policy::{Backup, Class, Policy};
 use crate::mechanism::key;
 use crate::object::life as of_life;
 use crate::object::{Attributes, build};
@@ -46,6 +47,19 @@ struct Shared {
     objects: Objects,
     /// Applications' open sessions.
     sessions: AtomicUsize,
+}
+
+/// Whether such a policy can be kept for keys that are not ours. `CKR_ARGUMENTS_BAD` says what to do.
+pub fn suits(policy: &Policy) -> Result<()> {
+    let backup = |class: &&Class| class.backup == Backup::Required;
+    match policy.classes.iter().find(backup) {
+        None => Ok(()),
+        Some(class) => Err(Code::ArgumentsBad.because(format!(
+            "class {} has backup = \"required\", and the keys of this slot are an HSM's: only its maker's tools can back them up, and nobody \
+             here sees whether they have. Leave it out, or no key of the class would ever be used",
+            class.name
+        ))),
+    }
 }
 
 impl Overlay {

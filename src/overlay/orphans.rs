@@ -8,13 +8,11 @@ use cryptoki_sys::*;
 use super::Overlay;
 use super::book::{Entry, Record};
 use super::identity::{Identity, Match, record_of};
+use super::search::all;
 use crate::error::{Code, Result};
 use crate::lifecycle::{State, clock};
 use crate::object::life;
 use crate::token::*;
-
-/// Objects taken from the HSM's search at a time.
-const BATCH: usize = 256;
 
 /// A record that no key of the HSM has.
 pub struct Orphan {
@@ -46,6 +44,20 @@ impl Orphan {
     }
 }
 
+/// Of several HSMs as one: what none of them has.
+pub fn of_none(each: Vec<Vec<Orphan>>) -> Vec<Orphan> {
+    let mut each = each.into_iter();
+    let first = each.next().unwrap_or_default();
+    each.fold(first, |known, other| {
+        let also = |mut orphan: Orphan| {
+            let other = other.iter().find(|other| other.record == orphan.record)?;
+            orphan.unclear |= other.unclear;
+            Some(orphan)
+        };
+        known.into_iter().filter_map(also).collect()
+    })
+}
+
 impl Overlay {
     /// The records that no key of the HSM has. Tombstones are none of them: they are there for keys that are gone. Needs the
     /// user's login, without which private keys seem to be gone (`CKR_USER_NOT_LOGGED_IN`); an HSM that does not answer is an error,
@@ -62,18 +74,7 @@ impl Overlay {
         let (mut held, mut unsure) = (HashSet::new(), Vec::new());
         for class in [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY] {
             let template = vec![Attribute::ulong(CKA_CLASS, class), Attribute::bool(CKA_TOKEN, true)];
-            let mut search = token.find(caller, template)?;
-            let mut objects = Vec::new();
-            loop {
-                let batch = search.next(BATCH)?;
-                let ended = batch.len() < BATCH;
-                objects.extend(batch);
-                if ended {
-                    break;
-                }
-            }
-            drop(search);
-            for object in objects {
+            for object in all(token, caller, template)? {
                 // Deleted meanwhile: the next look tells.
                 let Some(identity) = Identity::of(token, caller, object)? else { continue };
                 match record_of(book, &view, token, caller, &identity)? {

@@ -18,6 +18,19 @@ use crate::token::*;
 /// Objects taken from the HSM's search at a time.
 const BATCH: usize = 256;
 
+/// Everything that a template means in the HSM. The search is over when this returns, and its session free.
+pub fn all(token: &dyn Token, caller: Caller, template: Vec<Attribute>) -> Result<Vec<ObjectId>> {
+    let (mut search, mut objects) = (token.find(caller, template)?, Vec::new());
+    loop {
+        let batch = search.next(BATCH)?;
+        let ended = batch.len() < BATCH;
+        objects.extend(batch);
+        if ended {
+            return Ok(objects);
+        }
+    }
+}
+
 /// Whether an attribute is the overlay's and not the HSM's.
 pub fn is_own(ty: CK_ATTRIBUTE_TYPE) -> bool {
     VENDOR_ATTRIBUTES.iter().any(|(vendor, _)| *vendor == ty)
@@ -120,15 +133,7 @@ impl Shared {
         };
         let mut objects = Vec::new();
         for template in std::iter::once(first).chain(further) {
-            let mut running = self.inner.find(caller, template)?;
-            loop {
-                let batch = running.next(BATCH)?;
-                let ended = batch.len() < BATCH;
-                objects.extend(batch);
-                if ended {
-                    break;
-                }
-            }
+            objects.extend(all(&*self.inner, caller, template)?);
         }
         Ok(Box::new(Finding {
             shared: Arc::clone(self),

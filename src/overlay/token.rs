@@ -10,6 +10,7 @@ use super::bound::{Bound, tombstone_of};
 use super::making::Wish;
 use super::{Overlay, Shared};
 use crate::error::{Code, Result};
+use crate::lifecycle::policy::Policy;
 use crate::token::*;
 
 /// Writes the methods of `Token` that only pass on.
@@ -175,6 +176,7 @@ impl Token for Overlay {
     }
 
     fn apply_policy(&self, _caller: Caller, text: &str, at: u64, _approvals: &[String]) -> Result<()> {
+        super::suits(&Policy::parse(text)?)?;
         self.shared.book.sign_policy(text, at)
     }
 

@@ -3,12 +3,12 @@
 //! The operation itself lasts until its `Final`. A message ends with its last part or with an error; a length query and a
 //! too small buffer keep it.
 
-use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_AES_GCM};
-
 use super::active::{Active, Done, Operations, Room};
 use super::{Session, hold};
 use crate::error::{Code, Result};
-use crate::token::{Generator, MessageParams, Step, Use};
+use crate::mechanism::approved;
+use crate::mechanism::table::flag_of;
+use crate::token::{MessageParams, Step, Use};
 
 /// Which part of a message a call brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +112,8 @@ impl Session {
     ) -> Result<Done> {
         let asks = matches!(room, Room::Ask) && part != Part::First;
         let done = hold(&self.state).operations.message(what, part, asks, |active| {
-            if self.slot.approved_only && what == Use::MessageEncrypt && matches!(part, Part::First | Part::Whole) {
-                approved_iv(active.mechanism, params)?;
+            if self.slot.approved_only && matches!(part, Part::First | Part::Whole) {
+                approved::check_message(active.mechanism, flag_of(what), params)?;
             }
             if part == Part::First {
                 return active.begun.operation.start_message(Some(params), aad).map(|()| Done::Wrote(0));
@@ -182,15 +182,6 @@ impl Session {
         *state.operations.spare(what) = ended;
         Ok(())
     }
-}
-
-/// In the approved mode a GCM message is encrypted under an IV of the token's making (SP 800-38D, 8):
-/// `CKR_OPERATION_NOT_VALIDATED`.
-fn approved_iv(mechanism: CK_MECHANISM_TYPE, params: &MessageParams) -> Result<()> {
-    if mechanism == CKM_AES_GCM && params.generator == Generator::Given {
-        Err(Code::OperationNotValidated.because("CKM_AES_GCM is approved with an IV that the token generates"))?;
-    }
-    Ok(())
 }
 
 /// The parts of a signed message that bring no signature.

@@ -103,6 +103,7 @@ impl State {
 pub struct View(Arc<Seen>);
 
 /// What a call may read, under whose keys.
+#[derive(Clone)]
 pub struct Seen {
     pub file: Arc<SlotFile>,
     /// The user's keys after a user's login, else those that open public objects only: the SO sees no private object.
@@ -121,6 +122,11 @@ impl Deref for View {
 }
 
 impl View {
+    /// The same with a count of references of its own.
+    pub fn apart(&self) -> View {
+        View(Arc::new(Seen::clone(self)))
+    }
+
     pub fn sees_private(&self) -> bool {
         self.user == Some(User::User) && self.roles.has(BOTH) && self.keys.reads_private()
     }
@@ -171,16 +177,30 @@ impl View {
 
 impl Soft {
     pub(super) fn view(&self) -> Result<View> {
+        if let Some(view) = self.views.get() {
+            return Ok(view);
+        }
         self.check_standing()?;
         let state = self.state.read();
-        if let Some(Login { view: Some(view), .. }) = &state.login {
-            return Ok(view.clone());
+        match &state.login {
+            Some(Login { view: Some(view), named: None, .. }) => return Ok(self.views.keep(view)),
+            // Whose standing is to be checked each time.
+            Some(Login { view: Some(view), .. }) => return Ok(view.clone()),
+            _ => {}
         }
         let file = state.file()?.clone();
         let (user, count) = (state.user(), state.count);
         let roles = state.login.as_ref().map(Login::roles).unwrap_or_default();
         drop(state);
         Ok(View(Arc::new(Seen { keys: file.public_keys()?, file, user, roles, count })))
+    }
+
+    /// Every change of the state.
+    pub(super) fn change_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.write();
+        let done = change(&mut state);
+        self.views.forget();
+        done
     }
 
     /// Whether a named user is still one, once anything has changed in the token; who is none any more is logged out, and new
@@ -199,22 +219,22 @@ impl Soft {
         let Some(standing) = keys.standing() else { return Ok(()) };
         match file.still(standing, &keys)? {
             Some(now) => {
-                let mut state = self.state.write();
-                let count = state.count;
-                // Another thread may have logged out meanwhile.
-                if let Some(login) = &mut state.login
-                    && Arc::ptr_eq(&login.keys, &keys)
-                    && let Some(named) = &mut login.named
-                {
+                let changed = self.change_state(|state| {
+                    let count = state.count;
+                    // Another thread may have logged out meanwhile.
+                    let login = state.login.as_mut().filter(|login| Arc::ptr_eq(&login.keys, &keys));
+                    let Some((named, login)) = login.and_then(|login| Some((login.named.take()?, login))) else {
+                        return false;
+                    };
                     let changed = named.roles != now;
-                    (named.roles, named.checked) = (now, epoch);
+                    login.named = Some(Named { roles: now, checked: epoch, ..named });
                     if changed {
                         login.look(&file, count);
                     }
-                    drop(state);
-                    if changed {
-                        self.changed();
-                    }
+                    changed
+                });
+                if changed {
+                    self.changed();
                 }
             }
             None => {
@@ -277,11 +297,11 @@ impl Soft {
                 let rules = self.environment.rules();
                 let file = SlotFile::create(&self.path, device, rules, &self.serial, label, so_pin)?;
                 // Another thread may have met the new file on the disk.
-                let file = self.state.write().file.get_or_insert(Arc::new(file)).clone();
+                let file = self.change_state(|state| state.file.get_or_insert(Arc::new(file)).clone());
                 let _ = self.file.set(file);
             }
         }
-        self.state.write().login = None;
+        self.change_state(|state| state.login = None);
         self.objects.forget_all();
         self.changed();
         Ok(())
@@ -310,12 +330,12 @@ impl Soft {
             Some(name) => file.unlock_named(role(user), name, pin)?,
             None => file.unlock(role(user), pin)?,
         };
-        let mut state = self.state.write();
-        state.count = state.count % LOGINS + 1;
-        let mut login = Login::new(user, keys, epoch);
-        login.look(&file, state.count);
-        state.login = Some(login);
-        drop(state);
+        self.change_state(|state| {
+            state.count = state.count % LOGINS + 1;
+            let mut login = Login::new(user, keys, epoch);
+            login.look(&file, state.count);
+            state.login = Some(login);
+        });
         self.changed();
         Ok(())
     }
@@ -354,7 +374,7 @@ impl Soft {
     }
 
     fn forget_login(&self) {
-        self.state.write().login = None;
+        self.change_state(|state| state.login = None);
         self.objects.forget_private();
         self.changed();
     }

@@ -31,6 +31,7 @@ impl Soft {
         let stamp = Stamp { mechanism: mechanism.ty, key, state };
         if let Some(mut spare) = spare
             && spare.stamp == stamp
+            && self.environment.approves_again(&mechanism.params)
             && spare.operation.restart(&mechanism.params)
         {
             return Ok(spare);

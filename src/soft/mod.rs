@@ -15,6 +15,7 @@ mod rotate;
 mod search;
 mod shelf;
 mod stateful;
+mod views;
 mod wrap;
 
 use std::path::PathBuf;
@@ -37,7 +38,9 @@ pub struct Soft {
     path: PathBuf,
     serial: String,
     environment: Arc<shelf::Environment>,
+    /// Changed by [`Soft::change_state`] alone.
     state: RwLock<access::State>,
+    views: views::Views,
     /// The slot file of `state`, once there is one: it stays the same, and who asks for no more needs no lock, whose word all
     /// threads would write to.
     file: OnceLock<Arc<SlotFile>>,

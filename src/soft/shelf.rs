@@ -54,6 +54,11 @@ impl Environment {
         }
     }
 
+    /// Whether what was approved once is so again without a look: in the approved mode, where nothing is said that could be otherwise.
+    pub(super) fn approves_again(&self, params: &Params) -> bool {
+        self.config.mechanisms != Mechanisms::Approved || *params == Params::None
+    }
+
     /// What an approved operation made says so (PKCS#11 3.2, validation objects, key object state), where it is a key that may
     /// be used so. The flag is one that no validation object explains: nobody has validated this module.
     pub(super) fn mark(&self, made: &mut Attributes) {
@@ -153,6 +158,7 @@ impl Shelf {
             serial: serial.to_owned(),
             environment: self.environment.clone(),
             state: RwLock::new(State::default()),
+            views: super::views::Views::new(),
             file: OnceLock::new(),
             changes: AtomicU64::new(1),
             objects: Arc::new(Objects::new()),
@@ -190,8 +196,10 @@ impl Soft {
         if !self.state.read().blank() {
             return;
         }
-        let mut state = self.state.write();
-        if state.blank() {
+        let appeared = self.change_state(|state| {
+            if !state.blank() {
+                return false;
+            }
             let opened = self
                 .environment
                 .device_secret(false)
@@ -200,7 +208,9 @@ impl Soft {
             if let Some(file) = &state.file {
                 let _ = self.file.set(file.clone());
             }
-            drop(state);
+            true
+        });
+        if appeared {
             self.changed();
         }
     }

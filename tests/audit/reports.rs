@@ -37,6 +37,34 @@ fn keys_about_to_end_are_told_of() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_is_told_of_and_undoes_nothing_that_was_written_down() {
+    let place = Place::ready("");
+    let shim = place.0.join("clock.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/clock.c");
+    let cc = std::process::Command::new("cc").args(["-shared", "-fPIC", "-O1", source, "-o"]).arg(&shim).status();
+    assert!(cc.unwrap().success());
+    let ahead = |line: &str| {
+        let days = (10 * 86_400).to_string();
+        place.command(line).env("LD_PRELOAD", &shim).env("CLOCK_AHEAD", days).output().unwrap()
+    };
+    let ends = place.keyward("key schedule --label tls --deactivation +5d --reason period --pin-file pin");
+    assert!(ends.status.success(), "{}", shown(&ends.stderr));
+    assert!(place.try_work("open; sign tls").last().unwrap().ends_with("CKR_OK"));
+    let found = |list: &serde_json::Value| list[0]["findings"].to_string().contains("\"clock\"");
+    assert!(!found(&place.json("key list --pin-file pin").0));
+    let maintained = ahead("maintain --pin-file pin");
+    assert!(shown(&maintained.stdout).contains("deactivated by its date"), "{}", shown(&maintained.stdout));
+    // Ten days back.
+    assert!(place.try_work("open; sign tls").last().unwrap().ends_with("CKR_KEY_FUNCTION_NOT_PERMITTED"));
+    let (list, _) = place.json("key list --pin-file pin");
+    assert!(found(&list), "{list:#}");
+    let (maintained, exit) = place.json("maintain --pin-file pin");
+    assert!(exit == 9 && maintained.to_string().contains("the clock was set back"), "{maintained:#}");
+    let (report, exit) = place.json("audit report");
+    assert!(exit == 7 && report.to_string().contains("clock_back"), "{report:#}");
+}
+
+#[test]
 fn compliance_says_what_was_found_and_never_more() {
     let place = Place::ready("");
     let of = |item: &str| {

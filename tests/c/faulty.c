@@ -10,6 +10,7 @@
  *     C_Sign exit               ends the process
  *     C_Sign leak 50            takes so many megabytes and forgets them
  *     C_Sign hang 60000         sleeps so many milliseconds first
+ *     C_Sign logout 1           logs out first, as an HSM does that forgets; the first time since the file was written
  *     C_Sign number 5 0xffff    writes this number through its fifth argument after the call
  *     C_Initialize no-threads 9 answers this code where CKF_LIBRARY_CANT_CREATE_OS_THREADS is set
  *     C_Initialize no-locks 10  answers this code where CKF_OS_LOCKING_OK is set
@@ -140,6 +141,7 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
             return first;
         }
         if (!strcmp(what, "after") && (!two[0] || seen <= second)) after = first;
+        if (!strcmp(what, "logout") && (!one[0] || seen <= first)) behind()->functions[N_C_Logout](a, 0, 0, 0, 0, 0, 0, 0, 0, 0);
         if (!strcmp(what, "number")) place = first, value = second;
     }
     if (control) fclose(control);

@@ -8,7 +8,7 @@ use crate::scene::*;
 use crate::several::*;
 use crate::{c, ok};
 
-const WRAP: &str = "mirror = 'wrap'\nwrapping_key = 'shared'\n";
+pub const WRAP: &str = "mirror = 'wrap'\nwrapping_key = 'shared'\n";
 
 fn started(count: usize, lines: &str) -> (Together, CK_SESSION_HANDLE) {
     let together = Several::new(count, &format!("{QUICK}{lines}")).start();
@@ -160,6 +160,19 @@ fn a_key_that_would_be_on_one_member_alone_is_not_made() {
     together.several.faults("west", "");
     try_generate(session, CKM_AES_KEY_GEN, &template).unwrap();
     assert_eq!(together.several.keys("west"), ["alone", "shared"]);
+}
+
+/// Nothing but making is asked for: that alone finds out that the member is back.
+#[test]
+fn a_key_is_made_again_once_the_member_that_was_missing_is_back() {
+    let (together, session) = started(2, WRAP);
+    let template = |id: u8| aes_template(&[yes(CKA_TOKEN), bytes(CKA_LABEL, b"new"), bytes(CKA_ID, &[id])]);
+    together.several.dies("west");
+    assert_eq!(try_generate(session, CKM_AES_KEY_GEN, &template(1)), Err(CKR_DEVICE_REMOVED));
+    together.several.lives("west");
+    let made = try_generate(session, CKM_AES_KEY_GEN, &template(2));
+    assert!(made.is_ok(), "{made:x?}\n{}", together.several.scene.log());
+    assert_eq!(together.several.keys("west"), ["new", "shared"]);
 }
 
 #[test]

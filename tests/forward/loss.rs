@@ -109,6 +109,79 @@ both! {
 }
 
 both! {
+    fn a_login_that_the_hsm_forgets_is_made_again_and_nothing_seems_gone(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, private) = ec_pair(session, "key", 1);
+        for function in ["C_SignInit", "C_Sign", "C_GetSessionInfo", "C_GetAttributeValue", "C_GetObjectSize", "C_WrapKey"] {
+            let before = running.scene.calls("C_Login");
+            running.scene.faults(&format!("{function} logout 1"));
+            let mut size = 0;
+            ok!(C_GetObjectSize, session, private, &raw mut size);
+            assert_eq!(value(session, private, CKA_LABEL).unwrap(), b"key", "{function}");
+            let found = find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]);
+            assert_eq!(found.len(), 1, "{function}");
+            for key in [private, found[0]] {
+                let signature = try_sign(session, key, &[1; 32]).unwrap();
+                assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK, "{function}");
+            }
+            let wrapping = aes(session, &[yes(CKA_EXTRACTABLE)]);
+            let (by, mut out, mut out_len) = ([plain(CKM_AES_KEY_WRAP)], [0u8; 512], 512);
+            let wrapped = c!(C_WrapKey, session, ptr(&by), wrapping, wrapping, out.as_mut_ptr(), &raw mut out_len);
+            // A private session object ends with the login.
+            let gone = matches!(wrapped, CKR_WRAPPING_KEY_HANDLE_INVALID | CKR_KEY_HANDLE_INVALID);
+            assert!(wrapped == CKR_OK || gone && function == "C_WrapKey", "{function}: {wrapped:#x}");
+            assert!(running.scene.calls("C_Login") <= before + 1, "{function}");
+        }
+        assert!(running.scene.log().contains("has forgotten the login"));
+        // A PIN that it does not take any more is tried once.
+        let before = running.scene.calls("C_Login");
+        running.scene.faults("C_SignInit logout 1\nC_Login rv 0xa0");
+        let rv = try_sign(session, private, &[1; 32]);
+        assert!(matches!(rv, Err(CKR_USER_NOT_LOGGED_IN | CKR_KEY_HANDLE_INVALID)), "{}", running.scene.log());
+        for _ in 0..3 {
+            assert!(try_sign(session, private, &[1; 32]).is_err());
+            assert!(find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]).is_empty());
+        }
+        assert_eq!(running.scene.calls("C_Login"), before + 1);
+        let mut info = CK_SESSION_INFO::default();
+        ok!(C_GetSessionInfo, session, &raw mut info);
+        assert_eq!(info.state, CKS_RW_PUBLIC_SESSION);
+        running.scene.faults("");
+        assert_eq!(login(session, CKU_USER, PIN), CKR_OK);
+        let private = find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)])[0];
+        assert!(try_sign(session, private, &[1; 32]).is_ok());
+    }
+}
+
+both! {
+    fn threads_remind_an_hsm_of_the_login_once(how) {
+        let running = started(how);
+        let session = running.user();
+        let (_, private) = ec_pair(session, "key", 1);
+        let sessions: Vec<_> = (0..4).map(|_| running.open()).collect();
+        let before = running.scene.calls("C_Login");
+        running.scene.faults("C_SignInit logout 1\nC_Login rv 0xa0");
+        std::thread::scope(|threads| {
+            for session in &sessions {
+                threads.spawn(move || (0..5).for_each(|_| drop(try_sign(*session, private, &[1; 32]))));
+            }
+        });
+        assert_eq!(running.scene.calls("C_Login"), before + 1, "one try of a wrong PIN");
+        running.scene.faults("");
+        assert_eq!(login(session, CKU_USER, PIN), CKR_OK);
+        let private = find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)])[0];
+        running.scene.faults("C_SignInit logout 1");
+        let signed = |session: CK_SESSION_HANDLE| (0..20).all(|_| try_sign(session, private, &[1; 32]).is_ok());
+        let all = std::thread::scope(|threads| {
+            let running: Vec<_> = sessions.iter().map(|session| threads.spawn(move || signed(*session))).collect();
+            running.into_iter().all(|thread| thread.join().unwrap())
+        });
+        assert!(all, "{}", running.scene.log());
+    }
+}
+
+both! {
     fn while_the_hsm_is_away_calls_fail_quickly_and_afterwards_they_work(how) {
         let running = started(how);
         let session = running.user();

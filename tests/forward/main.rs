@@ -4,13 +4,16 @@
 #![allow(clippy::macro_metavars_in_unsafe)]
 
 mod apart;
+mod approved;
 mod chosen;
 mod faults;
 mod ha;
 mod ha_identity;
+mod ha_overlay;
 mod ha_program;
 mod loss;
 mod modules;
+mod named;
 mod overlay;
 mod parity;
 mod program;

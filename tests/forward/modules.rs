@@ -50,7 +50,7 @@ fn our_own_library_is_refused() {
 /// Keyward behind Keyward: a configuration of its own with a token of that label, and the lines of a slot that leads to it.
 pub fn inner(scene: &Scene, name: &str) -> String {
     let inner = scene.place.join(format!("{name}.toml"));
-    std::fs::write(&inner, format!("tokens = '{name}-tokens'\ndevice_secret = '{name}-device'\n")).unwrap();
+    std::fs::write(&inner, format!("tokens = '{name}-tokens'\ndevice_secret = '{name}-secret/device'\n")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
     command.arg("--config").arg(&inner).args(["token", "init", "--label", name]);
     command.args(["--so-pin-env", "OFFICER", "--pin-env", "USER_PIN"]).env("OFFICER", SO_PIN).env("USER_PIN", PIN);
@@ -58,7 +58,19 @@ pub fn inner(scene: &Scene, name: &str) -> String {
     format!("token = '{name}'\nisolate = true\nenvironment = {{ KEYWARD_CONF = '{}' }}", inner.display())
 }
 
-fn login_as(session: CK_SESSION_HANDLE, name: &str, pin: &str) -> CK_RV {
+/// Further users of an inner one, whose PINs are their names and -1234.
+pub fn add_users(scene: &Scene, inner: &str, names: &[&str]) {
+    for name in names {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+        command.arg("--config").arg(scene.place.join(format!("{inner}.toml")));
+        command.args(["user", "add", name, "--role", "user", "--role", "operator", "--token", inner]);
+        command.args(["--so-pin-env", "OFFICER", "--new-pin-env", "NEW"]);
+        let added = command.env("OFFICER", SO_PIN).env("NEW", format!("{name}-1234")).output().unwrap();
+        assert!(added.status.success(), "{added:?}");
+    }
+}
+
+pub fn login_as(session: CK_SESSION_HANDLE, name: &str, pin: &str) -> CK_RV {
     let (name, pin) = (name.as_bytes(), pin.as_bytes());
     c!(C_LoginUser, session, CKU_USER, ptr(pin), len(pin), ptr(name), len(name))
 }
@@ -68,14 +80,7 @@ fn login_as(session: CK_SESSION_HANDLE, name: &str, pin: &str) -> CK_RV {
 fn a_user_of_the_module_logs_in_by_name() {
     let scene = Scene::new();
     let lines = inner(&scene, "inner");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-    command
-        .arg("--config")
-        .arg(scene.place.join("inner.toml"))
-        .args(["user", "add", "anna", "--role", "user", "--role", "operator"]);
-    command.args(["--token", "inner", "--so-pin-env", "OFFICER", "--new-pin-env", "NEW"]);
-    let added = command.env("OFFICER", SO_PIN).env("NEW", "anna-1234").output().unwrap();
-    assert!(added.status.success(), "{added:?}");
+    add_users(&scene, "inner", &["anna"]);
     let running = scene.start(&library(), &lines);
     let session = running.open();
     assert_eq!(login_as(session, "anna", "anna-4321"), CKR_PIN_INCORRECT);

@@ -11,27 +11,27 @@ use serde_json::Value as Json;
 use crate::scene::*;
 use crate::{c, ok};
 
-const OVERLAY_PIN: &str = "overlay-admin";
+pub const OVERLAY_PIN: &str = "overlay-admin";
 const LINES: &str = "token = 'hsm'\noverlay = 'hsm'";
-const REFUSED: CK_RV = CKR_KEY_FUNCTION_NOT_PERMITTED;
+pub const REFUSED: CK_RV = CKR_KEY_FUNCTION_NOT_PERMITTED;
 
-fn run(words: &[&str]) -> Output {
+pub fn run(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
     command.args(["--json", "--yes"]).args(words).env("USER_PIN", PIN).env("OVERLAY_PIN", OVERLAY_PIN);
     command.stdin(std::process::Stdio::null()).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn keyward(words: &[&str]) -> Json {
+pub fn keyward(words: &[&str]) -> Json {
     let output = run(words);
     assert!(output.status.success(), "{words:?}: {}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn refused(words: &[&str]) -> String {
+pub fn refused(words: &[&str]) -> String {
     let output = run(words);
     assert!(!output.status.success(), "{words:?} did not fail: {}", said(&output));
     said(&output)
@@ -93,15 +93,15 @@ fn directly(words: &[&str]) {
     assert!(output.status.success(), "{words:?}: {}", said(&output));
 }
 
-fn ulong(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, ty: CK_ATTRIBUTE_TYPE) -> Option<u64> {
+pub fn ulong(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, ty: CK_ATTRIBUTE_TYPE) -> Option<u64> {
     value(session, object, ty).ok().map(|bytes| CK_ULONG::from_ne_bytes(bytes.try_into().unwrap()))
 }
 
-fn named(session: CK_SESSION_HANDLE, label: &str) -> Vec<CK_OBJECT_HANDLE> {
+pub fn named(session: CK_SESSION_HANDLE, label: &str) -> Vec<CK_OBJECT_HANDLE> {
     find(session, &[bytes(CKA_LABEL, label.as_bytes())])
 }
 
-fn signs(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> CK_RV {
+pub fn signs(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> CK_RV {
     try_sign(session, key, &[1; 32]).err().unwrap_or(CKR_OK)
 }
 
@@ -109,7 +109,7 @@ fn overlay(running: &Running) -> PathBuf {
     running.scene.place.join("keyward/hsm.overlay")
 }
 
-fn encrypts(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> CK_RV {
+pub fn encrypts(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> CK_RV {
     let iv = [0u8; 16];
     let mechanism = [with(CKM_AES_CBC_PAD, &iv)];
     let (mut out, mut out_len) = ([0u8; 64], 64);
@@ -303,10 +303,93 @@ fn a_pair_is_staged_certified_and_takes_over() {
     let staged = find(session, &[bytes(CKA_LABEL, b"web#v2"), number(CKA_CLASS, CKO_PRIVATE_KEY)]);
     assert_eq!(staged.len(), 1);
     assert_eq!((signs(session, old), signs(session, staged[0])), (CKR_OK, REFUSED));
+    let file = |name: &str| running.scene.place.join(name).to_str().unwrap().to_owned();
+    let (ca, ca_key, crt) = (file("ca.crt"), file("ca.key"), file("web.crt"));
+    let openssl = |words: &[&str]| {
+        let output = Command::new("openssl").args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+    };
+    let of_ca = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=ca", "-days", "1"];
+    openssl(&[&["req", "-x509", "-keyout", &ca_key, "-out", &ca], &of_ca[..]].concat());
+    openssl(&["x509", "-req", "-in", &file("web.csr"), "-CA", &ca, "-CAkey", &ca_key, "-days", "1", "-out", &crt]);
+    let words = ["key", "certify", "--label", "web#v2", "--token", "hsm", "--pin-env", "USER_PIN", &ca];
+    assert!(refused(&words).contains("another key"));
+    key("certify", "web#v2", &["--dry-run", &crt]);
+    let certificates = || find(session, &[number(CKA_CLASS, CKO_CERTIFICATE)]);
+    assert!(certificates().is_empty());
+    // By any version's name: it is of the one whose key it has.
+    let certified = key("certify", "web", &[&crt]);
+    assert_eq!(certified["key"]["version"], 2, "{certified}");
+    let certificate = certificates()[0];
+    assert_eq!(value(session, certificate, CKA_LABEL).unwrap(), b"web#v2");
+    assert_eq!(value(session, certificate, CKA_ID), value(session, staged[0], CKA_ID));
     key("activate", "web#v2", &["--overlap", "1h"]);
     assert_eq!(find(session, &[bytes(CKA_LABEL, b"web"), number(CKA_CLASS, CKO_PRIVATE_KEY)]), staged);
+    assert_eq!(find(session, &[bytes(CKA_LABEL, b"web"), number(CKA_CLASS, CKO_CERTIFICATE)]), [certificate]);
     assert_eq!((signs(session, old), signs(session, staged[0])), (CKR_OK, CKR_OK), "the old one signs for the overlap");
     assert_eq!(value(session, old, CKA_LABEL).unwrap(), b"web#v1");
+}
+
+/// All of it happens in the HSM: what is wrapped is never here.
+#[test]
+fn what_is_wrapped_under_an_older_version_is_rewrapped_in_the_hsm() {
+    let running = governed();
+    let session = running.user();
+    let template = aes_template(&[yes(CKA_TOKEN), bytes(CKA_LABEL, b"kek"), bytes(CKA_ID, b"k")]);
+    let kek = try_generate(session, CKM_AES_KEY_GEN, &template).unwrap();
+    let secret = [
+        number(CKA_CLASS, CKO_SECRET_KEY),
+        number(CKA_KEY_TYPE, CKK_GENERIC_SECRET),
+        yes(CKA_EXTRACTABLE),
+        no(CKA_SENSITIVE),
+    ];
+    let target = crate::several::try_create(session, &[&secret[..], &[bytes(CKA_VALUE, &[5; 32])]].concat()).unwrap();
+    let (by, mut out, mut out_len) = ([plain(CKM_AES_KEY_WRAP)], [0u8; 64], 64);
+    ok!(C_WrapKey, session, ptr(&by), kek, target, out.as_mut_ptr(), &raw mut out_len);
+    let wrapped = out[..out_len as usize].to_vec();
+    let path = running.scene.place.join("wrapped");
+    std::fs::write(&path, &wrapped).unwrap();
+    key("rotate", "kek", &[]);
+    let rewrap = |by: &str| key("rewrap", "kek", &["--by", by, path.to_str().unwrap()]);
+    let done = rewrap("kw");
+    assert_eq!((&done["rewrapped"][0]["from"], &done["rewrapped"][0]["to"]), (&1.into(), &2.into()), "{done}");
+    let anew = std::fs::read(&path).unwrap();
+    assert_ne!(anew, wrapped);
+    let newest = named(session, "kek")[0];
+    let (mut template, mut made) = (raw(&secret), 0);
+    let count = len(&template);
+    let (at, anew_len) = (template.as_mut_ptr(), len(&anew));
+    ok!(C_UnwrapKey, session, ptr(&by), newest, ptr(&anew), anew_len, at, count, &raw mut made);
+    assert_eq!(value(session, made, CKA_VALUE).unwrap(), [5; 32]);
+    assert!(rewrap("kw")["rewrapped"].as_array().unwrap().is_empty(), "idempotent");
+    let words = ["key", "rewrap", "--label", "kek", "--token", "hsm", "--pin-env", "USER_PIN"];
+    let with = |more: &[&str]| refused(&[&words[..], more, &[path.to_str().unwrap()]].concat());
+    assert!(with(&[]).contains("the token has no CKM_AES_KEY_WRAP_KWP"), "SoftHSM knows it under an older number");
+    std::fs::write(&path, [9; 40]).unwrap();
+    assert!(with(&["--by", "kw"]).contains("no version of this key unwraps it"));
+    assert_eq!(std::fs::read(&path).unwrap(), [9; 40]);
+}
+
+#[test]
+fn a_policy_that_an_hsm_cannot_keep_is_refused_when_it_is_applied() {
+    let running = governed();
+    let session = running.user();
+    let (_, private) = ec_pair(session, "web", 1);
+    let path = running.scene.place.join("policy.toml");
+    let policy = "version = 1\nname = 'test'\n[[class]]\nname = 'kept'\nmatch = { all = true }\nbackup = 'required'\n";
+    std::fs::write(&path, policy).unwrap();
+    let path = path.to_str().unwrap();
+    for words in [
+        &["policy", "check", path, "--token", "hsm"][..],
+        &["policy", "apply", path, "--token", "hsm", "--so-pin-env", "OVERLAY_PIN"],
+    ] {
+        let told = refused(words);
+        assert!(told.contains("class kept has backup") && told.contains("its maker's tools"), "{told}");
+    }
+    assert_eq!(keyward(&["policy", "show", "--token", "hsm"])["policy"], Json::Null);
+    assert_eq!(signs(session, private), CKR_OK);
+    apply(&running, "[[class]]\nname = 'kept'\nmatch = { all = true }\nbackup = 'optional'\n");
+    assert_eq!(signs(session, private), CKR_OK);
 }
 
 #[test]

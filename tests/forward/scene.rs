@@ -289,14 +289,21 @@ pub fn aes_template(more: &[Attr]) -> Vec<Attr> {
 
 /// A P-256 token key pair under a label and an ID.
 pub fn ec_pair(session: CK_SESSION_HANDLE, label: &str, id: u8) -> (CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) {
+    try_pair(session, &[yes(CKA_TOKEN), bytes(CKA_LABEL, label.as_bytes()), bytes(CKA_ID, &[id])]).unwrap()
+}
+
+pub fn try_session_pair(session: CK_SESSION_HANDLE) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE), CK_RV> {
+    try_pair(session, &[])
+}
+
+fn try_pair(session: CK_SESSION_HANDLE, named: &[Attr]) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE), CK_RV> {
     const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-    let named = [yes(CKA_TOKEN), bytes(CKA_LABEL, label.as_bytes()), bytes(CKA_ID, &[id])];
-    let public = [&named[..], &[bytes(CKA_EC_PARAMS, P256), yes(CKA_VERIFY)]].concat();
-    let private = [&named[..], &[yes(CKA_SIGN), yes(CKA_PRIVATE), yes(CKA_SENSITIVE)]].concat();
+    let public = [named, &[bytes(CKA_EC_PARAMS, P256), yes(CKA_VERIFY)]].concat();
+    let private = [named, &[yes(CKA_SIGN), yes(CKA_PRIVATE), yes(CKA_SENSITIVE)]].concat();
     let (mut public, mut private, mut keys) = (raw(&public), raw(&private), (0, 0));
     let mechanism = [plain(CKM_EC_KEY_PAIR_GEN)];
     let (public_count, private_count) = (len(&public), len(&private));
-    ok!(
+    let rv = c!(
         C_GenerateKeyPair,
         session,
         ptr(&mechanism),
@@ -307,7 +314,7 @@ pub fn ec_pair(session: CK_SESSION_HANDLE, label: &str, id: u8) -> (CK_OBJECT_HA
         &raw mut keys.0,
         &raw mut keys.1
     );
-    keys
+    if rv == CKR_OK { Ok(keys) } else { Err(rv) }
 }
 
 pub fn try_sign(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, digest: &[u8]) -> Result<Vec<u8>, CK_RV> {

@@ -154,6 +154,11 @@ pub fn parameter(module: &Module, line: &Line) -> Parameter {
                 _ => of!(CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: iv.try_into().unwrap(), pData, length }),
             }
         }
+        (_, ["eddsa", prehashed, context]) => {
+            let (pContextData, ulContextDataLen) = keep.bytes(context);
+            let phFlag = CK_BBOOL::from(*prehashed == "1");
+            of!(CK_EDDSA_PARAMS { phFlag, ulContextDataLen, pContextData })
+        }
         (_, ["ctx", context]) => {
             let (pContext, ulContextLen) = keep.bytes(context);
             of!(CK_SIGN_ADDITIONAL_CONTEXT { hedgeVariant: CKH_HEDGE_PREFERRED, pContext, ulContextLen })

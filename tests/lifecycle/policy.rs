@@ -151,6 +151,24 @@ fn a_policy_counts_at_the_next_use_of_a_key_that_was_found_before_it() {
 }
 
 #[test]
+fn a_class_may_be_chosen_by_the_id() {
+    let running = start();
+    let session = running.session;
+    let [of_class, other] =
+        [[0xa1, 7], [0xb1, 7]].map(|id| generate(session, aes("id").bytes(CKA_ID, &id), 16).unwrap());
+    let _policy = in_force(
+        "[[class]]\nname = 'c'\nmatch = { id = ['A1*'] }\nmechanisms = ['CKM_AES_GCM']\nmin_bits = { AES = 256 }\n",
+    );
+    assert_eq!(starts(session, CKM_AES_ECB, of_class), [CKR_KEY_FUNCTION_NOT_PERMITTED; 2]);
+    assert_eq!(starts(session, CKM_AES_ECB, other), [CKR_OK; 2]);
+    let made = |id: &[u8]| generate(session, aes("id").bytes(CKA_ID, id), 16).map(drop);
+    assert_eq!([made(&[0xa1]), made(&[0xb1])], [Err(CKR_ATTRIBUTE_VALUE_INVALID), Ok(())]);
+    generate(session, aes("by-id").yes(CKA_TOKEN).bytes(CKA_ID, &[0xa1, 9]), 32).unwrap();
+    let (exit, said) = refused(&crate::program::key_arguments("rotate", "by-id", &[]));
+    assert!(exit == 6 && said.contains("class c has the key by its ID"), "{said}");
+}
+
+#[test]
 fn destruction_waits_where_the_class_keeps_a_window_and_leaves_a_tombstone() {
     let running = start();
     let session = running.session;
@@ -329,6 +347,28 @@ fn hours_and_the_end_of_the_period_are_asked_at_every_use() {
         }
     }
     assert_eq!(seen, [[CKR_OK, CKR_OK], [no, CKR_OK], [no, no]], "first it protects no more, then it opens nothing");
+}
+
+#[test]
+fn no_key_is_wrapped_by_a_weaker_one_where_the_policy_says_so() {
+    let running = start();
+    let session = running.session;
+    let kek = |label: &str, bytes| {
+        let template = aes(label).yes(CKA_WRAP).no(CKA_DECRYPT).no(CKA_ENCRYPT);
+        generate(session, template, bytes).unwrap()
+    };
+    let (weak, strong) = (kek("weak", 16), kek("strong", 32));
+    let target = generate(session, aes("target").yes(CKA_EXTRACTABLE), 32).unwrap();
+    let (short, kwp) =
+        (generate(session, aes("short").yes(CKA_EXTRACTABLE), 16).unwrap(), [mechanism(CKM_AES_KEY_WRAP_KWP)]);
+    let wrap = |kek, target| {
+        let (mut out, mut out_len) = ([0u8; 64], 64);
+        c!(C_WrapKey, session, ptr(&kwp), kek, target, out.as_mut_ptr(), &raw mut out_len)
+    };
+    assert_eq!([wrap(weak, target), wrap(strong, target)], [CKR_OK; 2]);
+    let _policy = in_force("[protection]\nwrap_by_as_strong = true\n");
+    let (yes, no) = (CKR_OK, CKR_WRAPPING_KEY_SIZE_RANGE);
+    assert_eq!([wrap(weak, target), wrap(strong, target), wrap(weak, short)], [no, yes, yes]);
 }
 
 #[test]

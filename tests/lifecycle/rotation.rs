@@ -250,11 +250,11 @@ fn requests_of_every_other_kind_of_key_are_verified_by_others_or_by_c_verify() {
     make_pair(session, "rsa1-csr", CKM_RSA_PKCS_KEY_PAIR_GEN, Template::new().number(CKA_MODULUS_BITS, 2048));
     make_pair(session, "ed448-csr", CKM_EC_EDWARDS_KEY_PAIR_GEN, Template::new().bytes(CKA_EC_PARAMS, ED448));
     let csr = scratch("others.csr");
-    for label in ["rsa1-csr", "ed448-csr"] {
+    for (label, named) in [("rsa1-csr", "sha256WithRSAEncryption"), ("ed448-csr", "ED448")] {
         let made = key("rotate", label, &["--stage", "--subject", "CN=x"]);
         std::fs::write(&csr, made["csr"].as_str().unwrap()).unwrap();
         let seen = openssl(&["req", "-in", csr.to_str().unwrap(), "-noout", "-verify", "-text"]);
-        assert!(seen.contains(if label == "ed448-csr" { "ED448" } else { "sha256WithRSAEncryption" }), "{seen}");
+        assert!(seen.contains(named), "{seen}");
     }
     let _ = std::fs::remove_file(csr);
     // OpenSSL 3.0 knows none of these: the key of the request verifies what was signed, and nothing else.
@@ -291,6 +291,34 @@ fn requests_of_every_other_kind_of_key_are_verified_by_others_or_by_c_verify() {
         signed[10] ^= 1;
         assert_eq!(check(&signed), CKR_SIGNATURE_INVALID, "{label}");
     }
+}
+
+/// Which is offered only where the configuration asks for old mechanisms.
+#[test]
+fn requests_of_dsa_keys_are_verified_by_openssl() {
+    drop(start());
+    let conf = std::env::var("KEYWARD_CONF").unwrap();
+    let before = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, format!("{before}mechanisms = 'all'\n")).unwrap();
+    let running = start();
+    let session = running.session;
+    let (domain, mut template) = ([mechanism(CKM_DSA_PARAMETER_GEN)], Template::new().number(CKA_PRIME_BITS, 1024));
+    let (raw, mut parameters) = (template.raw(), 0);
+    let (at, count) = (raw.as_mut_ptr(), len(raw));
+    ok!(C_GenerateKey, session, ptr(&domain), at, count, &raw mut parameters);
+    let public = [CKA_PRIME, CKA_SUBPRIME, CKA_BASE]
+        .into_iter()
+        .fold(Template::new(), |template, ty| template.bytes(ty, &value(session, parameters, ty).unwrap()));
+    let csr = scratch("dsa.csr");
+    make_pair(session, "dsa-csr", CKM_DSA_KEY_PAIR_GEN, public);
+    let made = key("rotate", "dsa-csr", &["--stage", "--subject", "CN=x"]);
+    std::fs::write(&csr, made["csr"].as_str().unwrap()).unwrap();
+    let seen = openssl(&["req", "-in", csr.to_str().unwrap(), "-noout", "-verify", "-text"]);
+    assert!(seen.contains("dsa_with_SHA256"), "{seen}");
+    let (exit, said) = refused(&key_arguments("request", "dsa-csr#v2", &["--hash", "sha512"]));
+    assert!(exit == 2 && said.contains("SHA-256"), "{said}");
+    let _ = std::fs::remove_file(csr);
+    std::fs::write(&conf, before).unwrap();
 }
 
 #[test]

@@ -172,15 +172,21 @@ pub fn rsa_encryption(module: &Module) {
     }
 }
 
-fn curves() -> [(Nid, Vec<u8>, usize); 3] {
-    [(Nid::X9_62_PRIME256V1, 32), (Nid::SECP384R1, 48), (Nid::SECP521R1, 66)].map(|(nid, len)| {
-        let oid = match nid {
-            Nid::X9_62_PRIME256V1 => b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07".to_vec(),
-            Nid::SECP384R1 => b"\x06\x05\x2b\x81\x04\x00\x22".to_vec(),
-            _ => b"\x06\x05\x2b\x81\x04\x00\x23".to_vec(),
-        };
-        (nid, oid, len)
-    })
+/// The curves of which OpenSSL has the names too, with the DER of their OIDs and the length of a number.
+fn curves() -> impl Iterator<Item = (Nid, Vec<u8>, usize)> {
+    let known: [(Nid, &[u8], usize); 10] = [
+        (Nid::SECP224R1, b"\x06\x05\x2b\x81\x04\x00\x21", 28),
+        (Nid::X9_62_PRIME256V1, b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", 32),
+        (Nid::SECP384R1, b"\x06\x05\x2b\x81\x04\x00\x22", 48),
+        (Nid::SECP521R1, b"\x06\x05\x2b\x81\x04\x00\x23", 66),
+        (Nid::SECP256K1, b"\x06\x05\x2b\x81\x04\x00\x0a", 32),
+        (Nid::BRAINPOOL_P256R1, b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x07", 32),
+        (Nid::BRAINPOOL_P256T1, b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x08", 32),
+        (Nid::BRAINPOOL_P384R1, b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0b", 48),
+        (Nid::BRAINPOOL_P512R1, b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0d", 64),
+        (Nid::BRAINPOOL_P512T1, b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0e", 64),
+    ];
+    known.into_iter().map(|(nid, oid, len)| (nid, oid.to_vec(), len))
 }
 
 /// r and s of fixed width, as PKCS#11 has them.

@@ -2,6 +2,7 @@
 //! opens or verifies, what it makes we open or verify. One test, since one process holds one configuration.
 
 mod asymmetric;
+mod derived;
 mod further;
 mod module;
 mod symmetric;
@@ -30,5 +31,10 @@ fn openssl_and_the_library_agree_on_every_mechanism_of_the_first_row() {
     asymmetric::ecdsa(&module);
     asymmetric::ed25519(&module);
     asymmetric::agreement(&module);
+    derived::of_hashes(&module);
+    derived::passwords(&module);
+    derived::gmac(&module);
+    derived::dsa(&module);
+    derived::finite_agreement(&module);
     std::fs::remove_dir_all(directory).unwrap();
 }

@@ -42,6 +42,35 @@ pub fn sign(place: &Place, request: &str, name: &str) -> String {
 }
 
 #[test]
+fn a_class_may_be_for_named_users() {
+    let place = staffed(&[("anna", "user"), ("bert", "user")]);
+    place.work("login user 1234-abcd; generate other");
+    let policy = |who: &str| {
+        let class = format!("[[class]]\nname = 'tls'\nmatch = {{ label = ['tls'] }}\nwho = {{ {who} }}\n");
+        std::fs::write(place.0.join("policy.toml"), format!("version = 1\nname = 'p'\n{class}")).unwrap();
+        done(&place, "policy apply policy.toml --so-pin-file pin");
+    };
+    policy("names = ['anna', 'carl']");
+    let uses = |login: &str| {
+        let answers = place.try_work(&format!("{login}; sign tls; sign tls; sign other"));
+        answers[1..].iter().map(|answer| answer.rsplit(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (ok, no) = ("CKR_OK", "CKR_KEY_FUNCTION_NOT_PERMITTED");
+    assert_eq!(uses("named user anna anna-1234"), [ok, ok, ok]);
+    assert_eq!(uses("named user bert bert-1234"), [no, no, ok]);
+    assert_eq!(uses("login user 1234-abcd"), [no, no, ok], "the user without a name is nobody's name");
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
+    policy(&format!("names = ['anna'], users = ['{uid}']"));
+    assert_eq!(uses("named user bert bert-1234"), [ok, ok, ok], "one that fits is enough");
+    // In one process, from one login to the next.
+    policy("names = ['anna']");
+    let steps = "named user bert bert-1234; sign tls; logout; named user anna anna-1234; sign tls; logout; named user bert bert-1234; sign tls";
+    let answers = place.try_work(steps);
+    let signed: Vec<_> = answers.iter().filter(|answer| answer.starts_with("sign")).collect();
+    assert!(signed[0].ends_with(no) && signed[1].ends_with(ok) && signed[2].ends_with(no), "{answers:?}");
+}
+
+#[test]
 fn a_guarded_key_leaves_with_two_approvals_once() {
     let place = guarded("");
     let dave = format!("--user dave --pin-file {}", pin_file(&place, "dave"));

@@ -103,6 +103,23 @@ fn the_record_is_read_by_auditors_and_backups_are_made_by_who_has_that_role() {
         assert!(matches!(read.status.code(), Some(0 | 7)), "{line}: {}", shown(&read.stderr));
     }
     refused(&place, "audit verify --by max --by-pin-file pin", 5, "wrong PIN");
+    // What is made of the record is made for auditors too, whoever logs in to the token.
+    for (at, command) in
+        ["key list", "report compliance", "report html --output", "report metrics --output"].into_iter().enumerate()
+    {
+        let line = |again: usize| match command.strip_suffix(" --output") {
+            Some(command) => format!("{command} --pin-file pin --output {at}{again}.prom"),
+            None => format!("{command} --pin-file pin"),
+        };
+        refused(&place, &line(0), 5, "its users of the role auditor (max)");
+        let made = place.keyward(&format!("{} {}", line(1), by("max")));
+        assert!(matches!(made.status.code(), Some(0 | 7)), "{command}: {}", shown(&made.stderr));
+    }
+    refused(&place, &format!("key list --pin-file pin {}", by("anna")), 6, "its users of the role auditor (max)");
+    let count = |words: &str| place.json(&format!("key list --pin-file pin {words}")).0[0]["use_count"].clone();
+    assert_eq!((count(&by("max")), count("--no-record")), (0.into(), serde_json::Value::Null));
+    let found = place.json("report compliance --pin-file pin --no-record --framework pci").0;
+    assert!(found.to_string().contains("was left out (--no-record)"), "{found:#}");
     // Its name is no way around; a copy elsewhere is nobody's but whose file it is.
     refused(&place, &format!("audit show --directory {}", place.0.join("audit").display()), 5, "auditor");
     let copy = place.0.join("copy");

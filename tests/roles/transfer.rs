@@ -66,6 +66,17 @@ fn keys_wrapped_by_openssl_are_imported_and_do_what_they_did() {
     let secret =
         "key import aes.oaep --wrapped-by transport --wrapping rsa-oaep --key-type AES --label data --pin-file pin";
     done(&place, &format!("{secret} --use encrypt --use decrypt"));
+    // Without padding (RFC 3394); it is the key that OpenSSL has wrapped.
+    let kek = hex(&[0x5a; 32]);
+    let kw = openssl(&place, &["enc", "-id-aes256-wrap", "-K", &kek, "-iv", "A6A6A6A6A6A6A6A6", "-in", "aes"]);
+    fs::write(place.0.join("aes.kw"), &kw).unwrap();
+    let by_kw = "key import aes.kw --wrapped-by kek --wrapping kw --key-type AES --use encrypt --pin-file pin";
+    done(&place, &format!("{by_kw} --label plain --extractable"));
+    done(&place, "key export --label plain --format jwk --output plain.jwk --pin-file pin --yes");
+    let exported: serde_json::Value = serde_json::from_slice(&fs::read(place.0.join("plain.jwk")).unwrap()).unwrap();
+    assert_eq!(exported["k"], "d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3c", "32 times 77 in base64url");
+    fs::write(place.0.join("aes.kw"), kwp(&place, &[0x5a; 32], "aes")).unwrap();
+    refused(&place, &format!("{by_kw} --label broken"), 1, "CKR_WRAPPED_KEY_INVALID");
     // What was changed on the way, what is another's, and what is not there is refused, and nothing is made.
     let mut flipped = both;
     *flipped.last_mut().unwrap() ^= 1;

@@ -7,8 +7,8 @@ use quick_xml::escape::escape;
 use super::{Bench, Line, stats};
 
 const COLOURS: &[&str] = &["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"];
-const LEFT: f64 = 260.0;
-const WIDTH: f64 = 900.0;
+const LEFT: f64 = 320.0;
+const WIDTH: f64 = 960.0;
 const BAR: f64 = 12.0;
 const GAP: f64 = 10.0;
 const TOP: f64 = 50.0;
@@ -97,13 +97,14 @@ mod tests {
 
     #[test]
     fn bars_are_in_proportion_on_the_scale() {
-        let s = |cpu| Some(Summary { wall: cpu, spread: 0.0, cpu, rate: 1.0, rounds: 1 });
+        let s = |cpu| Some(Summary { wall: cpu, spread: 0.0, cpu, rate: 1.0, rounds: 1, resident: 0 });
         let line = Line {
             operation: "a < b".into(),
             threads: 1,
             processes: 1,
             results: vec![s(1e3), s(1e5), None],
             missing: vec![None, None, Some("no".into())],
+            said: vec![String::new(); 2],
         };
         let bench = Bench { modules: vec!["x".into(), "y".into(), "z".into()], lines: vec![line] };
         assert_eq!(scale(&bench), (3.0, 5.0));

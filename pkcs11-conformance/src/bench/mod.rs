@@ -5,6 +5,7 @@ mod chart;
 #[cfg(feature = "floor")]
 mod floor;
 mod ops;
+mod scale;
 mod stats;
 mod worker;
 
@@ -40,6 +41,8 @@ pub struct Line {
     /// In the order of the modules; `None` where the module cannot do it, with the reason in `missing`.
     pub results: Vec<Option<Summary>>,
     pub missing: Vec<Option<String>>,
+    /// What a module's side said when it was prepared.
+    pub said: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -93,12 +96,17 @@ fn measure(
     let sides = envs.len() + usize::from(floor);
     let mut workers: Vec<Vec<Worker>> = Vec::new();
     let mut missing: Vec<Option<String>> = vec![None; sides];
+    let mut said = vec![String::new(); sides];
     for (side, why) in missing.iter_mut().enumerate() {
         let mut team = Vec::new();
         // One after the other: each finds the token as the one before left it.
         while team.len() < processes && why.is_none() {
             let mut worker = Worker::start(envs.get(side), case)?;
-            *why = worker.ready().err();
+            match worker.ready() {
+                Ok(text) if text.is_empty() => {}
+                Ok(text) => said[side] = text,
+                Err(reason) => *why = Some(reason),
+            }
             team.push(worker);
         }
         workers.push(team);
@@ -120,35 +128,36 @@ fn measure(
         }
     }
     let results = samples.iter().zip(&missing).map(|(s, m)| m.is_none().then(|| Summary::of(s))).collect();
-    Ok(Line { operation: case.name.clone(), threads, processes, results, missing })
+    Ok(Line { operation: case.name.clone(), threads, processes, results, missing, said })
 }
 
 /// The result as a table: per module the median time and CPU time of one operation, and how many times as long as the
 /// first module's the CPU time is.
 pub fn table(bench: &Bench) -> String {
     use std::fmt::Write as _;
-    let mut out = format!("{:<36} {:>3} {:>3}", "operation", "thr", "prc");
+    let mut out = format!("{:<46} {:>3} {:>3}", "operation", "thr", "prc");
     for (i, m) in bench.modules.iter().enumerate() {
-        let _ = write!(out, " | {:>12} {:>7} {:>10} {:>11}", short(m), "spread", "cpu/op", "op/s");
+        let _ = write!(out, " | {:>12} {:>7} {:>10} {:>11} {:>5}", short(m), "spread", "cpu/op", "op/s", "MiB");
         if i > 0 {
             let _ = write!(out, " {:>7}", "ratio");
         }
     }
     out.push('\n');
     for line in &bench.lines {
-        let _ = write!(out, "{:<36} {:>3} {:>3}", line.operation, line.threads, line.processes);
+        let _ = write!(out, "{:<46} {:>3} {:>3}", line.operation, line.threads, line.processes);
         let first = line.results.first().and_then(Option::as_ref).map(|s| s.cpu);
         for (i, result) in line.results.iter().enumerate() {
             let _ = match result {
                 Some(s) => write!(
                     out,
-                    " | {:>12} {:>6.1}% {:>10} {:>11.0}",
+                    " | {:>12} {:>6.1}% {:>10} {:>11.0} {:>5}",
                     stats::duration(s.wall),
                     100.0 * s.spread,
                     stats::duration(s.cpu),
-                    s.rate
+                    s.rate,
+                    s.resident / 1024
                 ),
-                None => write!(out, " | {:>43}", "-"),
+                None => write!(out, " | {:>49}", "-"),
             };
             if i > 0 {
                 let ratio = result.as_ref().zip(first).map(|(s, f)| format!("{:.2}", s.cpu / f));
@@ -159,10 +168,9 @@ pub fn table(bench: &Bench) -> String {
     }
     let mut reasons: Vec<String> = Vec::new();
     for line in &bench.lines {
-        for (m, why) in bench.modules.iter().zip(&line.missing) {
-            if let Some(why) = why {
-                reasons.push(format!("{m}: {}: {why}", line.operation));
-            }
+        for ((m, why), said) in bench.modules.iter().zip(&line.missing).zip(&line.said) {
+            let said = Some(said).filter(|said| !said.is_empty());
+            reasons.extend(why.iter().chain(said).map(|text| format!("{m}: {}: {text}", line.operation)));
         }
     }
     reasons.dedup();

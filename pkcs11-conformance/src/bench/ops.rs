@@ -2,9 +2,9 @@
 
 use cryptoki_sys::*;
 
-use super::Plan;
+use super::{Plan, scale};
 use crate::check::keys::{ED448, ED25519, Keys, Kind, P256, P384, P521, SECP256K1, X448, X25519};
-use crate::context::{Choice, Env, RW, Stop, T, fail};
+use crate::context::{Env, RW, Stop, T, fail};
 use crate::data::{Hash, Mech, Template};
 use crate::ffi::{Api, Call, Refused, Session};
 use crate::functions::F;
@@ -42,7 +42,7 @@ pub struct Case {
 
 struct Row {
     name: &'static str,
-    /// `{size}` cases come once per size asked for, `{objects}` cases once per number of objects.
+    /// `Size` cases come once per size asked for, `Objects` cases (of data of that length) once per number of objects.
     per: Per,
     key: Kind,
     mech: fn() -> Mech,
@@ -54,7 +54,7 @@ struct Row {
 enum Per {
     Once(usize),
     Size,
-    Objects,
+    Objects(usize),
 }
 
 /// The shapes that operations have.
@@ -78,8 +78,10 @@ enum What {
     Initialize,
     Login,
     OpenSession,
+    Open,
     FindLabel,
     FindId,
+    List,
     ReadAttribute,
     CreateSession,
     CreateToken,
@@ -122,8 +124,12 @@ rows! {
     "initialize+finalize" Once(0), Kind::None, Mech::new(0), What::Initialize, false;
     "login+logout" Once(0), Kind::None, Mech::new(0), What::Login, false;
     "open+close session" Once(0), Kind::None, Mech::new(0), What::OpenSession, true;
-    "find by label" Objects, Kind::None, Mech::new(0), What::FindLabel, true;
-    "find by ID" Objects, Kind::None, Mech::new(0), What::FindId, true;
+    "initialize, open a session, finalize" Objects(0), Kind::None, Mech::new(0), What::Open, false;
+    "find by label" Objects(0), Kind::None, Mech::new(0), What::FindLabel, true;
+    "find by ID" Objects(0), Kind::None, Mech::new(0), What::FindId, true;
+    "list all" Objects(0), Kind::None, Mech::new(0), What::List, false;
+    "P-256 sign by a token key" Objects(32), Kind::Ec(P256), Mech::new(CKM_ECDSA), SIGN, true;
+    "create+destroy a token key" Objects(0), Kind::None, Mech::new(0), What::CreateToken, true;
     "read one attribute" Once(0), Kind::Aes(32), Mech::new(0), What::ReadAttribute, true;
     "create+destroy session object" Once(0), Kind::None, Mech::new(0), What::CreateSession, true;
     "create+destroy token object" Once(0), Kind::None, Mech::new(0), What::CreateToken, true;
@@ -196,9 +202,11 @@ pub fn cases(plan: &Plan) -> Vec<Case> {
         match row.per {
             Per::Once(size) => add(row.name.to_owned(), size, 0),
             Per::Size => plan.sizes.iter().for_each(|n| add(format!("{} {}", row.name, bytes(*n)), *n, 0)),
-            Per::Objects => plan.objects.iter().for_each(|n| add(format!("{} of {n}", row.name), 0, *n)),
+            Per::Objects(size) => plan.objects.iter().for_each(|n| add(format!("{} among {n}", row.name), size, *n)),
         }
     }
+    // So that the token fills and is never emptied.
+    cases.sort_by_key(|case| case.objects);
     cases
 }
 
@@ -221,6 +229,8 @@ pub enum Job {
     Whole {
         api: &'static Api,
         init_args: Option<String>,
+        /// Where a session is opened too.
+        slot: Option<CK_SLOT_ID>,
     },
     #[cfg(feature = "floor")]
     Floor(super::floor::Floor),
@@ -234,7 +244,8 @@ impl Job {
                 let s = Session { api, h: api.open_session(*slot, RW)? };
                 make(shared, s)
             }
-            Job::Whole { api, init_args } => {
+            Job::Whole { api, init_args, slot: Some(slot) } => scale::open(api, *slot, init_args.clone()),
+            Job::Whole { api, init_args, slot: None } => {
                 let (api, args) = (*api, init_args.clone());
                 Ok(Box::new(move || {
                     api.initialize(args.as_deref())?;
@@ -248,30 +259,36 @@ impl Job {
 }
 
 impl Case {
-    /// Loads the module, logs in, and makes keys and data; the floor where there is no module.
-    pub fn prepare(&self, env: Option<&Env>) -> Result<Job, Stop> {
+    /// Loads the module, logs in, and makes keys and data; the floor where there is no module. Also says what there is to
+    /// say of it, mostly nothing.
+    pub fn prepare(&self, env: Option<&Env>) -> Result<(Job, String), Stop> {
         let data = vec![0x5Au8; self.size];
-        let Some(env) = env else { return self.floor(data) };
+        let Some(env) = env else { return Ok((self.floor(data)?, String::new())) };
         let mut t = T::new(env)?;
-        t.slot()?;
+        let slot = t.slot()?;
+        let whole = |api, slot| Job::Whole { api, init_args: env.init_args.clone(), slot };
         if self.row.kind == What::Initialize {
             t.release()?;
-            return Ok(Job::Whole { api: t.api, init_args: env.init_args.clone() });
+            return Ok((whole(t.api, None), String::new()));
         }
         let mech = (self.row.mech)();
         if mech.ty != 0 {
             t.mechanism(mech.ty, 0)?;
         }
         let s = if self.row.kind == What::Login { t.session()? } else { t.user()? };
-        let keys =
-            if self.row.kind == What::Generate { Keys { private: 0, public: 0 } } else { self.row.key.make(s)? };
-        let mut shared = Shared { kind: self.row.key, keys, data, made: Vec::new(), mech, objects: self.objects };
-        if self.objects > 0 {
-            fill(env, s, self.objects)?;
+        let said = if self.objects > 0 { scale::fill(env, s, self.objects)? } else { String::new() };
+        if self.row.kind == What::Open {
+            t.release()?;
+            return Ok((whole(t.api, Some(slot)), said));
         }
+        let keys = match (self.row.kind, self.row.key) {
+            (What::Generate, _) | (_, Kind::None) => Keys { private: 0, public: 0 },
+            (_, kind) if self.objects > 0 => scale::signer(s, kind)?,
+            (_, kind) => kind.make(s)?,
+        };
+        let mut shared = Shared { kind: self.row.key, keys, data, made: Vec::new(), mech, objects: self.objects };
         self.row.kind.before(s, &mut shared, t.env)?;
-        let slot = t.slot()?;
-        Ok(Job::Module { api: t.api, slot, shared, make: self.row.kind.maker()? })
+        Ok((Job::Module { api: t.api, slot, shared, make: self.row.kind.maker()? }, said))
     }
 
     #[cfg(feature = "floor")]
@@ -283,29 +300,6 @@ impl Case {
     fn floor(&self, _: Vec<u8>) -> Result<Job, Stop> {
         fail("built without the feature `floor`")
     }
-}
-
-/// Brings the token, which must be our own unless that is done, to this number of keys for searches.
-fn fill(env: &Env, s: Session, n: usize) -> Result<(), Stop> {
-    let mut old = s.find(&Template::of(CKO_SECRET_KEY).flag(CKA_TOKEN, true))?;
-    if old.len() == n {
-        return Ok(());
-    }
-    if !matches!(env.choice, Choice::Own(_)) {
-        return fail("needs a token that it may fill (--init-token), or one filled by an earlier run");
-    }
-    if old.len() > n {
-        old.drain(..).try_for_each(|o| s.destroy(o))?;
-    }
-    for i in old.len()..n {
-        let t = Template::key(CKO_SECRET_KEY, CKK_AES)
-            .flag(CKA_TOKEN, true)
-            .text(CKA_LABEL, &format!("bench object {i}"))
-            .bytes(CKA_ID, &(i as u32).to_be_bytes())
-            .bytes(CKA_VALUE, &[7; 16]);
-        s.create(&t)?;
-    }
-    Ok(())
 }
 
 fn session_secret() -> Template {
@@ -370,12 +364,13 @@ impl What {
             What::Random => random,
             What::Login => login,
             What::OpenSession => |_, s| session(s),
-            What::FindLabel => |c, s| search(c, s, true),
-            What::FindId => |c, s| search(c, s, false),
+            What::FindLabel => |c, s| scale::search(c, s, true),
+            What::FindId => |c, s| scale::search(c, s, false),
+            What::List => scale::list,
             What::ReadAttribute => read_attribute,
             What::CreateSession => |_, s| create(s, false),
             What::CreateToken => |_, s| create(s, true),
-            What::Initialize => return fail("has no session"),
+            What::Initialize | What::Open => return fail("has no session"),
         })
     }
 }
@@ -494,23 +489,6 @@ fn session(s: Session) -> Result<Step, Stop> {
     stepping(move || Session { api, h: api.open_session(slot, RW)? }.close())
 }
 
-/// A search for one object, another each time, in an order that no cache foresees.
-fn search(c: &Shared, s: Session, by_label: bool) -> Result<Step, Stop> {
-    let (n, mut at) = (c.objects as u64, 12_345u64);
-    Ok(Box::new(move || {
-        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let i = (at >> 33) % n;
-        let t = match by_label {
-            true => Template::new().text(CKA_LABEL, &format!("bench object {i}")),
-            false => Template::new().bytes(CKA_ID, &(i as u32).to_be_bytes()),
-        };
-        s.find_init(&t)?;
-        let found = s.find_next(4)?;
-        s.find_final()?;
-        if found.len() == 1 { Ok(()) } else { fail(format!("{} objects instead of one", found.len())) }
-    }))
-}
-
 fn read_attribute(c: &Shared, s: Session) -> Result<Step, Stop> {
     let (key, h) = (c.keys.private as usize, s.h as usize);
     let mut value = vec![0u8; 64];
@@ -538,7 +516,7 @@ mod tests {
         let plan = Plan {
             only: vec!["SHA-256".into(), "find by label".into()],
             sizes: vec![16, 16384],
-            objects: vec![10],
+            objects: vec![1000, 10],
             threads: vec![1],
             processes: vec![],
             rounds: 1,
@@ -547,11 +525,12 @@ mod tests {
         };
         let names: Vec<String> = cases(&plan).into_iter().map(|c| c.name).collect();
         let want = [
-            "find by label of 10",
             "SHA-256 16 B",
             "SHA-256 16 KiB",
             "SHA-256 in parts 16 B",
             "SHA-256 in parts 16 KiB",
+            "find by label among 10",
+            "find by label among 1000",
         ];
         assert_eq!(names, want);
     }

@@ -16,6 +16,8 @@ pub struct Summary {
     /// Operations per second, all threads and processes together, from the median round.
     pub rate: f64,
     pub rounds: usize,
+    /// The most memory that a process of the module had after a round, in KiB.
+    pub resident: u64,
 }
 
 impl Summary {
@@ -35,6 +37,7 @@ impl Summary {
             cpu: quantile(&cpu, 0.5),
             rate: quantile(&rate, 0.5),
             rounds: samples.len(),
+            resident: samples.iter().map(|s| s.resident).max().unwrap_or(0),
         }
     }
 }
@@ -63,9 +66,9 @@ mod tests {
 
     #[test]
     fn medians_per_operation() {
-        let sample = |wall| Sample { operations: 10, wall, cpu: wall / 2, workers: 2 };
+        let sample = |wall| Sample { operations: 10, wall, cpu: wall / 2, workers: 2, resident: wall };
         let s = Summary::of(&[sample(100), sample(300), sample(200)]);
-        assert_eq!((s.wall, s.cpu, s.rounds), (40.0, 10.0, 3));
+        assert_eq!((s.wall, s.cpu, s.rounds, s.resident), (40.0, 10.0, 3, 300));
         assert!((s.spread - 0.25).abs() < 1e-9, "{}", s.spread);
         assert_eq!(s.rate, 10.0 * 1e9 / 200.0);
     }

@@ -22,6 +22,8 @@ pub struct Sample {
     pub cpu: u64,
     /// Threads that worked at the same time.
     pub workers: u64,
+    /// Memory of the process afterwards, in KiB.
+    pub resident: u64,
 }
 
 impl Sample {
@@ -32,6 +34,7 @@ impl Sample {
             wall: all.iter().map(|s| s.wall).max().unwrap_or(0),
             cpu: all.iter().map(|s| s.cpu).sum(),
             workers: all.iter().map(|s| s.workers).sum(),
+            resident: all.iter().map(|s| s.resident).max().unwrap_or(0),
         }
     }
 }
@@ -66,8 +69,8 @@ impl Worker {
         serde_json::from_str::<Result<R, String>>(&line).map_err(|_| "the process ended".to_owned())?
     }
 
-    /// Waits until the case is prepared; the error says why it cannot be.
-    pub fn ready(&mut self) -> Result<(), String> {
+    /// Waits until the case is prepared; the error says why it cannot be, the text what there was to say.
+    pub fn ready(&mut self) -> Result<String, String> {
         self.read()
     }
 
@@ -101,8 +104,8 @@ fn serve(out: &mut File, inp: BufReader<File>, env: Option<&Env>, case: &Case) {
         Stop::Fail(w) | Stop::Skip(w) => w,
     };
     let job = case.prepare(env).map_err(why);
-    say(out, &job.as_ref().map(|_| ()).map_err(Clone::clone));
-    let Ok(job) = &job else { return };
+    say(out, &job.as_ref().map(|(_, said)| said.clone()).map_err(Clone::clone));
+    let Ok((job, _)) = &job else { return };
     for line in inp.lines().map_while(Result::ok) {
         let Ok(order) = serde_json::from_str::<Order>(&line) else { break };
         say(out, &round(job, order.threads, Duration::from_millis(order.millis)).map_err(why));
@@ -115,6 +118,13 @@ fn cpu_time() -> u64 {
     // SAFETY: a place for the time.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut t) };
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Resident memory of the process in KiB; 0 where the system does not say.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
 }
 
 /// One thread's part of a round: prepares, waits for the others and for the start, and works until the time is up.
@@ -159,6 +169,7 @@ fn round(job: &Job, threads: usize, slice: Duration) -> Result<Sample, Stop> {
             wall: wall.elapsed().as_nanos() as u64,
             cpu: cpu_time() - cpu,
             workers: threads as u64,
+            resident: resident(),
         })
     })
 }

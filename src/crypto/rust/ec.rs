@@ -46,7 +46,7 @@ where
     /// Not zero.
     fn scalar(bytes: &[u8]) -> Result<Zeroizing<C::Scalar>> {
         let bytes = Zeroizing::new(FieldBytes::<C>::try_from(bytes).map_err(|_| Refused)?);
-        let scalar = Option::from(C::Scalar::from_repr((*bytes).clone()));
+        let scalar = Option::from(C::Scalar::from_repr(*bytes));
         let scalar = scalar.map(Zeroizing::<C::Scalar>::new).ok_or(Refused)?;
         if bool::from(scalar.is_zero()) { Err(Refused) } else { Ok(scalar) }
     }

@@ -94,7 +94,7 @@ const SMALL: [u64; 15] = [3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 5
 fn passes(number: &Number) -> bool {
     let Some(product) = NonZero::new(Limb::from(SMALL.iter().product::<u64>())).into_option() else { return false };
     let rest = number.uint().rem_limb(product).0;
-    SMALL.iter().all(|prime| rest % prime != 0) && is_prime(Flavor::Any, number.uint())
+    SMALL.iter().all(|prime| !rest.is_multiple_of(*prime)) && is_prime(Flavor::Any, number.uint())
 }
 
 /// A generator of the subgroup of order q.

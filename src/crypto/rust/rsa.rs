@@ -15,6 +15,8 @@ use crate::crypto::rsa::{MAX_BITS, RsaNumbers};
 /// Public exponents up to this many bits the crate takes without being asked.
 const ORDINARY_EXPONENT_BITS: usize = 33;
 
+// Keys stand alone, never in arrays.
+#[allow(clippy::large_enum_variant)]
 pub(in crate::crypto) enum RsaKey {
     Public(PublicKey),
     Private(PrivateKey),

@@ -462,6 +462,7 @@ enums! {
         38 Derive { session: a, mechanism: b, base: c, template: d }
         39 Encapsulate { session: a, mechanism: b, public: c, template: d, ask: e }
         40 Decapsulate { session: a, mechanism: b, private: c, ciphertext: d, template: e }
+        41 State { session: a }
     }
     Reply {
         0 Done

@@ -59,6 +59,11 @@ impl Local {
                 let (seed, len) = input(seed);
                 call!(self.C_SeedRandom(*session, seed, len))
             }
+            Call::State { session } => {
+                let mut info = CK_SESSION_INFO::default();
+                call!(self.C_GetSessionInfo(*session, &raw mut info))?;
+                Ok(Reply::Number(info.state))
+            }
             Call::DigestKey { session, key } => call!(self.C_DigestKey(*session, *key)),
             Call::Save { session } => self.save(*session),
             Call::Restore { session, state } => {

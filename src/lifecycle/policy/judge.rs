@@ -11,6 +11,8 @@ pub struct Facts {
     pub class: String,
     /// `RSA`.
     pub key_type: String,
+    /// `CKA_ID` in hexadecimal.
+    pub id: String,
     /// Where it is known.
     pub bits: Option<u64>,
     /// The class that the key asks for by name.
@@ -20,6 +22,26 @@ pub struct Facts {
     pub insensitive: bool,
     /// Out of [`super::USES`].
     pub uses: Vec<&'static str>,
+}
+
+impl Facts {
+    /// Bits of security, as SP 800-57 Part 1, table 2, counts them; `None` where that cannot be told.
+    pub fn strength(&self) -> Option<u64> {
+        match (self.key_type.as_str(), self.bits) {
+            ("DES", _) => Some(56),
+            ("DES2", _) => Some(80),
+            ("DES3", _) => Some(112),
+            ("CHACHA20", _) => Some(256),
+            ("RSA" | "DSA" | "DH" | "X9_42_DH", bits) => {
+                const STEPS: [(u64, u64); 5] = [(15360, 256), (7680, 192), (3072, 128), (2048, 112), (1024, 80)];
+                let bits = bits?;
+                Some(STEPS.iter().find(|(least, _)| bits >= *least).map_or(0, |(_, strength)| *strength))
+            }
+            ("EC" | "EC_EDWARDS" | "EC_MONTGOMERY", bits) => Some(bits?.div_ceil(2).min(256)),
+            _ if matches!(self.class.as_str(), "secret-key" | "otp-key") => Some(self.bits?.min(256)),
+            _ => None,
+        }
+    }
 }
 
 /// How a key breaks a policy.
@@ -37,10 +59,12 @@ fn named(list: &[String], name: &str) -> bool {
 impl Match {
     fn holds(&self, facts: &Facts) -> bool {
         let any = |list: &[String], test: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(test);
-        let said = self.all || !(self.label.is_empty() && self.class.is_empty() && self.key_type.is_empty());
+        let lists = [&self.label, &self.class, &self.key_type, &self.id];
+        let said = self.all || lists.iter().any(|list| !list.is_empty());
         said && any(&self.label, &|pattern| fits(pattern, &facts.label))
             && any(&self.class, &|class| *class == facts.class)
             && any(&self.key_type, &|ty| ty.eq_ignore_ascii_case(&facts.key_type))
+            && any(&self.id, &|pattern| fits(&pattern.to_ascii_lowercase(), &facts.id))
     }
 }
 
@@ -61,6 +85,16 @@ impl Policy {
         }
         self.protect(facts)?;
         self.class_of(facts).map_or(Ok(()), |class| class.judge(facts))
+    }
+
+    /// May the one key wrap the other? What cannot be told is no strength of the one, and the greatest of the other.
+    pub fn wraps(&self, wrapping: &Facts, key: &Facts) -> Result<(), Breach> {
+        let (has, needs) = (wrapping.strength().unwrap_or(0), key.strength().unwrap_or(256));
+        if !self.protection.wrap_by_as_strong || has >= needs {
+            return Ok(());
+        }
+        let why = format!("a key of {needs} bits of security is not wrapped by one of {has}");
+        Err(Breach { value: true, why })
     }
 
     fn protect(&self, facts: &Facts) -> Result<(), Breach> {
@@ -145,6 +179,31 @@ mod tests {
         assert!(policy.judge(&Facts { extractable: true, ..key("tls-a", "EC", 256) }).is_err());
         let breach = policy.judge(&Facts { uses: vec!["decrypt"], ..key("tls-a", "EC", 256) }).unwrap_err();
         assert!(!breach.value && breach.why.contains("do not decrypt"));
+    }
+
+    #[test]
+    fn a_key_is_wrapped_by_one_that_is_as_strong() {
+        let mut policy = policy();
+        let secret = |key_type: &str, bits| Facts { class: "secret-key".into(), ..key("k", key_type, bits) };
+        let (aes128, aes256) = (secret("AES", 128), secret("AES", 256));
+        assert_eq!(policy.wraps(&aes128, &aes256), Ok(()), "unless it is asked for");
+        policy.protection.wrap_by_as_strong = true;
+        for (wrapping, key, may) in [
+            (&aes128, &aes256, false),
+            (&aes256, &aes128, true),
+            (&aes256, &secret("GENERIC_SECRET", 512), true),
+            (&aes128, &key("k", "EC", 256), true),
+            (&aes128, &key("k", "EC_EDWARDS", 255), true),
+            (&aes128, &key("k", "EC", 384), false),
+            (&key("k", "RSA", 2048), &aes128, false),
+            (&key("k", "RSA", 3072), &aes128, true),
+            (&secret("DES3", 0), &key("k", "RSA", 2048), true),
+            (&aes128, &key("k", "ML_KEM", 768), false),
+            (&aes256, &key("k", "ML_KEM", 768), true),
+            (&Facts { bits: None, ..aes256.clone() }, &secret("DES", 0), false),
+        ] {
+            assert_eq!(policy.wraps(wrapping, key).is_ok(), may, "{wrapping:?} {key:?}");
+        }
     }
 
     #[test]

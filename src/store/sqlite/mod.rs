@@ -169,16 +169,13 @@ impl Sqlite {
 }
 
 /// About each sixteenth call in a thread. A look at the clock would cost the most of [`Sqlite::epoch`]; so would a counter that
-/// the threads share, and in a shared library a thread's own variable. The stacks of two threads lie apart: where
-/// something lies on it tells the thread, well enough to count in a place that mostly is its own.
+/// the threads share.
 #[inline]
 fn now_and_then() -> bool {
     #[repr(align(64))]
     struct Place(AtomicU32);
-    static PLACES: [Place; 64] = [const { Place(AtomicU32::new(0)) }; 64];
-    let here = 0u8;
-    let stack = (&raw const here as usize as u64 >> 16).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let Some(Place(calls)) = PLACES.get((stack >> 58) as usize) else { return true };
+    static PLACES: [Place; os::PLACES] = [const { Place(AtomicU32::new(0)) }; os::PLACES];
+    let Some(Place(calls)) = PLACES.get(os::thread_place()) else { return true };
     // Two threads in one place may lose a count.
     let count = calls.load(Ordering::Relaxed).wrapping_add(1);
     calls.store(count, Ordering::Relaxed);

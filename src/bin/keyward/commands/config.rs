@@ -71,10 +71,7 @@ fn joined(mut one: serde_json::Value, other: serde_json::Value) -> serde_json::V
 
 fn slot(rules: &SlotRules) -> serde_json::Value {
     let SlotRules { label, filter, member: rules } = rules;
-    joined(
-        joined(json!({ "kind": "forward" }), filtered(filter)),
-        joined(member(rules), json!({ "label": label, "overlay": filter.overlay })),
-    )
+    joined(joined(json!({ "kind": "forward" }), filtered(filter)), joined(member(rules), json!({ "label": label })))
 }
 
 fn filtered(filter: &FilterRules) -> serde_json::Value {
@@ -85,6 +82,7 @@ fn filtered(filter: &FilterRules) -> serde_json::Value {
         "objects": filter.objects,
         "read_only": filter.read_only,
         "security_officer": filter.security_officer,
+        "overlay": filter.overlay,
     })
 }
 
@@ -170,7 +168,7 @@ mod tests {
         let two = MemberRules { module: "/usr/lib/other.so".into(), init_args: None, ..one.member.clone() };
         config.ha = vec![HaRules {
             label: "both".into(),
-            filter: FilterRules { overlay: None, ..one.filter },
+            filter: FilterRules { overlay: Some("over-both".into()), ..one.filter },
             order: Order::RoundRobin,
             mirror: Mirror::Wrap,
             wrapping_key: Some("shared".into()),

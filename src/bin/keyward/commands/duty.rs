@@ -37,16 +37,32 @@ impl Auditor {
         if let Some(serial) = &self.serial {
             tokens.retain(|(known, _)| known.eq_ignore_ascii_case(serial));
         }
-        let names: Vec<String> = tokens.iter().flat_map(|(_, file)| holders(file, Roles::AUDITOR)).collect();
-        let pin = asked(&self.pin.source(), Roles::AUDITOR, &names)?;
-        tokens.retain(|(_, file)| is_held(file, Roles::AUDITOR, &pin));
-        match tokens.as_slice() {
-            [] => Err(not_theirs(Roles::AUDITOR, &names)),
-            [(_, file)] => admitted(file, Roles::AUDITOR, pin).map(drop),
-            _ => {
-                Err(Failure::new(Exit::Refused, "more than one token has an auditor of this name; choose by --serial"))
-            }
-        }
+        one_of(tokens, &self.pin)
+    }
+}
+
+/// As `Auditor::admit` for the configured record, where a token was chosen already: its own auditor, where it has some, else any
+/// other's, since all tokens write one record.
+pub fn admit_beside(context: &Context, pin: &ByPin, serial: &str) -> Result<()> {
+    let tokens = staffed(&context.config()?);
+    let is_own = |(known, _): &(String, SlotFile)| known.eq_ignore_ascii_case(serial);
+    let (own, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(is_own);
+    match (own.is_empty(), others.is_empty()) {
+        (true, true) => Ok(()),
+        (false, _) => one_of(own, pin),
+        (true, false) => one_of(others, pin),
+    }
+}
+
+/// Asks for an auditor of one of these tokens.
+fn one_of(mut tokens: Vec<(String, SlotFile)>, pin: &ByPin) -> Result<()> {
+    let names: Vec<String> = tokens.iter().flat_map(|(_, file)| holders(file, Roles::AUDITOR)).collect();
+    let pin = asked(&pin.source(), Roles::AUDITOR, &names)?;
+    tokens.retain(|(_, file)| is_held(file, Roles::AUDITOR, &pin));
+    match tokens.as_slice() {
+        [] => Err(not_theirs(Roles::AUDITOR, &names)),
+        [(_, file)] => admitted(file, Roles::AUDITOR, pin).map(drop),
+        _ => Err(Failure::new(Exit::Refused, "more than one token has an auditor of this name; choose by --serial")),
     }
 }
 

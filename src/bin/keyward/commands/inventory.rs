@@ -12,11 +12,12 @@ use keyward::token::*;
 use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
+use crate::commands::duty::admit_beside;
 use crate::commands::object::find;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::names;
-use crate::pins::{Reader, UserPin};
+use crate::pins::{ByPin, Reader, UserPin};
 use crate::report::{Report, cell, table};
 use crate::session::Session;
 
@@ -30,18 +31,25 @@ pub struct Reach {
     /// Days before its end from which a key is told to expire
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub warn: u64,
+    #[command(flatten)]
+    by: ByPin,
+    /// Leave out what only the audit record says: uses, last uses, backups, events
+    #[arg(long)]
+    no_record: bool,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Last use and use count come from the audit record, where one is kept. Findings: weak, extractable, readable, \
-wrap_and_decrypt, expired, expires, unbounded (no end date), old (in use for more than three years), imported, unused (for a year). Exit code 7: a \
+    after_help = "Last use and use count come from the audit record, where one is kept; where a token has auditors, say --by NAME, or \
+--no-record to do without. Findings: weak, extractable, readable, \
+wrap_and_decrypt, expired, expires, unbounded (no end date), old (in use for more than three years), clock (it was set back), imported, unused (for a year). Exit code 7: a \
 key has a finding that is an error.
 
 Examples:
   keyward key list --token web
   keyward key list --findings --json
-  keyward key list --warn 60 --state active"
+  keyward key list --warn 60 --state active
+  keyward key list --token web --no-record"
 )]
 pub struct List {
     #[command(flatten)]
@@ -96,6 +104,8 @@ pub struct Key {
     pub policy_class: String,
     /// Seconds since 1970.
     pub created: Option<u64>,
+    /// It was made or changed then, which is yet to come.
+    pub ahead: Option<u64>,
     pub ends: Option<u64>,
     pub extractable: bool,
     pub sensitive: bool,
@@ -116,8 +126,24 @@ pub struct Inventory {
     pub flags: CK_FLAGS,
     pub keys: Vec<Key>,
     pub objects: usize,
-    pub record: Option<Record>,
+    pub record: std::result::Result<Record, Without>,
     pub now: u64,
+}
+
+/// Why there is nothing of the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    NotKept,
+    LeftOut,
+}
+
+impl Without {
+    pub fn why(self) -> &'static str {
+        match self {
+            Without::NotKept => "no audit record is kept",
+            Without::LeftOut => "the audit record was left out (--no-record)",
+        }
+    }
 }
 
 /// What the audit record shows.
@@ -132,7 +158,7 @@ pub struct Record {
     uses: HashMap<String, (u64, u64)>,
 }
 
-const TOLD: [CK_ATTRIBUTE_TYPE; 16] = [
+const TOLD: [CK_ATTRIBUTE_TYPE; 17] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
@@ -148,6 +174,7 @@ const TOLD: [CK_ATTRIBUTE_TYPE; 16] = [
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,
     CKA_KEYWARD_CREATION_DATE,
+    CKA_KEYWARD_STATE_DATE,
     CKA_PUBLIC_KEY_INFO,
 ];
 
@@ -195,13 +222,16 @@ impl Inventory {
         let pin = Reader::default().read(&reach.pin.source(), "User PIN")?;
         let mut session = Session::open(&slot.token, false)?;
         session.login(User::User, &pin)?;
-        let record = record(context)?;
+        let record = match reach.no_record {
+            true => Err(Without::LeftOut),
+            false => record(context, &reach.by, info.serial.trim_end())?.ok_or(Without::NotKept),
+        };
         let now = clock::now();
         let objects = find(&session, Vec::new())?.len();
         let mut keys = Vec::new();
         for class in [CKO_PRIVATE_KEY, CKO_SECRET_KEY] {
             for object in find(&session, vec![Attribute::ulong(CKA_CLASS, class), Attribute::bool(CKA_TOKEN, true)])? {
-                keys.push(key(&session, object, record.as_ref(), now, reach.warn)?);
+                keys.push(key(&session, object, record.as_ref().ok(), now, reach.warn)?);
             }
         }
         keys.sort_by(|one, other| (&one.label, one.version).cmp(&(&other.label, other.version)));
@@ -243,6 +273,7 @@ fn key(session: &Session, object: ObjectId, record: Option<&Record>, now: u64, w
         version: life::version_of(&known),
         policy_class: text(CKA_KEYWARD_CLASS),
         created: known.ulong(CKA_KEYWARD_CREATION_DATE),
+        ahead: life::ahead_of(&known, now),
         ends: ENDS.iter().filter_map(|ty| known.ulong(*ty)).min(),
         extractable: known.is_true(CKA_EXTRACTABLE),
         sensitive: known.is_true(CKA_SENSITIVE),
@@ -317,6 +348,13 @@ fn findings(key: &Key, now: u64, warn: u64) -> Vec<Finding> {
     if let Some(age) = age.filter(|age| *age > 3 * YEAR && protects) {
         tell("old", Weight::Warning, format!("in use for {} years", age / YEAR));
     }
+    if let Some(date) = key.ahead {
+        let what = format!(
+            "made or changed {}, which is yet to come: the clock was set back, and dates count again",
+            day(date)
+        );
+        tell("clock", Weight::Warning, what);
+    }
     if !key.local {
         tell("imported", Weight::Note, "made elsewhere: copies may exist".to_owned());
     }
@@ -327,13 +365,14 @@ fn findings(key: &Key, now: u64, warn: u64) -> Vec<Finding> {
     found
 }
 
-/// What the record says, where one is kept and can be read.
-fn record(context: &Context) -> Result<Option<Record>> {
+/// What the record says, where one is kept and can be read. Where a token has auditors it is theirs to read, as in `keyward audit`.
+fn record(context: &Context, by: &ByPin, serial: &str) -> Result<Option<Record>> {
     let config = context.config()?;
     let Some(log) = keyward::module::audit_log(&config) else { return Ok(None) };
     if !log.directory().exists() {
         return Ok(None);
     }
+    admit_beside(context, by, serial)?;
     let failed = Failure::of("cannot read the audit record");
     let mut record = Record::default();
     audit_log::lines(log.directory(), |_, line| {

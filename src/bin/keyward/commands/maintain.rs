@@ -102,6 +102,10 @@ impl Work<'_> {
     /// One key; what fails with it does not keep the others waiting.
     fn tend(&mut self, key: &Found) {
         let class = self.rules.as_ref().and_then(|rules| rules.class_of(&key.attributes)).cloned();
+        if let Some(date) = life::ahead_of(&key.attributes, self.now) {
+            let text = "which is yet to come: the clock was set back. Set it right; dates that had passed count again";
+            self.note("warning", key, format!("it was made or changed {}, {text}", clock::text(date)));
+        }
         let done = self.end(key, class.as_ref()).and_then(|ended| match ended {
             true => Ok(()),
             false => self.follow_dates(key).and_then(|()| self.renew(key, class.as_ref())),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use cryptoki_sys::*;
 use keyward::lifecycle::{Dates, Event, State, clock};
 use keyward::module;
-use keyward::overlay::{Orphan, Place};
+use keyward::overlay::{Orphan, Place, of_none};
 use keyward::token::*;
 use serde_json::json;
 
@@ -164,13 +164,20 @@ fn prune(context: &Context, arguments: &Prune) -> Result<Report> {
     let (slot, info) = arguments.choice.of(context.slots()?)?;
     place(context, slot.id)?;
     let failed = Failure::of("cannot compare the overlay with the HSM");
-    let overlay = module::open_overlay(&context.config()?, slot.id).map_err(&failed)?;
-    let overlay = Arc::new(overlay.ok_or_else(|| Failure::new(Exit::Refused, "this slot has no overlay"))?);
+    let overlays = module::open_overlay(&context.config()?, slot.id).map_err(&failed)?;
     let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
-    let mut session = Session::open(&(Arc::clone(&overlay) as Arc<dyn Token>), true)?;
-    session.login(User::User, &pin)?;
+    let (mut each, mut first) = (Vec::new(), None);
+    // Of several HSMs each is asked by itself: a key that one of them has is no key that is gone.
+    for overlay in overlays {
+        let overlay = Arc::new(overlay);
+        let mut session = Session::open(&(Arc::clone(&overlay) as Arc<dyn Token>), true)?;
+        session.login(User::User, &pin)?;
+        each.push(overlay.orphans(session.caller).map_err(&failed)?);
+        first.get_or_insert(overlay);
+    }
+    let overlay = first.ok_or_else(|| Failure::new(Exit::Refused, "this slot has no overlay"))?;
     let named = |orphan: &Orphan| arguments.unique_ids.is_empty() || arguments.unique_ids.contains(&orphan.unique_id());
-    let found: Vec<Orphan> = overlay.orphans(session.caller).map_err(&failed)?.into_iter().filter(named).collect();
+    let found: Vec<Orphan> = of_none(each).into_iter().filter(named).collect();
     let kept = |orphan: &Orphan| match (orphan.unclear, orphan.state()) {
         (true, _) => Some("kept: it is not clear whether a key of the HSM is meant".to_owned()),
         (_, State::Active | State::PreActive) => None,

@@ -7,7 +7,9 @@ use clap::{Args, Subcommand};
 use cryptoki_sys::*;
 use keyward::guard::Rules;
 use keyward::lifecycle::clock;
+use keyward::module;
 use keyward::object::Attributes;
+use keyward::overlay;
 use keyward::token::*;
 use serde_json::{Value as Json, json};
 
@@ -118,6 +120,9 @@ fn check(context: &Context, arguments: &Check) -> Result<Report> {
         return Ok(Report::new(format!("Policy {name:?} is right."), json!({ "policy": name, "right": true })));
     }
     let (slot, _) = arguments.choice.of(context.slots()?)?;
+    if module::overlay_of(&context.config()?, slot.id).is_some() {
+        overlay::suits(rules.policy()).map_err(Failure::of("this token cannot have the policy"))?;
+    }
     let mut session = Session::open(&slot.token, false)?;
     if arguments.login || arguments.pin.source() != Source::Terminal {
         let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
@@ -151,10 +156,11 @@ fn check(context: &Context, arguments: &Check) -> Result<Report> {
 }
 
 /// What is read of a key to judge it.
-const JUDGED: [CK_ATTRIBUTE_TYPE; 24] = [
+const JUDGED: [CK_ATTRIBUTE_TYPE; 25] = [
     CKA_CLASS,
     CKA_KEY_TYPE,
     CKA_LABEL,
+    CKA_ID,
     CKA_UNIQUE_ID,
     CKA_KEYWARD_VERSION,
     CKA_KEYWARD_CLASS,

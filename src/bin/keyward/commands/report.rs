@@ -7,7 +7,7 @@ use cryptoki_sys::*;
 use keyward::lifecycle::{State, clock};
 use serde_json::json;
 
-use crate::commands::inventory::{Inventory, Key, Reach, Weight, day};
+use crate::commands::inventory::{Inventory, Key, Reach, Weight, Without, day};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::report::{Report, shown, table};
@@ -137,10 +137,11 @@ impl Facts {
             found => (Verdict::Against, format!("{} of {total} keys {bad}: {}", found.len(), named(&found))),
         };
         let compromised: Vec<&Key> = inventory.keys.iter().filter(|key| key.state == State::Compromised).collect();
-        let record = inventory.record.as_ref();
+        let record = inventory.record.as_ref().ok();
+        let without = || inventory.record.as_ref().err().map_or("", |why| why.why());
         let ago = |time: u64| format!("{}, {} days ago", day(time), inventory.now.saturating_sub(time) / clock::DAY);
         let event = |time: Option<Option<u64>>, what: &str| match time {
-            None => (Verdict::Unknown, "no audit record is kept, so none is known of".to_owned()),
+            None => (Verdict::Unknown, format!("{}, so none is known of", without())),
             Some(None) => (Verdict::Against, format!("the record knows of no {what}")),
             Some(Some(time)) => (Verdict::Shown, format!("last {what}: {}", ago(time))),
         };
@@ -163,16 +164,17 @@ impl Facts {
                 true => (Verdict::Shown, "none is marked compromised; the states of all keys are kept".to_owned()),
                 false => (Verdict::Shown, format!("marked compromised and refused: {}", named(&compromised))),
             },
-            record: match record {
-                Some(record) => (Verdict::Shown, format!("each use and change is recorded: {} lines", record.lines)),
-                None => {
-                    (Verdict::Against, "no audit record is kept: the configuration has no [audit] table".to_owned())
+            record: match &inventory.record {
+                Ok(record) => (Verdict::Shown, format!("each use and change is recorded: {} lines", record.lines)),
+                Err(why @ Without::NotKept) => {
+                    (Verdict::Against, format!("{}: the configuration has no [audit] table", why.why()))
                 }
+                Err(why) => (Verdict::Unknown, why.why().to_owned()),
             },
-            integrity: match record {
-                None => (Verdict::Unknown, "no audit record is kept".to_owned()),
-                Some(record) if record.whole => (Verdict::Shown, "hash chain, signatures and end verified".to_owned()),
-                Some(record) => (Verdict::Against, format!("{} findings: `keyward audit verify`", record.findings)),
+            integrity: match &inventory.record {
+                Err(why) => (Verdict::Unknown, why.why().to_owned()),
+                Ok(record) if record.whole => (Verdict::Shown, "hash chain, signatures and end verified".to_owned()),
+                Ok(record) => (Verdict::Against, format!("{} findings: `keyward audit verify`", record.findings)),
             },
             backup: event(record.map(|record| record.last_backup), "backup"),
             drill: event(record.map(|record| record.last_drill), "restore drill"),
@@ -215,6 +217,7 @@ pub fn rows(inventory: &Inventory) -> Vec<Row> {
         row("nist", "SP 800-57 Pt 1, 9", "key management is recorded", &facts.record),
         row("pci", "3.6.1", "keys that protect account data are protected", &facts.protection),
         row("pci", "3.7.1", "strong keys are generated", &facts.strength),
+        row("pci", "3.7.4", "each key has a defined cryptoperiod", &facts.periods),
         row("pci", "3.7.4", "keys are changed at the end of their cryptoperiod", &facts.expired),
         row("pci", "3.7.5", "weakened or compromised keys are retired", &facts.compromised),
         row("pci", "8.3.4", "invalid tries of authentication are limited", &facts.pins),
@@ -236,8 +239,8 @@ pub fn rows(inventory: &Inventory) -> Vec<Row> {
 
 pub fn framework(name: &str) -> &'static str {
     match name {
-        "nist" => "NIST SP 800-57",
-        "pci" => "PCI DSS 4.0",
+        "nist" => "NIST SP 800-57 Rev. 5",
+        "pci" => "PCI DSS 4.0.1",
         "hipaa" => "HIPAA",
         _ => "GDPR",
     }
@@ -331,7 +334,7 @@ fn exposition(inventory: &Inventory) -> String {
     for (role, flag) in [("user", CKF_USER_PIN_LOCKED), ("so", CKF_SO_PIN_LOCKED)] {
         out.sample("keyward_pin_locked", &[token, ("role", role)], u64::from(inventory.flags & flag != 0));
     }
-    if let Some(record) = &inventory.record {
+    if let Ok(record) = &inventory.record {
         out.family("keyward_audit_whole", "gauge", "1 where the audit record verifies.");
         out.sample("keyward_audit_whole", &[], u64::from(record.whole));
         out.family("keyward_audit_lines", "gauge", "Lines of the audit record that are kept.");

@@ -192,6 +192,15 @@ fn signing(key: &Found, public_key: &SubjectPublicKeyInfoOwned, wish: &Wish) -> 
         CKK_EC => {
             Signing { mechanism: plain(row.ecdsa), algorithm: named(row.ecdsa_oid, None), pair_of_integers: true }
         }
+        // RFC 5758, 3.1, has no other of these hashes.
+        CKK_DSA if wanted == Hash::Sha256 => Signing {
+            mechanism: plain(CKM_DSA_SHA256),
+            algorithm: named("2.16.840.1.101.3.4.3.2", None),
+            pair_of_integers: true,
+        },
+        CKK_DSA => {
+            return Err(Failure::new(Exit::Usage, "X.509 knows DSA with SHA-256, and not with longer hashes"));
+        }
         CKK_EC_EDWARDS => own(CKM_EDDSA),
         CKK_ML_DSA => own(CKM_ML_DSA),
         CKK_SLH_DSA => own(CKM_SLH_DSA),
@@ -249,7 +258,7 @@ fn asked_for(wish: &Wish, present: Option<&TbsCertificate>, key: &Found) -> Resu
     Ok((subject, kept.filter(|extension| extension.extn_id == ALTERNATIVE_NAMES).cloned().collect()))
 }
 
-/// `Ecdsa-Sig-Value` (RFC 3279, 2.2.3).
+/// `Ecdsa-Sig-Value` and `Dss-Sig-Value` (RFC 3279, 2.2.2 and 2.2.3).
 fn ecdsa_der(signature: &[u8]) -> der::Result<Vec<u8>> {
     let (r, s) = signature.split_at(signature.len() / 2);
     let body = [UintRef::new(r)?.to_der()?, UintRef::new(s)?.to_der()?].concat();

@@ -13,6 +13,7 @@ use super::request::{Wish, signing_request};
 use super::target::{Found, Target, authority, look};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
+use crate::names;
 use crate::pem;
 use crate::report::Report;
 use crate::session::Session;
@@ -204,6 +205,13 @@ pub fn rewrap(context: &Context, arguments: &Rewrap) -> Result<Report> {
     older.retain(|key| key.version() != newest.version() && !key.state().hidden());
     older.reverse();
     let by = arguments.by.mechanism();
+    if session.token.mechanism_info(by.ty).is_err() {
+        let name = names::mechanism(by.ty);
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("the token has no {name}; --by says how the keys are wrapped"),
+        ));
+    }
     let (mut lines, mut done) = (Vec::new(), Vec::new());
     for path in &arguments.files {
         let wrong = |why: String| Failure::new(Exit::Failed, format!("{}: {why}; {} done", path.display(), done.len()));

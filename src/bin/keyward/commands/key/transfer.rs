@@ -44,7 +44,8 @@ enum Format {
 #[derive(Args, Debug)]
 #[command(
     after_help = "The key must be extractable. The passphrase is given as a new PIN is: by --new-pin-file, --new-pin-fd, \
---new-pin-env, or at the terminal. Secret keys go as JWK alone. The export is an event of the audit record.
+--new-pin-env, or at the terminal. Secret keys go as JWK alone: they have no PKCS#8 form, and \
+no SecretBag is written into a PFX. The export is an event of the audit record.
 
 Examples:
   keyward key export --label tls --output tls.pem

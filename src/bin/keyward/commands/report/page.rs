@@ -3,7 +3,7 @@
 use keyward::lifecycle::{State, clock};
 
 use super::{Row, Verdict, framework};
-use crate::commands::inventory::{Inventory, Key, Weight, day};
+use crate::commands::inventory::{Inventory, Key, Weight, Without, day};
 
 const STYLE: &str = "
 :root { --ink: #1c2430; --soft: #5b6675; --line: #dde3ea; --paper: #fff; --ground: #f4f6f9; --good: #1b7f4d; --warn: #a86200;
@@ -133,9 +133,10 @@ pub fn page(inventory: &Inventory, rows: &[Row]) -> String {
     ]
     .concat();
     let record = match &inventory.record {
-        None => "No audit record is kept.".to_owned(),
-        Some(record) if record.whole => format!("The audit record is whole: {} lines.", record.lines),
-        Some(record) => format!("The audit record was changed: {} findings.", record.findings),
+        Err(Without::NotKept) => "No audit record is kept.".to_owned(),
+        Err(Without::LeftOut) => "The audit record was left out.".to_owned(),
+        Ok(record) if record.whole => format!("The audit record is whole: {} lines.", record.lines),
+        Ok(record) => format!("The audit record was changed: {} findings.", record.findings),
     };
     let keys = inventory.keys.iter().map(key_row).collect();
     let heads = ["Key", "Type", "State", "Version", "Made", "Ends", "Last use", "Uses", "Findings"];
