@@ -6,17 +6,10 @@ begin pkcs11-tool "${1:-}" pkcs11-tool
 needs RSA-PKCS-KEY-PAIR-GEN ECDSA-KEY-PAIR-GEN RSA-PKCS RSA-PKCS-PSS RSA-PKCS-OAEP SHA256-RSA-PKCS SHA256-RSA-PKCS-PSS \
     ECDSA AES-KEY-GEN AES-CBC-PAD AES-ECB SHA256
 # SoftHSM 2.6 speaks PKCS#11 2.40, has no X25519, takes no IV where it wraps, and takes a child for its parent; its logins
-<<<<<<< HEAD
-# are in each other's way, and so are two threads that initialise it (at times a double free).
-is_softhsm && leave_out "Interfaces of PKCS#11 3.0 and later" "Make keys on the Edwards and Montgomery curves" \
-    "Sign with Ed25519" "Wrap and unwrap with AES" "pkcs11-tool's own tests: a forked process" \
-    "Twenty-four processes at once" "pkcs11-tool's own tests: threads, and the way that Mozilla's programs go"
-=======
 # are in each other's way, and threads that initialise it at once bring it down at times.
 is_softhsm && leave_out "Interfaces of PKCS#11 3.0 and later" "Make keys on the Edwards and Montgomery curves" \
     "Sign with Ed25519" "Wrap and unwrap with AES" "pkcs11-tool's own tests: a forked process" \
     "pkcs11-tool's own tests: threads, and the way that Mozilla's programs go" "Twenty-four processes at once"
->>>>>>> main
 # Who changes PINs at the same time as another must expect to be refused.
 [ -z "${DISTURB:-}" ] || leave_out "PINs"
 follow
