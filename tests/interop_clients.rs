@@ -96,8 +96,8 @@ clients! {
     chromium: "chromium.sh",
 }
 
-/// Whole pages, with the client under valgrind up to its last exit handler. (`valgrind.sh` has single calls of those whose pages
-/// would take too long.)
+/// Whole pages, with the client under valgrind up to its last exit handler. (`valgrind.sh` has a single call of each library, which is
+/// soon done.)
 mod under_valgrind {
     use super::*;
 
@@ -116,6 +116,7 @@ mod under_valgrind {
         dnssec: "dnssec.sh",
         gnupg: "gnupg.sh",
         gnutls: "gnutls.sh",
+        java: "java.sh",
         nginx: "nginx.sh",
         nss: "nss.sh",
         openssh: "openssh.sh",
@@ -124,9 +125,11 @@ mod under_valgrind {
         openvpn: "openvpn.sh",
         osslsigncode: "osslsigncode.sh",
         p11_kit: "p11-kit.sh",
+        pkcs11_tool: "pkcs11-tool.sh",
         python: "python.sh",
         rust: "rust.sh",
         strongswan: "strongswan.sh",
+        stunnel: "stunnel.sh",
         systemd_cryptenroll: "systemd-cryptenroll.sh",
     }
 }

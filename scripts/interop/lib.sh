@@ -40,9 +40,10 @@ begin() {
 }
 
 # under_valgrind PROGRAM...: from now on these run under valgrind, up to the last of their exit handlers; `pass` looks at what it
-# saw. Undefined values are the clients' own matter.
+# saw. Undefined values are the clients' own matter. VALGRIND_OPTIONS: more of valgrind's own. $CLIENT.supp: the client's own
+# errors, which other modules show as well.
 under_valgrind() {
-    local program real
+    local program real options="--quiet --undef-value-errors=no ${VALGRIND_OPTIONS:-}"
     command -v valgrind >/dev/null || fail "valgrind is not installed (scripts/test --install)"
     mkdir -p "$WORK/shims" "$WORK/valgrind"
     # valgrind reads a module's debugging information in each process, which takes longer than what most of them do.
@@ -51,12 +52,13 @@ under_valgrind() {
         strip --strip-debug -o "$WORK/light/$(basename "$MODULE")" "$MODULE" || fail "strip is not installed (scripts/test --install)"
         MODULE=$WORK/light/$(basename "$MODULE")
     }
+    [ ! -e "$INTEROP/$CLIENT.supp" ] || options+=" --suppressions='$INTEROP/$CLIENT.supp'"
     for program in "$@"; do
         real=$(command -v "$program") || fail "$program is not installed (scripts/test --install)"
         # A path is replaced in its place, a name in the search path.
         local shim=$WORK/shims/$program
         [[ $program != */* ]] || { mv "$program" "$program.real" && real=$WORK/$program.real shim=$WORK/$program; }
-        printf '#!/bin/sh\nexec valgrind --quiet --undef-value-errors=no --log-file="%s/%%p" "%s" "$@"\n' "$WORK/valgrind" "$real" >"$shim"
+        printf '#!/bin/sh\nexec valgrind %s --log-file="%s/%%p" "%s" "$@"\n' "$options" "$WORK/valgrind" "$real" >"$shim"
         chmod 755 "$shim"
     done
     PATH=$WORK/shims:$PATH
@@ -67,8 +69,26 @@ valgrind_is_silent() {
     local seen
     seen=$(find valgrind -type f | wc -l)
     echo "$seen processes"
-    cat valgrind/*
-    [ "$seen" -gt 0 ] && ! grep -hE '^==[0-9]+== (Invalid|Mismatched|Process terminating)' valgrind/*
+    [ "$seen" -gt 0 ] && ! accused valgrind/* | grep ''
+}
+
+# accused LOG...: what valgrind saw amiss, each with where. With RUNTIME set, of a program that compiles its own code and handles
+# its own faults, only that in which the module has a part: by the access itself, or by having made or released the memory.
+accused() {
+    awk -v module="${RUNTIME:+/$(basename "$MODULE"))}" '
+        function judge() { if (text != "" && (module == "" || index(text, module))) printf "%s", text; text = "" }
+        { sub(/^==[0-9]+== ?/, "") }
+        FNR == 1 || $0 == "" { judge() }
+        /^(Invalid|Mismatched|Process terminating|Jump to the invalid)/ { judge(); text = FILENAME "\n" }
+        text != "" { text = text $0 "\n" }
+        END { judge() }' "$@"
+}
+
+# finds_fault COMMAND...: the command calls C_GetInfo of the module faulty.so, and what valgrind says of it is understood.
+finds_fault() {
+    cc -Wall -Wextra -Werror -shared -fPIC -I/usr/include/p11-kit-1 "$INTEROP/faulty.c" -o faulty.so -ldl || return 1
+    FAULTY_OVER=$MODULE timeout 600 "$@" || return 1
+    MODULE=$WORK/faulty.so accused valgrind/* | grep "get_info.*faulty"
 }
 
 # not_as_root NAME MODULE WANTS...: installs what `wants` would; then, as root, runs the script as nobody, with copies of

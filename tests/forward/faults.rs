@@ -243,7 +243,7 @@ fn every_kind_of_code_at_any_call_does_no_harm() {
 }
 
 #[test]
-#[ignore = "every function times twelve codes: some minutes"]
+#[ignore = "every function times twelve codes: ten minutes"]
 fn every_kind_of_code_of_a_helper_does_no_harm() {
     after_any_code_all_is_well(SOME, "token = 'hsm'\nisolate = true");
 }

@@ -71,6 +71,28 @@ public class Client {
         for (String name : List.of("SHA256withECDSA", "SHA384withECDSA", "SHA512withECDSA")) sign(name, "ec", null);
         sign("RSASSA-PSS", "rsa", new PSSParameterSpec("SHA-256", "MGF1", MGF1ParameterSpec.SHA256, 32, 1));
         sign("RSASSA-PSS", "rsa", new PSSParameterSpec("SHA-512", "MGF1", MGF1ParameterSpec.SHA512, 64, 1));
+        edwards();
+    }
+
+    /// A pair made in the token, where this Java's provider can.
+    static void edwards() throws Exception {
+        KeyPairGenerator generator;
+        Signature signer;
+        try {
+            generator = KeyPairGenerator.getInstance("Ed25519", token);
+            signer = Signature.getInstance("Ed25519", token);
+        } catch (NoSuchAlgorithmException none) {
+            System.out.println("--  this Java's provider has no Ed25519");
+            return;
+        }
+        KeyPair pair = generator.generateKeyPair();
+        signer.initSign(pair.getPrivate());
+        signer.update(DATA);
+        byte[] signature = signer.sign();
+        Signature verifier = Signature.getInstance("Ed25519", "SunEC");
+        verifier.initVerify(KeyFactory.getInstance("Ed25519", "SunEC").generatePublic(new X509EncodedKeySpec(pair.getPublic().getEncoded())));
+        verifier.update(DATA);
+        check("Ed25519: software verifies", verifier.verify(signature));
     }
 
     static void sign(String name, String alias, AlgorithmParameterSpec parameters) throws Exception {
@@ -167,6 +189,28 @@ public class Client {
         secret = inToken.doFinal(DATA, 0, 100);
         inToken.init(Cipher.DECRYPT_MODE, key("rsa"));
         check("RSA PKCS#1 encryption", Arrays.equals(inToken.doFinal(secret), Arrays.copyOf(DATA, 100)));
+
+        for (String name : List.of("RSA/ECB/OAEPWithSHA-1AndMGF1Padding", "RSA/ECB/OAEPWithSHA-256AndMGF1Padding")) {
+            try {
+                inToken = Cipher.getInstance(name, token);
+            } catch (NoSuchAlgorithmException | NoSuchPaddingException none) {
+                System.out.println("--  this Java's provider has no " + name);
+                continue;
+            }
+            inToken.init(Cipher.DECRYPT_MODE, key("rsa"));
+            software = Cipher.getInstance(name, "SunJCE");
+            software.init(Cipher.ENCRYPT_MODE, certified("rsa"));
+            check(name, Arrays.equals(inToken.doFinal(software.doFinal(DATA, 0, 100)), Arrays.copyOf(DATA, 100)));
+        }
+        // The bare operation: what it undoes is raised to the public exponent here.
+        var rsa = (java.security.interfaces.RSAPublicKey) certified("rsa");
+        byte[] block = Arrays.copyOf(DATA, rsa.getModulus().bitLength() / 8);
+        block[0] = 0;
+        BigInteger raised = new BigInteger(1, block).modPow(rsa.getPublicExponent(), rsa.getModulus());
+        byte[] sealed = HexFormat.of().parseHex(String.format("%0" + 2 * block.length + "x", raised));
+        inToken = Cipher.getInstance("RSA/ECB/NoPadding", token);
+        inToken.init(Cipher.DECRYPT_MODE, key("rsa"));
+        check("bare RSA", Arrays.equals(inToken.doFinal(sealed), block));
     }
 
     static void macs() throws Exception {
@@ -319,7 +363,7 @@ public class Client {
         context.init(null, factory.getTrustManagers(), null);
         try (SSLSocket socket = (SSLSocket) context.getSocketFactory().createSocket("localhost", port)) {
             socket.setEnabledProtocols(new String[] {version});
-            socket.setSoTimeout(20_000);
+            socket.setSoTimeout(120_000); // under valgrind all takes its time
             socket.getOutputStream().write("GET / HTTP/1.0\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
             InputStream input = socket.getInputStream();
             String answer = new String(input.readAllBytes(), StandardCharsets.UTF_8);

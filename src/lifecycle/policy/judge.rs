@@ -25,7 +25,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Bits of security, as SP 800-57 Part 1, tables 2 and 4, counts them; `None` where that cannot be told.
+    /// Bits of security, as SP 800-57 Part 1, table 2, counts them; `None` where that cannot be told.
     pub fn strength(&self) -> Option<u64> {
         match (self.key_type.as_str(), self.bits) {
             ("DES", _) => Some(56),
