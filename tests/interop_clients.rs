@@ -118,6 +118,7 @@ mod under_valgrind {
         gnutls: "gnutls.sh",
         java: "java.sh",
         nginx: "nginx.sh",
+        node: "node.sh",
         nss: "nss.sh",
         openssh: "openssh.sh",
         openssl: "openssl.sh",
