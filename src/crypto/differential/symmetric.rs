@@ -182,7 +182,9 @@ fn sha_1_and_sha_2() {
                 other.update(&text[..split]);
                 assert_eq!(one.serialize(), other.serialize());
                 let mut moved = aws::sha::$name::deserialize(&other.serialize()).unwrap();
-                [&mut one, &mut moved].map(|hash| hash.update(&text[split..]));
+                for hash in [&mut one, &mut moved] {
+                    hash.update(&text[split..]);
+                }
                 other.update(&text[split..]);
                 let expected = other.finalize_fixed();
                 assert_eq!(one.finalize_fixed_reset(), expected);
