@@ -287,15 +287,30 @@ impl Call<'_> {
 
     /// Whether it may alter what the session's validation flags say: those of its last operation.
     pub fn is_work(&self) -> bool {
-        match self {
-            Call::Run { .. } | Call::Feed { .. } | Call::Verify { .. } | Call::DigestKey { .. } => true,
-            Call::Message { .. } | Call::SignedMessage { .. } | Call::MessagesEnd { .. } | Call::Cancel { .. } => true,
-            Call::Random { .. } | Call::Seed { .. } | Call::Restore { .. } => true,
-            Call::Create { .. } | Call::Copy { .. } | Call::Generate { .. } | Call::GeneratePair { .. } => true,
-            Call::Wrap { .. } | Call::WrapAuthenticated { .. } | Call::Unwrap { .. } | Call::Derive { .. } => true,
-            Call::Encapsulate { .. } | Call::Decapsulate { .. } => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Call::Run { .. }
+                | Call::Feed { .. }
+                | Call::Verify { .. }
+                | Call::DigestKey { .. }
+                | Call::Message { .. }
+                | Call::SignedMessage { .. }
+                | Call::MessagesEnd { .. }
+                | Call::Cancel { .. }
+                | Call::Random { .. }
+                | Call::Seed { .. }
+                | Call::Restore { .. }
+                | Call::Create { .. }
+                | Call::Copy { .. }
+                | Call::Generate { .. }
+                | Call::GeneratePair { .. }
+                | Call::Wrap { .. }
+                | Call::WrapAuthenticated { .. }
+                | Call::Unwrap { .. }
+                | Call::Derive { .. }
+                | Call::Encapsulate { .. }
+                | Call::Decapsulate { .. }
+        )
     }
 }
 
