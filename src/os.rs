@@ -8,16 +8,18 @@ mod detached;
 mod files;
 mod fork;
 mod lock;
+mod mapped;
 mod shared;
 
 pub use channel::{Process, maker, receive, send, wait_for_end};
 pub use detached::{leave, leave_last_words, part_from_starter, signal_name};
 pub use files::{
-    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, length_and_names,
-    not_a_file, open_private, reserve, sync_dir, write_private_new,
+    FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, length,
+    length_and_names, not_a_file, open_private, reserve, sync_dir, write_private_new,
 };
 pub use fork::{at_fork, fork_epoch};
 pub use lock::{LockFile, Mode, RangeLock};
+pub use mapped::Mapped;
 pub use shared::WalWatch;
 
 use crate::error::{Code, Result};

@@ -523,6 +523,12 @@ pub trait Token: Send + Sync {
     /// `C_Logout`, and the closing of the last session: private session objects die, handles of private objects end.
     fn logout(&self) -> Result<()>;
 
+    /// `C_GetSessionValidationFlags`, where another module knows it of the session's last operation. `None`: the session knows itself.
+    fn validation_flags(&self, caller: Caller) -> Result<Option<CK_FLAGS>> {
+        let _ = caller;
+        Ok(None)
+    }
+
     /// Who is logged in, in this process.
     fn logged_in(&self) -> Option<User>;
 

@@ -250,8 +250,8 @@ pub(super) fn parallel(session: CK_SESSION_HANDLE) -> Result<()> {
 }
 
 /// `C_GetSessionValidationFlags`: in the approved mode whether the last operation was an approved one. This module is validated by
-/// nobody, and no validation object explains the flag. `CKR_ARGUMENTS_BAD` for an
-/// unknown type.
+/// nobody, and no validation object explains the flag; an HSM's module that a slot leads to has flags of its own.
+/// `CKR_ARGUMENTS_BAD` for an unknown type.
 pub(super) fn validation_flags(
     session: CK_SESSION_HANDLE,
     ty: CK_SESSION_VALIDATION_FLAGS_TYPE,
@@ -261,7 +261,7 @@ pub(super) fn validation_flags(
     if ty != CKS_LAST_VALIDATION_OK {
         Err(Code::ArgumentsBad)?;
     }
-    place.put(session.validation_flags())
+    place.put(session.validation_flags()?)
 }
 
 /// `C_AsyncComplete`, `C_AsyncGetID`, `C_AsyncJoin`: `C_OpenSession` opens synchronous sessions only, so that no function

@@ -97,7 +97,7 @@ impl Chain {
 
     /// Appends an event. `insist`: not to a record that was found damaged.
     pub fn append(&mut self, event: &Event<'_>, insist: bool, durable: u64) -> Result<u64> {
-        self.follow()?;
+        self.follow(insist)?;
         self.check(insist)?;
         if self.tail.size >= self.max_size {
             self.rotate()?;
@@ -116,7 +116,7 @@ impl Chain {
 
     /// Whether an event could be recorded now, with room for it promised.
     pub fn ready(&mut self) -> Result<()> {
-        self.follow()?;
+        self.follow(true)?;
         self.check(true)?;
         if self.reserved < self.tail.size.saturating_add(RESERVE / 2) {
             os::reserve(&self.file, self.tail.size, RESERVE).map_err(|e| self.fails("write", &e))?;
@@ -127,7 +127,7 @@ impl Chain {
 
     /// Begins a new file. `accept`: also where the record is damaged, which from then on counts as known.
     pub fn rotate_now(&mut self, accept: bool) -> Result<()> {
-        self.follow()?;
+        self.follow(true)?;
         self.check(!accept)?;
         if self.tail.damaged {
             self.tail.damaged = false;
@@ -155,9 +155,11 @@ impl Chain {
         os::failed(what, &self.path(), error)
     }
 
-    /// Brings the tail up to date with what other processes wrote. Mostly one look at the open file's size.
-    fn follow(&mut self) -> Result<()> {
-        let (length, names) = os::length_and_names(&self.file).map_err(|e| self.fails("look at", &e))?;
+    /// Brings the tail up to date with what other processes wrote. Mostly one look at the open file's size; `insist`: and whether
+    /// it still has its name, which else is looked for each [`LOOK`].
+    fn follow(&mut self, insist: bool) -> Result<()> {
+        let looked = if insist { os::length_and_names(&self.file) } else { os::length(&self.file).map(|len| (len, 1)) };
+        let (length, names) = looked.map_err(|e| self.fails("look at", &e))?;
         let fresh = os::coarse_millis().saturating_sub(self.looked) < LOOK;
         if fresh && names > 0 && length == self.tail.size && self.tail.seq > 0 {
             return Ok(());

@@ -1,18 +1,16 @@
 //! The head: what this machine remembers of the end of the record.
 //!
 //! It is written after each line, under the same lock, and lies where whoever edits the record does not reach. A process
-//! killed between the two leaves it one line behind.
+//! killed between the two leaves it one line behind; one killed in the midst of it spoils one of two places, the older.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
 
 use crate::crypto::hmac::HmacKey;
 use crate::error::Result;
-use crate::os;
+use crate::os::{self, Mapped};
 
 /// Where the record ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,11 +36,18 @@ const MAGIC: &[u8; 8] = b"KWAUDIT1";
 const BODY: usize = 8 + 8 + 32 + 8 * 5 + 8 + 8;
 const LEN: usize = BODY + 32;
 
+/// Where the second place begins; between the two is a byte that is set while a place is written.
+const SECOND: usize = 256;
+const UNDER_WAY: usize = SECOND - 1;
+
 pub struct Head {
-    file: File,
+    file: Mapped<{ SECOND + LEN }>,
     pub path: PathBuf,
     boot: [u8; 8],
-    bytes: [u8; LEN],
+    /// The place that was written last lies here.
+    newest: usize,
+    /// The other one was altered.
+    spoilt: bool,
 }
 
 impl Head {
@@ -50,39 +55,77 @@ impl Head {
         os::create_private_dirs(directory)?;
         let path = directory.join("audit.head");
         let file = os::open_private(&path).map_err(|e| os::failed("open", &path, &e))?;
-        Ok(Head { file, path, boot: boot(), bytes: [0; LEN] })
+        let file = Mapped::new(&path, file).map_err(|e| os::failed("map", &path, &e))?;
+        Ok(Head { file, path, boot: boot(), newest: 0, spoilt: false })
     }
 
     /// The tail, and whether it was written since the machine was started; `None`: nothing was ever written.
     /// `Err`: it is there and not this machine's.
     pub fn read(&mut self, mac: &HmacKey) -> Result<Option<(Tail, bool)>, String> {
-        let read = self.file.read_at(&mut self.bytes, 0).map_err(|e| format!("{}: {e}", self.path.display()))?;
-        if read == 0 {
-            return Ok(None);
-        }
-        let decoded = self.bytes.get(..read).and_then(|bytes| decode(bytes, mac));
-        let (tail, boot) = decoded.ok_or_else(|| format!("{} was altered", self.path.display()))?;
-        Ok(Some((tail, boot == self.boot)))
+        // Who only verifies holds no lock, and may see one half written.
+        self.look(mac).or_else(|_| self.look(mac)).or_else(|_| self.look(mac))
     }
 
+    fn look(&mut self, mac: &HmacKey) -> Result<Option<(Tail, bool)>, String> {
+        let bytes = self.file.read().map_err(|e| format!("{}: {e}", self.path.display()))?;
+        self.spoilt = false;
+        let (mut newest, mut spoilt) = (None, false);
+        for at in [0, SECOND] {
+            let place = bytes.get(at..at.saturating_add(LEN)).unwrap_or_default();
+            match decode(place, mac) {
+                // Beginning a new file writes no line.
+                Some((tail, boot)) if newest.is_none_or(|(_, last, _)| order(&tail) > order(&last)) => {
+                    newest = Some((at, tail, boot));
+                }
+                Some(_) => {}
+                None => spoilt |= place.iter().any(|byte| *byte != 0),
+            }
+        }
+        let cut_short = bytes.get(UNDER_WAY).is_some_and(|byte| *byte != 0);
+        match newest {
+            Some((at, tail, boot)) if !spoilt || cut_short => {
+                self.newest = at;
+                Ok(Some((tail, boot == self.boot)))
+            }
+            None if !spoilt => Ok(None),
+            _ => {
+                self.spoilt = true;
+                Err(format!("{} was altered", self.path.display()))
+            }
+        }
+    }
+
+    /// What [`Head::read`] found, or this wrote before, is what others wrote last: the caller has looked.
     pub fn write(&mut self, tail: &Tail, mac: &HmacKey) -> io::Result<()> {
         let numbers = [tail.first, tail.size, tail.durable, tail.checkpoint, tail.checkpoint_at];
         let numbers: [[u8; 8]; 5] = numbers.map(u64::to_be_bytes);
         let (seq, flags) = (tail.seq.to_be_bytes(), u64::from(tail.damaged).to_be_bytes());
         let start: [&[u8]; 3] = [MAGIC, &seq, &tail.hash];
         let fields = start.into_iter().chain(numbers.iter().map(|n| n.as_slice())).chain([&flags[..], &self.boot]);
-        let mut at = 0usize;
+        let (mut bytes, mut at) = ([0; LEN], 0usize);
         for field in fields {
             let end = at.saturating_add(field.len());
-            if let Some(place) = self.bytes.get_mut(at..end) {
+            if let Some(place) = bytes.get_mut(at..end) {
                 place.copy_from_slice(field);
             }
             at = end;
         }
-        let (body, place) = self.bytes.split_at_mut(BODY);
+        let (body, place) = bytes.split_at_mut(BODY);
         place.copy_from_slice(&mac.mac(body));
-        self.file.write_all_at(&self.bytes, 0)
+        let older = if self.newest == 0 { SECOND } else { 0 };
+        self.file.write(UNDER_WAY, &[1])?;
+        self.file.write(older, &bytes)?;
+        if std::mem::take(&mut self.spoilt) {
+            self.file.write(self.newest, &[0; LEN])?;
+        }
+        self.file.write(UNDER_WAY, &[0])?;
+        self.newest = older;
+        Ok(())
     }
+}
+
+fn order(tail: &Tail) -> (u64, u64) {
+    (tail.seq, tail.first)
 }
 
 fn decode(bytes: &[u8], mac: &HmacKey) -> Option<(Tail, [u8; 8])> {
@@ -135,13 +178,28 @@ mod tests {
         };
         head.write(&tail, &mac).unwrap();
         assert_eq!(head.read(&mac), Ok(Some((tail, true))));
+        // A process killed in the midst of the next one: whatever it has spoilt, the last whole one counts.
+        let begun = Tail { first: 8, size: 0, ..tail };
+        head.write(&begun, &mac).unwrap();
+        assert_eq!(Head::open(&directory).unwrap().read(&mac), Ok(Some((begun, true))));
         let whole = std::fs::read(&head.path).unwrap();
-        for bit in 0..whole.len() * 8 {
+        for bit in (0..LEN * 8).step_by(13) {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&flipped, &mac).is_none(), "bit {bit}");
+            assert!(decode(&flipped[..LEN], &mac).is_none(), "bit {bit}");
+            std::fs::write(&head.path, &flipped).unwrap();
+            assert!(Head::open(&directory).unwrap().read(&mac).is_err(), "bit {bit}");
+            flipped[UNDER_WAY] = 1;
+            std::fs::write(&head.path, &flipped).unwrap();
+            assert_eq!(Head::open(&directory).unwrap().read(&mac), Ok(Some((tail, true))), "bit {bit}");
         }
-        assert!(decode(&whole[..LEN - 1], &mac).is_none());
+        std::fs::write(&head.path, [1; LEN]).unwrap();
+        let mut head = Head::open(&directory).unwrap();
+        assert!(head.read(&mac).is_err());
+        head.write(&tail, &mac).unwrap();
+        assert_eq!(Head::open(&directory).unwrap().read(&mac), Ok(Some((tail, true))), "damage is told once");
+        std::fs::write(&head.path, b"").unwrap();
+        assert_eq!(Head::open(&directory).unwrap().read(&mac), Ok(None));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -24,6 +24,8 @@ pub struct Access {
     pin: Option<SecretBytes>,
     /// A PIN that the HSM has refused: it is not tried a second time unless a caller asks for it.
     refused: Option<SecretBytes>,
+    /// The code of that.
+    refusal: Option<Code>,
 }
 
 impl Access {
@@ -113,8 +115,8 @@ impl Hsm {
     }
 
     fn refused_before(&self) -> crate::error::Error {
-        Code::PinIncorrect
-            .because(format!("{}: the HSM has refused this PIN; it is not tried again. Correct its source", self.name))
+        let code = self.access.lock().refusal.unwrap_or(Code::PinIncorrect);
+        code.because(format!("{}: the HSM has refused this PIN; it is not tried again. Correct its source", self.name))
     }
 
     fn log_in_on(&self, lease: &Lease, user: User, name: Option<Arc<str>>, pin: SecretBytes) -> Result<()> {
@@ -141,6 +143,7 @@ impl Hsm {
             Err(rv) => {
                 if matches!(rv, CKR_PIN_INCORRECT | CKR_PIN_LOCKED | CKR_PIN_INVALID | CKR_PIN_LEN_RANGE) {
                     access.refused = Some(pin);
+                    access.refusal = Code::from_ckr(rv);
                     log!(Warn, "{}: the HSM refuses the PIN (code {rv:#x})", self.name);
                 }
                 Err(self.error(rv.into()))

@@ -58,6 +58,10 @@ pub enum Call<'a> {
     State {
         session: CK_SESSION_HANDLE,
     },
+    /// `C_GetSessionValidationFlags` for `CKS_LAST_VALIDATION_OK`.
+    Validation {
+        session: CK_SESSION_HANDLE,
+    },
     InitPin {
         session: CK_SESSION_HANDLE,
         pin: Cow<'a, [u8]>,
@@ -247,6 +251,7 @@ impl Call<'_> {
             Call::Login { .. } => "C_LoginUser",
             Call::Logout { .. } => "C_Logout",
             Call::State { .. } => "C_GetSessionInfo",
+            Call::Validation { .. } => "C_GetSessionValidationFlags",
             Call::InitPin { .. } => "C_InitPIN",
             Call::SetPin { .. } => "C_SetPIN",
             Call::Create { .. } => "C_CreateObject",
@@ -278,6 +283,34 @@ impl Call<'_> {
             Call::Encapsulate { .. } => "C_EncapsulateKey",
             Call::Decapsulate { .. } => "C_DecapsulateKey",
         }
+    }
+
+    /// Whether it may alter what the session's validation flags say: those of its last operation.
+    pub fn is_work(&self) -> bool {
+        matches!(
+            self,
+            Call::Run { .. }
+                | Call::Feed { .. }
+                | Call::Verify { .. }
+                | Call::DigestKey { .. }
+                | Call::Message { .. }
+                | Call::SignedMessage { .. }
+                | Call::MessagesEnd { .. }
+                | Call::Cancel { .. }
+                | Call::Random { .. }
+                | Call::Seed { .. }
+                | Call::Restore { .. }
+                | Call::Create { .. }
+                | Call::Copy { .. }
+                | Call::Generate { .. }
+                | Call::GeneratePair { .. }
+                | Call::Wrap { .. }
+                | Call::WrapAuthenticated { .. }
+                | Call::Unwrap { .. }
+                | Call::Derive { .. }
+                | Call::Encapsulate { .. }
+                | Call::Decapsulate { .. }
+        )
     }
 }
 
@@ -321,7 +354,7 @@ pub enum MessagePart {
 #[derive(Debug)]
 pub enum Reply {
     Done,
-    /// A handle, a size, or a state.
+    /// A handle, a size, a state, or flags.
     Number(u64),
     Pair(u64, u64),
     Numbers(Vec<u64>),

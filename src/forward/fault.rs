@@ -32,6 +32,11 @@ impl From<CK_RV> for Fault {
     }
 }
 
+/// For the functions of a session: its token was there, and is not any more.
+pub fn removed(error: Error) -> Error {
+    if error.code() == Code::TokenNotPresent { error.recode(Code::DeviceRemoved) } else { error }
+}
+
 /// An HSM's code as ours: one of the specification stays; one of no specification is `CKR_DEVICE_ERROR`, with a log line.
 pub fn error_of(rv: CK_RV, name: &str) -> Error {
     if rv == OVERDUE {

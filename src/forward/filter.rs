@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use cryptoki_sys::*;
 
 use crate::config::{FilterRules, Mechanisms};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::mechanism::table::{self, ParamKind};
 use crate::token::{Answer, Attribute, Caller, Value};
 
@@ -128,6 +128,11 @@ pub fn is_true(bytes: Option<&[u8]>) -> bool {
     bytes.is_some_and(|bytes| bytes.first().is_some_and(|byte| *byte != CK_FALSE))
 }
 
+/// An object that the caller would make and then not see.
+pub fn out_of_sight() -> Error {
+    Code::TemplateInconsistent.because("the configuration would not show this object (`objects` of the slot)")
+}
+
 impl Filter {
     pub fn new(rules: &FilterRules) -> Result<Filter> {
         let numbers = |names: &[String]| names.iter().map(|name| number(name)).collect::<Result<HashSet<_>>>();
@@ -199,8 +204,7 @@ impl Filter {
             id: meant.id.clone(),
         };
         if !self.shows_all() && !self.objects.iter().any(|meant| seen(meant).is(class, label, id)) {
-            return Err(Code::TemplateInconsistent
-                .because("the configuration would not show this object (`objects` of the slot)"));
+            return Err(out_of_sight());
         }
         Ok(())
     }

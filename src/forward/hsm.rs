@@ -1,7 +1,7 @@
 //! The connection with one token of one HSM: found, lost, found again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use parking_lot::{Mutex, RwLock};
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use super::access::Access;
 use super::apart::OVERDUE;
 use super::call::{Call, Reply, Rv};
-use super::fault::{Fault, Outcome, error_of};
+use super::fault::{Fault, Outcome, error_of, removed};
 use super::filter::Filter;
 use super::module::Module;
 use super::objects::Objects;
@@ -50,6 +50,8 @@ pub struct Hsm {
     reminders: AtomicU64,
     /// Counts the connections; 0: none yet. Handles of an earlier one mean nothing.
     epoch: AtomicU64,
+    /// Whether its sessions have validation flags.
+    validates: OnceLock<bool>,
     /// Applications' open sessions.
     pub sessions: AtomicUsize,
     place: RwLock<Place>,
@@ -89,6 +91,7 @@ impl Hsm {
             reminding: Mutex::default(),
             reminders: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
+            validates: OnceLock::new(),
             sessions: AtomicUsize::new(0),
             place: RwLock::default(),
             connecting: Mutex::default(),
@@ -105,6 +108,16 @@ impl Hsm {
 
     pub fn count_reminder(&self) {
         self.reminders.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn validates(&self) -> bool {
+        self.validates.get().copied().unwrap_or(false)
+    }
+
+    pub fn learn_of_validation(&self, ask: impl FnOnce() -> bool) {
+        if self.validates.get().is_none() {
+            let _ = self.validates.set(ask());
+        }
     }
 
     pub fn slot(&self) -> Option<CK_SLOT_ID> {
@@ -268,12 +281,12 @@ impl Hsm {
     /// Works in a session of its own. After a loss the HSM is connected to again, for the sake of the next call; this one
     /// is made once more only if `replay` says that twice is as good as once.
     pub fn attempt<T>(self: &Arc<Self>, replay: bool, work: impl Fn(&mut Lease) -> Outcome<T>) -> Result<T> {
-        self.attempt_with(replay, work).map(|(_, result)| result)
+        self.attempt_with(replay, work).map(|(_, result)| result).map_err(removed)
     }
 
     /// As [`Hsm::attempt`] with replay, for what goes on in the session: an operation, a search.
     pub fn attempt_keeping<T>(self: &Arc<Self>, work: impl Fn(&mut Lease) -> Outcome<T>) -> Result<(Lease, T)> {
-        self.attempt_with(true, work)
+        self.attempt_with(true, work).map_err(removed)
     }
 
     fn attempt_with<T>(self: &Arc<Self>, replay: bool, work: impl Fn(&mut Lease) -> Outcome<T>) -> Result<(Lease, T)> {

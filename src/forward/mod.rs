@@ -236,7 +236,7 @@ impl Token for Forward {
             });
             self.hsm.objects.forget(id);
         }
-        self.hsm.pool.forget(session);
+        self.hsm.pool.closed(session);
         if self.hsm.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.hsm.desert();
             self.hsm.login_ended();
@@ -267,11 +267,17 @@ impl Token for Forward {
         self.hsm.logged_in()
     }
 
-    fn init_pin(&self, _caller: Caller, pin: &[u8]) -> Result<()> {
+    fn validation_flags(&self, caller: Caller) -> Result<Option<CK_FLAGS>> {
+        self.hsm.validation_flags(caller.session).map(Some)
+    }
+
+    fn init_pin(&self, caller: Caller, pin: &[u8]) -> Result<()> {
+        self.hsm.filter.may_alter(caller)?;
         self.hsm.init_pin(pin)
     }
 
-    fn set_pin(&self, _caller: Caller, old: &[u8], new: &[u8]) -> Result<()> {
+    fn set_pin(&self, caller: Caller, old: &[u8], new: &[u8]) -> Result<()> {
+        self.hsm.filter.may_alter(caller)?;
         self.hsm.set_pin(old, new)
     }
 
@@ -291,6 +297,7 @@ impl Token for Forward {
             };
             if token {
                 self.hsm.filter.may_alter(caller)?;
+                self.hsm.stays_in_sight(lease, handle, &template)?;
             }
             let call = Call::Copy { session: lease.session(), object: handle, template: Cow::Borrowed(&template) };
             let copy = lease.call(&call)?.number()?;
@@ -334,6 +341,9 @@ impl Token for Forward {
     fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()> {
         self.with(false, object, |lease, handle| {
             self.may_alter(caller, lease, object, handle)?;
+            if self.hsm.describe(lease, object, handle)?.token {
+                self.hsm.stays_in_sight(lease, handle, &template)?;
+            }
             let call = Call::Set { session: lease.session(), object: handle, template: Cow::Borrowed(&template) };
             lease.call(&call)?;
             self.hsm.objects.altered(object);
@@ -344,7 +354,7 @@ impl Token for Forward {
     }
 
     fn find(&self, _caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
-        Searching::begin(&self.hsm, &template)
+        Searching::begin(&self.hsm, template)
     }
 
     fn begin(
@@ -386,7 +396,9 @@ impl Token for Forward {
         self.make(caller, &template, |lease| {
             let by = translated(&self.hsm, lease, mechanism)?;
             let call = Call::Generate { session: lease.session(), mechanism: by, template: Cow::Borrowed(&template) };
-            Ok(lease.call(&call)?.number()?)
+            let key = lease.call(&call)?.number()?;
+            lease.completed(caller.session);
+            Ok(key)
         })
     }
 
@@ -409,6 +421,7 @@ impl Token for Forward {
                 private: Cow::Borrowed(&private),
             };
             let (one, two) = lease.call(&call)?.pair()?;
+            lease.completed(caller.session);
             let one = self.new_object(caller, lease, one, token(&public));
             Ok((one, self.new_object(caller, lease, two, token(&private))))
         })
@@ -418,7 +431,9 @@ impl Token for Forward {
         self.allows(caller, mechanism, CKF_WRAP, Some(wrapping))?;
         self.wrapping(mechanism, wrapping, key, |lease, mechanism, wrapping, key| {
             let call = Call::Wrap { session: lease.session(), mechanism, wrapping, key, ask: false };
-            Ok(lease.call(&call)?.bytes()?)
+            let wrapped = lease.call(&call)?.bytes()?;
+            lease.completed(caller.session);
+            Ok(wrapped)
         })
     }
 
@@ -452,7 +467,9 @@ impl Token for Forward {
         self.allows(caller, mechanism, CKF_WRAP, Some(wrapping))?;
         self.wrapping(mechanism, wrapping, key, |lease, mechanism, wrapping, key| {
             let call = Call::WrapAuthenticated { session: lease.session(), mechanism, wrapping, key, ask: false };
-            Ok(lease.call(&call)?.wrapped()?)
+            let wrapped = lease.call(&call)?.wrapped()?;
+            lease.completed(caller.session);
+            Ok(wrapped)
         })
     }
 
@@ -470,7 +487,9 @@ impl Token for Forward {
             let mechanism = translated(&self.hsm, lease, mechanism)?;
             let (wrapped, template) = (Cow::Borrowed(wrapped), Cow::Borrowed(template.as_slice()));
             let call = Call::Unwrap { session: lease.session(), mechanism, unwrapping, wrapped, template };
-            Ok(lease.call(&call)?.number()?)
+            let key = lease.call(&call)?.number()?;
+            lease.completed(caller.session);
+            Ok(key)
         })
     }
 
@@ -494,6 +513,7 @@ impl Token for Forward {
             let Reply::Derived { key, further, bytes } = lease.call(&call)? else {
                 return Err(Code::GeneralError.into());
             };
+            lease.completed(caller.session);
             let templates = mechanism.params.templates();
             let mut made = Derived { bytes, ..Derived::default() };
             made.key = key.map(|key| self.new_object(caller, lease, key, token(&template)));
@@ -530,6 +550,7 @@ impl Token for Forward {
             let session = lease.session();
             let call = Call::Encapsulate { session, mechanism, public, template: Cow::Borrowed(&template), ask: false };
             let (ciphertext, key) = lease.call(&call)?.encapsulated()?;
+            lease.completed(caller.session);
             Ok((ciphertext, self.new_object(caller, lease, key, token)))
         })
     }
@@ -548,7 +569,9 @@ impl Token for Forward {
             let mechanism = translated(&self.hsm, lease, mechanism)?;
             let (ciphertext, template) = (Cow::Borrowed(ciphertext), Cow::Borrowed(template.as_slice()));
             let call = Call::Decapsulate { session: lease.session(), mechanism, private, ciphertext, template };
-            Ok(lease.call(&call)?.number()?)
+            let key = lease.call(&call)?.number()?;
+            lease.completed(caller.session);
+            Ok(key)
         })
     }
 }

@@ -304,6 +304,26 @@ impl Hsm {
         let call = Call::Get { session: lease.session(), object: handle, types: Cow::Borrowed(&filter::NAMING) };
         Ok(self.filter.shows(&lease.call(&call)?.answers()?))
     }
+
+    /// Whether an object, or a copy of it, is still one that the configuration shows with these attributes. `CKR_TEMPLATE_INCONSISTENT`
+    /// for one that would not be.
+    pub fn stays_in_sight(&self, lease: &Lease, handle: CK_OBJECT_HANDLE, template: &[Attribute]) -> Outcome<()> {
+        let renames = filter::NAMING.iter().any(|ty| named(template, *ty).is_some());
+        if self.filter.shows_all() || !renames {
+            return Ok(());
+        }
+        let call = Call::Get { session: lease.session(), object: handle, types: Cow::Borrowed(&filter::NAMING) };
+        let mut answers = lease.call(&call)?.answers()?;
+        for (ty, answer) in filter::NAMING.iter().zip(&mut answers) {
+            if let Some(new) = template.iter().find(|attribute| attribute.ty == *ty) {
+                *answer = Answer::Value(new.value.clone());
+            }
+        }
+        match self.filter.shows(&answers) {
+            true => Ok(()),
+            false => Err(filter::out_of_sight().into()),
+        }
+    }
 }
 
 fn number(bytes: Option<&[u8]>) -> Option<u64> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cryptoki_sys::*;
 
 use super::call::{Call, MessagePart, Reply, Rv};
-use super::fault::{Fault, Outcome};
+use super::fault::{Fault, Outcome, removed};
 use super::hsm::Hsm;
 use super::pool::{Active, Lease};
 use crate::error::{Code, Result};
@@ -115,6 +115,7 @@ impl Forwarded {
     fn ended(&mut self) {
         if let Some(mut lease) = self.lease.take() {
             lease.set_active(None);
+            lease.completed(self.caller.session);
         }
         if self.waits_for_login {
             self.hsm.pool.forget(self.caller.session);
@@ -154,7 +155,7 @@ impl Forwarded {
                     let epoch = lease.epoch();
                     lease.discard();
                     if self.hsm.is_lost(rv) {
-                        self.hsm.recover(epoch)?;
+                        self.hsm.recover(epoch).map_err(removed)?;
                     }
                 }
                 self.start()?;
@@ -219,7 +220,7 @@ impl Forwarded {
     ) -> Result<Reply> {
         let what = self.what;
         let mut out = out;
-        self.run(part == MessagePart::Whole, |lease| {
+        let reply = self.run(part == MessagePart::Whole, |lease| {
             let call = Call::SignedMessage {
                 session: lease.session(),
                 what,
@@ -231,7 +232,18 @@ impl Forwarded {
                 Some(out) => lease.fill(&call, out),
                 None => lease.call(&call),
             }
-        })
+        })?;
+        if matches!(part, MessagePart::Whole | MessagePart::Last) && !matches!(reply, Reply::Needs(_)) {
+            self.completed();
+        }
+        Ok(reply)
+    }
+
+    /// A message is over, and what it is one of goes on.
+    fn completed(&self) {
+        if let Some(lease) = &self.lease {
+            lease.completed(self.caller.session);
+        }
     }
 
     fn message(
@@ -428,6 +440,7 @@ impl Operation for Forwarded {
         let (after, wrote) = self.message(part, params, &aad, input, out)?;
         *params = after;
         (self.fed, self.pending) = (false, 0);
+        self.completed();
         Ok(wrote)
     }
 

@@ -1,6 +1,7 @@
 //! The sessions with an HSM: as many as are needed at once and it allows, each used by one call or operation at a time. The
 //! sessions of applications are not those: there may be any number of them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ struct Held {
     module: u64,
     /// Session objects were made in it, which end with it.
     owns: bool,
+    /// Counts what was done in it that alters its validation flags.
+    worked: u64,
 }
 
 #[derive(Default)]
@@ -49,6 +52,8 @@ pub struct Pool {
     freed: Condvar,
     /// Which session a context-specific login is for.
     waiting: Mutex<HashMap<SessionId, (CK_SESSION_HANDLE, u64)>>,
+    /// Where the last operation of a session came to its end, in an HSM that has validation flags to tell of it.
+    completed: Mutex<HashMap<SessionId, Held>>,
 }
 
 impl Pool {
@@ -60,6 +65,7 @@ impl Pool {
         state.open = 0;
         state.most = if most == 0 { MANY } else { most };
         self.waiting.lock().clear();
+        self.completed.lock().clear();
         self.freed.notify_all();
     }
 
@@ -74,6 +80,23 @@ impl Pool {
 
     pub fn forget(&self, session: SessionId) {
         self.waiting.lock().remove(&session);
+    }
+
+    /// The application has closed it.
+    pub fn closed(&self, session: SessionId) {
+        self.forget(session);
+        self.completed.lock().remove(&session);
+    }
+
+    /// The idle session in which this one's last operation came to its end, unless something else was done in it since.
+    fn take_completed(&self, session: SessionId) -> Option<Held> {
+        let completed = *self.completed.lock().get(&session)?;
+        let mut state = self.state.lock();
+        let same = |held: &Held| {
+            (held.handle, held.epoch, held.worked) == (completed.handle, completed.epoch, completed.worked)
+        };
+        let at = state.idle.iter().position(same)?;
+        Some(state.idle.swap_remove(at))
     }
 
     pub fn open_up(&self) {
@@ -114,6 +137,7 @@ impl Pool {
 pub struct Lease {
     hsm: Arc<Hsm>,
     held: Held,
+    worked: Cell<u64>,
     /// An operation is active in it.
     active: Option<Active>,
 }
@@ -125,6 +149,10 @@ pub enum Active {
 }
 
 impl Lease {
+    fn of(hsm: &Arc<Hsm>, held: Held) -> Lease {
+        Lease { hsm: Arc::clone(hsm), held, worked: Cell::new(held.worked), active: None }
+    }
+
     pub fn session(&self) -> CK_SESSION_HANDLE {
         self.held.handle
     }
@@ -134,11 +162,27 @@ impl Lease {
     }
 
     pub fn call(&self, call: &Call<'_>) -> Rv<Reply> {
+        self.count(call);
         self.hsm.module.call_of(self.held.module, call, None)
     }
 
     pub fn fill(&self, call: &Call<'_>, out: &mut [u8]) -> Rv<Reply> {
+        self.count(call);
         self.hsm.module.call_of(self.held.module, call, Some(out))
+    }
+
+    fn count(&self, call: &Call<'_>) {
+        if call.is_work() {
+            self.worked.set(self.worked.get().wrapping_add(1));
+        }
+    }
+
+    /// An operation of this session of the application's has come to its end here, and nothing was done since.
+    pub fn completed(&self, session: SessionId) {
+        if self.hsm.validates() {
+            let held = Held { worked: self.worked.get(), ..self.held };
+            self.hsm.pool.completed.lock().insert(session, held);
+        }
     }
 
     /// A session object was made in it.
@@ -183,7 +227,7 @@ impl Drop for Lease {
             self.hsm.close(self.held, epoch);
             return;
         }
-        if !self.hsm.pool.give_back(self.held) {
+        if !self.hsm.pool.give_back(Held { worked: self.worked.get(), ..self.held }) {
             let _ = self.call(&Call::Close { session: self.held.handle });
         }
     }
@@ -232,15 +276,13 @@ impl Hsm {
                 return Err(Fault::Hsm(CKR_SESSION_HANDLE_INVALID));
             }
             if let Some(held) = state.idle.pop() {
-                return Ok(Lease { hsm: Arc::clone(self), held, active: None });
+                return Ok(Lease::of(self, held));
             }
             if state.open < state.most {
                 state.open = state.open.saturating_add(1);
                 drop(state);
                 match self.new_session(epoch) {
-                    Ok(held) => {
-                        return Ok(Lease { hsm: Arc::clone(self), held, active: None });
-                    }
+                    Ok(held) => return Ok(Lease::of(self, held)),
                     Err(rv) => {
                         state = self.pool.state.lock();
                         if state.epoch != epoch {
@@ -276,7 +318,17 @@ impl Hsm {
         // Asked before: should the module be initialised anew meanwhile, the session counts as one of before.
         let (slot, module) = self.slot_and_module().ok_or(CKR_TOKEN_NOT_PRESENT)?;
         let handle = self.open_session(slot)?;
-        Ok(Held { handle, epoch, module, owns: false })
+        self.learn_of_validation(|| self.module.call_of(module, &Call::Validation { session: handle }, None).is_ok());
+        Ok(Held { handle, epoch, module, owns: false, worked: 0 })
+    }
+
+    /// `C_GetSessionValidationFlags`: what the HSM says of the last operation of this session of the application's. None where that was
+    /// not the last thing done in the HSM's own session, since then nobody knows.
+    pub fn validation_flags(self: &Arc<Self>, session: SessionId) -> Result<CK_FLAGS> {
+        let Some(held) = self.pool.take_completed(session) else { return Ok(0) };
+        let lease = Lease::of(self, held);
+        let flags = lease.call(&Call::Validation { session: lease.session() }).and_then(Reply::number);
+        flags.map_err(|rv| self.error(rv.into()))
     }
 
     fn end_session(&self, held: Held) {

@@ -15,26 +15,27 @@ use crate::token::{Attribute, ObjectId, Search};
 pub struct Searching {
     hsm: Arc<Hsm>,
     lease: Lease,
+    template: Vec<Attribute>,
+    /// That the HSM knows of the login is certain.
+    sure: bool,
     over: bool,
+}
+
+/// `C_FindObjectsInit` of the HSM.
+fn find(lease: &mut Lease, template: &[Attribute]) -> Result<(), Fault> {
+    lease.call(&Call::Find { session: lease.session(), template: Cow::Borrowed(template) })?;
+    lease.set_active(Some(Active::Search));
+    Ok(())
 }
 
 impl Searching {
     /// `C_FindObjectsInit`.
-    pub fn begin(hsm: &Arc<Hsm>, template: &[Attribute]) -> Result<Box<dyn Search>> {
-        let (lease, ()) = hsm.attempt_keeping(|lease| {
-            let session = lease.session();
-            // No code would tell: private objects would only not be found.
-            if hsm.has_forgotten(lease) {
-                return Err(Fault::Hsm(CKR_USER_NOT_LOGGED_IN));
-            }
-            lease.call(&Call::Find { session, template: Cow::Borrowed(template) })?;
-            lease.set_active(Some(Active::Search));
-            Ok(())
-        })?;
-        Ok(Box::new(Searching { hsm: Arc::clone(hsm), lease, over: false }))
+    pub fn begin(hsm: &Arc<Hsm>, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
+        let (lease, ()) = hsm.attempt_keeping(|lease| find(lease, &template))?;
+        Ok(Box::new(Searching { hsm: Arc::clone(hsm), lease, template, sure: false, over: false }))
     }
 
-    fn meet(&self, handles: &[CK_OBJECT_HANDLE]) -> Result<Vec<ObjectId>> {
+    fn meet(&mut self, handles: &[CK_OBJECT_HANDLE]) -> Result<Vec<ObjectId>> {
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
             match self.hsm.shows(&self.lease, *handle) {
@@ -46,10 +47,26 @@ impl Searching {
             }
             let id = self.hsm.objects.meet(*handle, self.lease.epoch(), None);
             // What it is cannot be asked after a loss. Should it not be told now, the next use asks again.
-            let _ = self.hsm.describe(&self.lease, id, *handle);
+            let known = self.hsm.describe(&self.lease, id, *handle);
+            self.sure |= known.is_ok_and(|known| known.private);
             found.push(id);
         }
         Ok(found)
+    }
+
+    /// An HSM that has forgotten the login finds no private objects, and says nothing. One that is found is proof enough of a
+    /// login; without one the HSM is asked, once, before anything is given.
+    fn was_in_vain(&mut self) -> Result<bool> {
+        if std::mem::replace(&mut self.sure, true) || !self.hsm.has_forgotten(&self.lease) {
+            return Ok(false);
+        }
+        let end = Call::FindEnd { session: self.lease.session() };
+        self.lease.call(&end).map_err(|rv| self.hsm.error(rv.into()))?;
+        self.lease.set_active(None);
+        self.hsm.remind(&self.lease)?;
+        find(&mut self.lease, &self.template).map_err(|fault| self.hsm.error(fault))?;
+        self.over = false;
+        Ok(true)
     }
 }
 
@@ -62,7 +79,10 @@ impl Search for Searching {
             let handles = self.lease.call(&call).and_then(Reply::numbers).map_err(|rv| self.hsm.error(rv.into()))?;
             // Some modules give fewer than asked for before the end; only none is the end.
             self.over = handles.is_empty();
-            found.extend(self.meet(&handles)?);
+            let met = self.meet(&handles)?;
+            if !self.was_in_vain()? {
+                found.extend(met);
+            }
         }
         Ok(found)
     }

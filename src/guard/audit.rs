@@ -4,6 +4,7 @@
 //! once it is done, room for the line having been promised before; what was made is destroyed again where even so it could not
 //! be recorded. The record itself is `audit_log`'s.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use cryptoki_sys::*;
@@ -18,10 +19,13 @@ use crate::error::{Error, Result};
 use crate::lifecycle;
 use crate::mechanism::table;
 use crate::numbers::Numbers;
+use crate::os::coarse_millis;
 use crate::token::*;
 
 /// How many keys' names are kept.
 const NAMES: usize = 4096;
+/// How long the name of a key is told without a new look, in milliseconds. What other programs change in an HSM says nothing of itself.
+const BELIEVED: u64 = 1000;
 /// Most bytes of a reason.
 const REASON: usize = 300;
 
@@ -31,6 +35,8 @@ pub struct Audited {
     log: Arc<Log>,
     slot: u64,
     serial: String,
+    /// Whether a stamp of the token's tells that a key may have another name now.
+    tells: bool,
     names: Cache<ObjectId, Arc<Named>, UnitWeighter, Numbers>,
 }
 
@@ -39,6 +45,8 @@ struct Named {
     name: KeyName,
     /// Of the token when it was read: [`Stamp::state`].
     state: Option<(u64, u64)>,
+    /// When it was read, in coarse milliseconds.
+    at: u64,
     public: bool,
     secret: bool,
     on_token: bool,
@@ -49,7 +57,8 @@ impl Audited {
         let serial = inner.info().map(|info| info.serial.trim_end().to_owned()).unwrap_or_default();
         let (numbers, cycle) = (Numbers::default(), DefaultLifecycle::default());
         let names = Cache::with(NAMES, NAMES as u64, UnitWeighter, numbers, cycle);
-        Audited { inner, log, slot, serial, names }
+        let tells = inner.keeps_life();
+        Audited { inner, log, slot, serial, tells, names }
     }
 
     fn event<'a>(&'a self, class: Class, operation: &'a str) -> Event<'a> {
@@ -76,15 +85,16 @@ impl Audited {
         }
     }
 
-    /// The object's name, read anew once anything has changed in the token.
+    /// The object's name, read anew once anything has changed in the token, as far as that is known, and once a second.
     fn named(&self, caller: Caller, object: ObjectId, state: Option<(u64, u64)>) -> Option<Arc<Named>> {
+        let at = coarse_millis();
         if let Some(known) = self.names.get(&object)
-            && state.is_some()
-            && known.state == state
+            && at.saturating_sub(known.at) < BELIEVED
+            && (!self.tells || state.is_some() && known.state == state)
         {
             return Some(known);
         }
-        let types = [CKA_UNIQUE_ID, CKA_LABEL, CKA_CLASS, CKA_TOKEN, CKA_KEYWARD_VERSION];
+        let types = [CKA_UNIQUE_ID, CKA_LABEL, CKA_CLASS, CKA_TOKEN, CKA_KEYWARD_VERSION, CKA_ID];
         let answers = self.inner.get(caller, object, &types).ok()?;
         let bytes = |at: usize| match answers.get(at) {
             Some(Answer::Value(Value::Bytes(bytes))) => bytes.as_slice(),
@@ -94,8 +104,9 @@ impl Audited {
         let class = number(2);
         let text = |at| String::from_utf8_lossy(bytes(at));
         let named = Arc::new(Named {
-            name: self.log.key_name(&text(0), &text(1), number(4)),
+            name: self.log.key_name(&identity(&text(0), bytes(5)), &text(1), number(4)),
             state,
+            at,
             public: class == Some(CKO_PUBLIC_KEY),
             secret: matches!(class, Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)),
             on_token: bytes(3) == [CK_TRUE],
@@ -294,6 +305,14 @@ fn interned(name: Arc<str>) -> &'static str {
     }
 }
 
+/// How a key is known again in the record: an HSM of before PKCS#11 3.0 has no unique IDs.
+fn identity<'a>(unique: &'a str, id: &[u8]) -> Cow<'a, str> {
+    match unique.is_empty() && !id.is_empty() {
+        true => Cow::Owned(id.iter().fold("id:".to_owned(), |text, byte| format!("{text}{byte:02x}"))),
+        false => Cow::Borrowed(unique),
+    }
+}
+
 fn mechanism_name(ty: CK_MECHANISM_TYPE) -> &'static str {
     table::row(ty).map_or("unknown", |row| row.name)
 }
@@ -344,6 +363,7 @@ impl Token for Audited {
         ) -> Result<Option<usize>>;
         encapsulated_len(caller: Caller, mechanism: &Mechanism, public: ObjectId) -> Result<usize>;
         approved_only() -> bool;
+        validation_flags(caller: Caller) -> Result<Option<CK_FLAGS>>;
         keeps_life() -> bool;
         policy() -> Result<Option<Arc<SignedPolicy>>>;
         present(approvals: Vec<String>) -> Result<()>;

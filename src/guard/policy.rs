@@ -387,6 +387,7 @@ impl Token for Governed {
         find(caller: Caller, template: Vec<Attribute>) -> Result<Box<dyn Search>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
         approved_only() -> bool;
+        validation_flags(caller: Caller) -> Result<Option<CK_FLAGS>>;
         keeps_life() -> bool;
         prove(caller: Caller, key: ObjectId, mechanism: &Mechanism, request: &[u8]) -> Result<Vec<u8>>;
         take_over(caller: Caller, order: &TakeOver) -> Result<()>;

@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
         Err(malformed())
     }
 
-    /// A count of things of which each takes at least `least` bytes of what is left: no allocation beyond the input.
+    /// A count of things of which each takes at least `least` bytes of what is left: no allocation out of proportion to the input.
     fn count(&mut self, least: usize) -> Result<usize> {
         let count = usize::try_from(self.varint()?).map_err(|_| malformed())?;
         match count.checked_mul(least) {
@@ -184,7 +184,11 @@ impl<'a> Reader<'a> {
     fn list(&mut self, depth: usize) -> Result<Vec<Attribute>> {
         let left = depth.checked_sub(1).ok_or_else(malformed)?;
         let count = self.count(MIN_ENTRY)?;
-        (0..count).map(|_| self.entry(left)).collect()
+        let mut list = Vec::with_capacity(count);
+        for _ in 0..count {
+            list.push(self.entry(left)?);
+        }
+        Ok(list)
     }
 
     fn entry(&mut self, depth: usize) -> Result<Attribute> {

@@ -124,6 +124,7 @@ impl Token for Overlay {
         mechanism_info(ty: CK_MECHANISM_TYPE) -> Result<MechanismInfo>;
         takes_opaque(ty: CK_MECHANISM_TYPE) -> bool;
         approved_only() -> bool;
+        validation_flags(caller: Caller) -> Result<Option<CK_FLAGS>>;
         restore(caller: Caller, what: Use, state: &[u8]) -> Result<Begun>;
     }
 

@@ -79,8 +79,11 @@ impl Session {
 
     /// `C_GetSessionValidationFlags` for `CKS_LAST_VALIDATION_OK`. In the approved mode an operation that is not approved does
     /// not come to its end.
-    pub fn validation_flags(&self) -> CK_FLAGS {
-        if self.validated.load(Ordering::Acquire) { APPROVED_FLAG } else { 0 }
+    pub fn validation_flags(&self) -> Result<CK_FLAGS> {
+        if let Some(flags) = self.slot.token.validation_flags(self.caller())? {
+            return Ok(flags);
+        }
+        Ok(if self.validated.load(Ordering::Acquire) { APPROVED_FLAG } else { 0 })
     }
 
     /// Takes note of how an operation ended.

@@ -127,6 +127,11 @@ impl View {
         View(Arc::new(Seen::clone(self)))
     }
 
+    /// Whether it is the very same, copied nowhere apart.
+    pub fn is(&self, other: &View) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub fn sees_private(&self) -> bool {
         self.user == Some(User::User) && self.roles.has(BOTH) && self.keys.reads_private()
     }

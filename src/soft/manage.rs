@@ -1,6 +1,7 @@
 //! Making, reading, changing and destroying objects.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cryptoki_sys::*;
 use smallvec::SmallVec;
@@ -73,12 +74,18 @@ impl Soft {
     }
 
     pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
-        let view = self.view()?;
         // Who asks for the state may also look at what is to be destroyed, and at tombstones.
-        let object = match types.contains(&CKA_KEYWARD_STATE) {
-            true => self.object_in_any_state(&view, id)?,
-            false => self.object(&view, id)?,
-        };
+        let any_state = types.contains(&CKA_KEYWARD_STATE);
+        let now = |view: &View| (self.changes.load(Ordering::Acquire), view.file.epoch());
+        if !any_state && let Some(answers) = self.views.read(id, types, now) {
+            return Ok(answers);
+        }
+        let view = self.view()?;
+        let stamp = now(&view);
+        let object = if any_state { self.object_in_any_state(&view, id)? } else { self.object(&view, id)? };
+        if !any_state {
+            self.views.was_read(&view, id, stamp, &object);
+        }
         // Opened once, and only when a secret attribute that may leave is asked for.
         let mut whole: Option<Attributes> = None;
         let mut answers = SmallVec::with_capacity(types.len());

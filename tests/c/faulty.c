@@ -12,6 +12,7 @@
  *     C_Sign hang 60000         sleeps so many milliseconds first
  *     C_Sign logout 1           logs out first, as an HSM does that forgets; the first time since the file was written
  *     C_Sign number 5 0xffff    writes this number through its fifth argument after the call
+ *     C_Sign number 5 0xff 16   the same, 16 bytes behind where that leads
  *     C_Initialize no-threads 9 answers this code where CKF_LIBRARY_CANT_CREATE_OS_THREADS is set
  *     C_Initialize no-locks 10  answers this code where CKF_OS_LOCKING_OK is set
  *     Counts are kept beside it, in the file with .seen at its end: they outlive a process.
@@ -121,14 +122,14 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
         trace(told);
     }
     word args[10] = {a, b, c, d, e, f, g, h, i, j};
-    char line[200], name[64], what[16], one[32], two[32];
-    word after = 0, place = 0, value = 0;
+    char line[200], name[64], what[16], one[32], two[32], three[32];
+    word after = 0, place = 0, value = 0, behind_it = 0;
     const char *path = ENV("CONTROL");
     FILE *control = path ? fopen(path, "r") : NULL;
     word seen = control ? times_seen(path, names[number]) : 0;
     while (control && fgets(line, sizeof line, control)) {
-        one[0] = two[0] = 0;
-        int found = sscanf(line, "%63s %15s %31s %31s", name, what, one, two);
+        one[0] = two[0] = three[0] = 0;
+        int found = sscanf(line, "%63s %15s %31s %31s %31s", name, what, one, two, three);
         if (found < 2 || strcmp(name, names[number])) continue;
         word first = strtoul(one, NULL, 0), second = strtoul(two, NULL, 0);
         if (!strcmp(what, "crash") && (!one[0] || seen == 1)) *(volatile int *)8 = 1;
@@ -142,7 +143,7 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
         }
         if (!strcmp(what, "after") && (!two[0] || seen <= second)) after = first;
         if (!strcmp(what, "logout") && (!one[0] || seen <= first)) behind()->functions[N_C_Logout](a, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-        if (!strcmp(what, "number")) place = first, value = second;
+        if (!strcmp(what, "number")) place = first, value = second, behind_it = strtoul(three, NULL, 0);
     }
     if (control) fclose(control);
     /* A vendor's mechanism: what it was given is told, and nothing is done. */
@@ -157,7 +158,7 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
     if (conf) setenv("SOFTHSM2_CONF", conf, 1);
     function function = behind()->functions[number];
     word rv = function ? function(a, b, c, d, e, f, g, h, i, j) : 0x54;
-    if (place && args[place - 1]) *(word *)args[place - 1] = value;
+    if (place && args[place - 1]) *(word *)(args[place - 1] + behind_it) = value;
     return after ? after : rv;
 }
 

@@ -284,3 +284,67 @@ both! {
         }
     }
 }
+
+/// Where a function answers with a length, a count, a handle or a type: its argument, and how many bytes behind its beginning.
+const NUMBERS: &[(&str, u8, u8)] = &[
+    ("C_GetSlotList", 3, 0),
+    ("C_GetMechanismList", 3, 0),
+    ("C_GetTokenInfo", 2, 96),
+    ("C_GetTokenInfo", 2, 104),
+    ("C_OpenSession", 5, 0),
+    ("C_GetSessionInfo", 2, 8),
+    ("C_FindObjects", 2, 0),
+    ("C_FindObjects", 4, 0),
+    ("C_GetAttributeValue", 3, 0),
+    ("C_GetAttributeValue", 3, 16),
+    ("C_GetObjectSize", 3, 0),
+    ("C_GetOperationState", 3, 0),
+    ("C_CreateObject", 4, 0),
+    ("C_CopyObject", 5, 0),
+    ("C_GenerateKey", 5, 0),
+    ("C_GenerateKeyPair", 7, 0),
+    ("C_UnwrapKey", 8, 0),
+    ("C_DeriveKey", 6, 0),
+    ("C_WrapKey", 6, 0),
+    ("C_Encrypt", 5, 0),
+    ("C_EncryptUpdate", 5, 0),
+    ("C_EncryptFinal", 3, 0),
+    ("C_Decrypt", 5, 0),
+    ("C_DecryptUpdate", 5, 0),
+    ("C_DecryptFinal", 3, 0),
+    ("C_Digest", 5, 0),
+    ("C_DigestFinal", 3, 0),
+    ("C_Sign", 5, 0),
+    ("C_SignFinal", 3, 0),
+];
+
+fn after_any_number_all_is_well(numbers: &[&str], lines: &str) {
+    let running = Scene::new().start(faulty(), lines);
+    ec_pair(running.user(), "key", 1);
+    for number in numbers {
+        for (name, argument, offset) in NUMBERS {
+            running.scene.faults(&format!("{name} number {argument} {number} {offset}"));
+            everything(&running);
+        }
+        running.scene.faults("");
+        ok!(C_Finalize, null_mut());
+        ok!(C_Initialize, null_mut());
+        let session = running.user();
+        let key = find_quietly(session).expect("the key of before");
+        assert!(try_sign(session, key, &[2; 32]).is_ok(), "after {number}");
+    }
+}
+
+/// Lengths and counts beyond what there was room for, handles of nothing, types that nobody asked for.
+#[test]
+fn any_number_in_any_answer_does_no_harm() {
+    after_any_number_all_is_well(&["0xffffffffffffffff", "0x7fffffff"], "token = 'hsm'");
+}
+
+#[test]
+#[ignore = "every number of every answer, also of a helper: some minutes"]
+fn every_kind_of_number_in_any_answer_does_no_harm() {
+    let numbers = ["0", "1", "0xffffffffffffffff", "0xfffffffffffffffe", "0x7fffffffffffffff", "0x7fffffff", "1000000"];
+    after_any_number_all_is_well(&numbers, "token = 'hsm'");
+    after_any_number_all_is_well(&numbers, "token = 'hsm'\nisolate = true");
+}

@@ -113,7 +113,7 @@ both! {
         let running = started(how);
         let session = running.user();
         let (public, private) = ec_pair(session, "key", 1);
-        for function in ["C_SignInit", "C_Sign", "C_GetSessionInfo", "C_GetAttributeValue", "C_GetObjectSize", "C_WrapKey"] {
+        for function in ["C_SignInit", "C_Sign", "C_FindObjectsInit", "C_GetSessionInfo", "C_GetAttributeValue", "C_GetObjectSize", "C_WrapKey"] {
             let before = running.scene.calls("C_Login");
             running.scene.faults(&format!("{function} logout 1"));
             let mut size = 0;
@@ -195,6 +195,42 @@ both! {
         std::thread::sleep(std::time::Duration::from_millis(1200));
         let signature = try_sign(session, private, &[1; 32]).unwrap();
         assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+    }
+}
+
+both! {
+    fn a_token_that_is_taken_out_is_away_and_its_objects_are_there_again_with_it(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, private) = ec_pair(session, "key", 1);
+        let gone = "C_SignInit rv 0xe0\nC_OpenSession rv 0xe0\nC_GetTokenInfo rv 0xe0\nC_GetSlotList number 3 0";
+        running.scene.faults(gone);
+        for _ in 0..3 {
+            assert_eq!(try_sign(session, private, &[1; 32]), Err(CKR_DEVICE_REMOVED));
+        }
+        assert_eq!(slots(), [running.slot()], "the slot stays");
+        running.scene.faults("");
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        let signature = try_sign(session, private, &[1; 32]).unwrap();
+        assert_eq!(verify(session, public, &[1; 32], &signature), CKR_OK);
+        assert!(running.scene.log().contains("the module has 0 tokens"), "{}", running.scene.log());
+    }
+}
+
+both! {
+    fn a_search_that_finds_a_private_key_asks_nothing_else(how) {
+        let running = started(how);
+        let session = running.user();
+        let (public, _) = ec_pair(session, "key", 1);
+        let before = running.scene.calls("C_GetSessionInfo");
+        for _ in 0..3 {
+            assert_eq!(find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]).len(), 1);
+            assert_eq!(find(session, &[]).len(), 2);
+        }
+        assert_eq!(running.scene.calls("C_GetSessionInfo"), before);
+        // Nothing private was found: the HSM may have forgotten who is logged in.
+        assert_eq!(find(session, &[number(CKA_CLASS, CKO_PUBLIC_KEY)]), [public]);
+        assert_eq!(running.scene.calls("C_GetSessionInfo"), before + 1);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod apart;
 mod approved;
+mod audited;
 mod chosen;
 mod faults;
 mod ha;

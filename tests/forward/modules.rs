@@ -168,6 +168,36 @@ fn keyward_stands_behind_keyward_with_a_configuration_of_its_own() {
     assert_eq!(&info.label[..6], b"inner ");
 }
 
+/// The flags are the module's, of the last operation of just that session.
+#[test]
+fn what_the_module_says_of_an_operations_validation_comes_through() {
+    let scene = Scene::new();
+    let lines = inner(&scene, "inner");
+    let configuration = scene.place.join("inner.toml");
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    std::fs::write(&configuration, format!("mechanisms = 'approved'\n{text}")).unwrap();
+    let running = scene.start(&library(), &lines);
+    let (session, other) = (running.user(), running.open());
+    let flags = |session| {
+        let mut flags = 99;
+        ok!(C_GetSessionValidationFlags, session, CKS_LAST_VALIDATION_OK, &raw mut flags);
+        flags
+    };
+    let (public, private) = ec_pair(session, "key", 1);
+    assert_eq!((flags(session), flags(other)), (1, 0), "the key pair");
+    let signature = try_sign(session, private, &[1; 32]).unwrap();
+    assert_eq!((flags(session), flags(session), flags(other)), (1, 1, 0));
+    assert_eq!(value(session, public, CKA_LABEL).unwrap(), b"key");
+    assert_eq!(flags(session), 1, "what is no operation alters nothing");
+    assert_eq!(verify(session, public, &[2; 32], &signature), CKR_SIGNATURE_INVALID);
+    assert_eq!(flags(session), 0);
+    try_sign(session, private, &[1; 32]).unwrap();
+    try_sign(other, private, &[1; 32]).unwrap();
+    assert_eq!(flags(other), 1);
+    let mut unknown = 0;
+    assert_eq!(c!(C_GetSessionValidationFlags, session, 99, &raw mut unknown), CKR_ARGUMENTS_BAD);
+}
+
 #[test]
 fn keyward_behind_keyward_without_a_configuration_of_its_own_is_refused() {
     let scene = Scene::new();

@@ -135,8 +135,21 @@ fn listed(token: &str) -> usize {
 fn the_doctor_looks_at_slots_that_lead_elsewhere() {
     let scene = both();
     let output = keyward(&["doctor"]);
-    assert!(said(&output).contains("module"), "{}", said(&output));
+    assert!(said(&output).contains("module") && said(&output).contains("isolate = true"), "{}", said(&output));
     scene.configure(std::path::Path::new("/nowhere/module.so"), "token = 'hsm'");
     let output = keyward(&["doctor"]);
     assert!(said(&output).contains("/nowhere/module.so") && said(&output).contains("ERROR"), "{}", said(&output));
+}
+
+/// What brings down the process that it is in leaves nothing to read: the doctor survives it, and says what would help.
+#[test]
+fn the_doctor_survives_a_module_that_crashes_in_initialise() {
+    let scene = both();
+    for (fault, found) in [("crash", "died of signal 11"), ("exit", "called exit")] {
+        scene.configure(faulty(), "token = 'hsm'");
+        scene.faults(&format!("C_Initialize {fault}"));
+        let output = keyward(&["doctor"]);
+        let said = said(&output);
+        assert!(said.contains(found) && said.contains("isolate = true") && said.contains("ERROR"), "{said}");
+    }
 }

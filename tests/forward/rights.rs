@@ -34,6 +34,15 @@ fn only_the_objects_of_the_configuration_are_seen() {
     assert!(find(session, &[bytes(CKA_ID, &[3])]).is_empty());
     let outside = try_generate(session, CKM_AES_KEY_GEN, &aes_template(&[yes(CKA_TOKEN), bytes(CKA_LABEL, b"other")]));
     assert_eq!(outside, Err(CKR_TEMPLATE_INCONSISTENT));
+    // Nor does one leave it by a new name, or a copy of one.
+    let web = find(session, &[bytes(CKA_LABEL, b"web"), number(CKA_CLASS, CKO_PUBLIC_KEY)])[0];
+    let (mut other, mut copy) = (raw(&[bytes(CKA_LABEL, b"other"), yes(CKA_TOKEN)]), 0);
+    assert_eq!(c!(C_SetAttributeValue, session, web, other.as_mut_ptr(), 1), CKR_TEMPLATE_INCONSISTENT);
+    assert_eq!(c!(C_CopyObject, session, web, other.as_mut_ptr(), 2, &raw mut copy), CKR_TEMPLATE_INCONSISTENT);
+    assert_eq!(value(session, web, CKA_LABEL).unwrap(), b"web");
+    let mut same = raw(&[bytes(CKA_LABEL, b"web")]);
+    ok!(C_SetAttributeValue, session, web, same.as_mut_ptr(), 1);
+    ok!(C_CopyObject, session, web, same.as_mut_ptr(), 1, &raw mut copy);
 }
 
 #[test]
@@ -71,6 +80,8 @@ fn nothing_of_a_read_only_slot_is_altered() {
     assert_eq!(c!(C_SetAttributeValue, session, key, label.as_mut_ptr(), 1), CKR_TOKEN_WRITE_PROTECTED);
     let new = try_generate(session, CKM_AES_KEY_GEN, &aes_template(&[yes(CKA_TOKEN)]));
     assert_eq!(new, Err(CKR_TOKEN_WRITE_PROTECTED));
+    let pin = PIN.as_bytes();
+    assert_eq!(c!(C_SetPIN, session, ptr(pin), len(pin), ptr(pin), len(pin)), CKR_TOKEN_WRITE_PROTECTED);
     try_sign(session, key, &[1; 32]).unwrap();
     aes(session, &[]);
 }
@@ -129,6 +140,15 @@ fn a_pin_of_the_configuration_takes_the_place_of_the_callers() {
     assert_eq!(running.scene.calls("C_Login"), before + 1);
     std::fs::write(running.scene.place.join("pin"), "1234\n").unwrap();
     ok!(C_Login, session, CKU_USER, null_mut(), 0);
+    ok!(C_Logout, session);
+    // One that is locked too, and the code stays.
+    running.scene.faults("C_Login rv 0xa4");
+    let before = running.scene.calls("C_Login");
+    for _ in 0..3 {
+        assert_eq!(login(session, CKU_USER, PIN), CKR_PIN_LOCKED);
+    }
+    assert_eq!(running.scene.calls("C_Login"), before + 1);
+    assert!(running.scene.log().contains("refuses the PIN"), "{}", running.scene.log());
 }
 
 #[test]

@@ -99,3 +99,57 @@ fn tokens_made_and_removed_by_others_are_slot_events() {
     let flags = CKF_SERIAL_SESSION;
     assert_eq!(c!(C_OpenSession, slot, flags, null_mut(), None, &raw mut session), CKR_TOKEN_NOT_PRESENT);
 }
+
+/// An object that is read again and again is answered from what was read before (src/soft/views.rs): as long as that is true.
+#[test]
+fn what_is_read_often_is_never_an_old_answer() {
+    const NAME: &str = "news::what_is_read_often_is_never_an_old_answer";
+    let set = |session, object, mut template: Template| {
+        let raw = template.raw();
+        ok!(C_SetAttributeValue, session, object, raw.as_mut_ptr(), len(raw));
+    };
+    let relabel = |session, object, label: &[u8]| set(session, object, by(CKA_LABEL, label));
+    if let Some(to) = setting() {
+        let session = attach();
+        let object = find(session, by(CKA_ID, b"1"))[0];
+        match to[0].as_str() {
+            "destroyed" => ok!(C_DestroyObject, session, object),
+            label => relabel(session, object, label.as_bytes()),
+        }
+        return;
+    }
+    let (_world, slot) = World::with_token();
+    let (session, other) = (logged_in(slot), open(slot));
+    let often = |object| {
+        let mut labels: Vec<_> = (0..40).map(|_| value(session, object, CKA_LABEL)).collect();
+        labels.dedup();
+        assert_eq!(labels.len(), 1);
+        labels.remove(0).map(|label| String::from_utf8(label).unwrap())
+    };
+    let key = create(session, kept(b"1", "first"));
+    assert_eq!(often(key).unwrap(), "first");
+    assert_eq!(value(session, key, CKA_VALUE).unwrap(), [7; 24], "which is not in the copy");
+    set(other, key, by(CKA_LABEL, b"second").yes(CKA_SENSITIVE));
+    assert_eq!(value(session, key, CKA_VALUE), Err(CKR_ATTRIBUTE_SENSITIVE));
+    assert_eq!(often(key).unwrap(), "second");
+    run(NAME, "third");
+    assert_eq!(often(key).unwrap(), "third");
+    run(NAME, "destroyed");
+    assert_eq!(often(key), Err(CKR_OBJECT_HANDLE_INVALID));
+
+    let passing =
+        create(session, Template::new().number(CKA_CLASS, CKO_DATA).bytes(CKA_LABEL, b"one").yes(CKA_PRIVATE));
+    assert_eq!(often(passing).unwrap(), "one");
+    relabel(other, passing, b"two");
+    assert_eq!(often(passing).unwrap(), "two");
+    ok!(C_DestroyObject, other, passing);
+    assert_eq!(often(passing), Err(CKR_OBJECT_HANDLE_INVALID));
+
+    let key = create(session, kept(b"2", "of a login"));
+    assert_eq!(often(key).unwrap(), "of a login");
+    ok!(C_Logout, session);
+    assert_eq!(often(key), Err(CKR_OBJECT_HANDLE_INVALID));
+    ok!(C_Login, session, CKU_USER, ptr(USER_PIN), len(USER_PIN));
+    assert_eq!(often(key), Err(CKR_OBJECT_HANDLE_INVALID), "a handle of the login before");
+    assert_eq!(often(find(session, by(CKA_ID, b"2"))[0]).unwrap(), "of a login");
+}

@@ -31,7 +31,7 @@ use wire::{Reader, Wire};
 use super::call::{Call, Reply};
 
 /// Raised with every change of what goes over the sockets; both sides come from one build.
-const PROTOCOL: u64 = 2;
+const PROTOCOL: u64 = 3;
 
 const MAGIC: [u8; 8] = *b"keyward\0";
 

@@ -463,6 +463,7 @@ enums! {
         39 Encapsulate { session: a, mechanism: b, public: c, template: d, ask: e }
         40 Decapsulate { session: a, mechanism: b, private: c, ciphertext: d, template: e }
         41 State { session: a }
+        42 Validation { session: a }
     }
     Reply {
         0 Done

@@ -64,6 +64,11 @@ impl Local {
                 call!(self.C_GetSessionInfo(*session, &raw mut info))?;
                 Ok(Reply::Number(info.state))
             }
+            Call::Validation { session } => {
+                let mut flags = 0;
+                call!(self.C_GetSessionValidationFlags(*session, CKS_LAST_VALIDATION_OK, &raw mut flags))?;
+                Ok(Reply::Number(flags))
+            }
             Call::DigestKey { session, key } => call!(self.C_DigestKey(*session, *key)),
             Call::Save { session } => self.save(*session),
             Call::Restore { session, state } => {
@@ -380,6 +385,9 @@ impl Local {
             return output(None, call);
         }
         let ciphertext = fetched(&mut call)?;
+        if key == CK_INVALID_HANDLE {
+            return Err(CKR_DEVICE_ERROR);
+        }
         Ok(Reply::Encapsulated(ciphertext, key))
     }
 
