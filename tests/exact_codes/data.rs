@@ -4,6 +4,7 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+use crate::module::gcm::gcm;
 use crate::module::{mechanism, plain};
 use crate::world::{F, Table, World, wanted};
 
@@ -70,18 +71,11 @@ pub fn truncated(world: &World) -> Vec<String> {
 fn sealed_with_tags(world: &World, table: &mut Table) {
     let (aes, chacha) = (world.aes(), world.secret(CKK_CHACHA20, &[2; 32]));
     let (mut iv, length, invalid) = ([7u8; 12], CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID);
-    let mut gcm = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
+    let mut params = gcm(&mut iv, 128);
     let mut poly =
         CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce: iv.as_mut_ptr(), ulNonceLen: 96, pAAD: null_mut(), ulAADLen: 0 };
     for (name, by, key) in [
-        ("GCM", mechanism(CKM_AES_GCM, &mut gcm), aes),
+        ("GCM", mechanism(CKM_AES_GCM, &mut params), aes),
         ("CHACHA20_POLY1305", mechanism(CKM_CHACHA20_POLY1305, &mut poly), chacha),
     ] {
         let (rv, sealed) = world.once(F::Encrypt, by, key, &[0x55; 20]);

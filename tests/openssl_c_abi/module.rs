@@ -5,6 +5,8 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+#[path = "../gcm/mod.rs"]
+pub mod gcm;
 #[path = "../through_slot/mod.rs"]
 mod through_slot;
 
