@@ -61,6 +61,15 @@ pub enum Mechanisms {
     Approved,
 }
 
+/// Where the software tokens' ECDSA has its nonces from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EcdsaNonces {
+    Random,
+    /// From key and message (RFC 6979): the same data signed again gives the same signature.
+    Deterministic,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinRules {
     /// Bytes, at least 1.
@@ -187,6 +196,7 @@ pub struct Config {
     pub device_secret: PathBuf,
     pub free_slot: FreeSlot,
     pub mechanisms: Mechanisms,
+    pub ecdsa_nonces: EcdsaNonces,
     pub kdf: KdfPreset,
     pub pin: PinRules,
     pub log: LogRules,
@@ -232,6 +242,7 @@ impl Config {
             device_secret: directory.join("device.secret"),
             free_slot: FreeSlot::Auto,
             mechanisms: Mechanisms::Modern,
+            ecdsa_nonces: EcdsaNonces::Random,
             kdf: KdfPreset::Standard,
             pin: PinRules::default(),
             log: LogRules::default(),

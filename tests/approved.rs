@@ -9,6 +9,7 @@ mod module;
 use std::ptr::null_mut;
 
 use cryptoki_sys::*;
+use module::gcm::gcm;
 use module::{Attr, Module, attributes, bytes, mechanism, no, plain, ulong, yes};
 
 const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
@@ -111,19 +112,12 @@ fn the_approved_mode_offers_and_refuses() {
 
     // GCM decrypts with the IV that it is told, and encrypts with one of its own.
     let (aes, mut iv, mut tag) = (secret(&module, CKK_AES, &[2; 32]), [3u8; 12], [0u8; 16]);
-    let mut gcm = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
+    let mut params = gcm(&mut iv, 128);
     // SAFETY: live parameters.
-    let rv = unsafe { module.api.C_EncryptInit(module.session, &mut mechanism(CKM_AES_GCM, &mut gcm), aes) };
+    let rv = unsafe { module.api.C_EncryptInit(module.session, &mut mechanism(CKM_AES_GCM, &mut params), aes) };
     assert_eq!(rv, CKR_OPERATION_NOT_VALIDATED);
     // SAFETY: as above.
-    let rv = unsafe { module.api.C_DecryptInit(module.session, &mut mechanism(CKM_AES_GCM, &mut gcm), aes) };
+    let rv = unsafe { module.api.C_DecryptInit(module.session, &mut mechanism(CKM_AES_GCM, &mut params), aes) };
     assert_eq!(rv, CKR_OK);
     // SAFETY: as above.
     let rv = unsafe { module.api.C_MessageEncryptInit(module.session, &mut plain(CKM_AES_GCM), aes) };

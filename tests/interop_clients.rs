@@ -114,6 +114,7 @@ mod under_valgrind {
     clients! {
         apache: "apache.sh",
         dnssec: "dnssec.sh",
+        firefox: "firefox.sh",
         gnupg: "gnupg.sh",
         gnutls: "gnutls.sh",
         java: "java.sh",

@@ -113,12 +113,9 @@ impl Head {
         let (body, place) = bytes.split_at_mut(BODY);
         place.copy_from_slice(&mac.mac(body));
         let older = if self.newest == 0 { SECOND } else { 0 };
-        self.file.write(UNDER_WAY, &[1])?;
-        self.file.write(older, &bytes)?;
-        if std::mem::take(&mut self.spoilt) {
-            self.file.write(self.newest, &[0; LEN])?;
-        }
-        self.file.write(UNDER_WAY, &[0])?;
+        // One that was altered goes, so that it is told of once.
+        let gone: &[u8] = if std::mem::take(&mut self.spoilt) { &[0; LEN] } else { &[] };
+        self.file.write(&[(UNDER_WAY, &[1]), (older, &bytes), (self.newest, gone), (UNDER_WAY, &[0])])?;
         self.newest = older;
         Ok(())
     }

@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::places::Places;
 use super::slots::{Leads, Loaded, WrittenSlot};
 use super::{
-    AuditField, AuditMode, AuditRules, Config, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms, PinKind, PinRules,
+    AuditField, AuditMode, AuditRules, Config, EcdsaNonces, FreeSlot, KdfPreset, LogLevel, LogRules, Mechanisms,
+    PinKind, PinRules,
 };
 use crate::error::{Code, Error, Result};
 
@@ -20,6 +21,7 @@ struct Written {
     device_secret: Option<Spanned<PathBuf>>,
     free_slot: Option<FreeSlot>,
     mechanisms: Option<Spanned<toml::Value>>,
+    ecdsa_nonces: Option<EcdsaNonces>,
     kdf: Option<KdfPreset>,
     pin: Option<WrittenPin>,
     log: Option<WrittenLog>,
@@ -122,6 +124,7 @@ impl Source<'_> {
             device_secret: device_secret.unwrap_or(default.device_secret),
             free_slot: written.free_slot.unwrap_or(default.free_slot),
             mechanisms: written.mechanisms.map_or(Ok(default.mechanisms), |value| self.mechanisms(value))?,
+            ecdsa_nonces: written.ecdsa_nonces.unwrap_or(default.ecdsa_nonces),
             kdf: written.kdf.unwrap_or(default.kdf),
             pin: self.pin(written.pin.unwrap_or_default())?,
             log: self.log(written.log.unwrap_or_default())?,

@@ -110,7 +110,7 @@ fn every_key_takes_effect() {
     let config = scratch
         .read(
             "tokens = '/t'\ndevice_secret = '/d'\nfree_slot = 'always'\nmechanisms = 'all'\nkdf = 'strong'\n\
-             [pin]\nmin_len = 6\nmax_len = 32\nmax_failures = 3\n\
+             ecdsa_nonces = 'deterministic'\n[pin]\nmin_len = 6\nmax_len = 32\nmax_failures = 3\n\
              require = ['letter', 'digit']\nrefuse_simple = true\n[log]\nlevel = 'debug'\nfile = '/l'\n\
              [audit]\ndirectory = '/a'\nlogin = 'off'\nkey_use = 'required'\npublic_use = 'durable'\nmax_size = 5000\n\
              redact = ['host', 'exe', 'label']\n",
@@ -122,6 +122,7 @@ fn every_key_takes_effect() {
         device_secret: "/d".into(),
         free_slot: FreeSlot::Always,
         mechanisms: Mechanisms::All,
+        ecdsa_nonces: EcdsaNonces::Deterministic,
         kdf: KdfPreset::Strong,
         pin: PinRules {
             min_len: 6,
@@ -190,6 +191,7 @@ fn a_mistake_is_told_with_file_line_and_what_was_expected() {
     for (text, line, word) in [
         ("\n\ntoken = '/t'", 3, "tokens"),
         ("free_slot = 'sometimes'", 1, "always"),
+        ("ecdsa_nonces = 'none'", 1, "deterministic"),
         ("kdf = 7", 1, "string"),
         ("[pin]\nmin_len = 0", 2, "1 to 255"),
         ("[pin]\nmax_len = 256", 2, "1 to 255"),

@@ -35,6 +35,13 @@ impl Deref for Hash {
     }
 }
 
+impl Hash {
+    /// As long as the digest's, every byte the same.
+    pub(super) fn filled(digest: Digest, byte: u8) -> Hash {
+        Hash { bytes: [byte; MAX_LEN], len: digest.len() }
+    }
+}
+
 impl Drop for Hash {
     fn drop(&mut self) {
         self.bytes.zeroize();

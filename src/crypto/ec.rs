@@ -5,6 +5,8 @@ use zeroize::Zeroizing;
 #[cfg(feature = "aws-lc")]
 use super::aws::ec as library;
 use super::curve::{Curve, Form};
+use super::digest::Digest;
+use super::nonce::{Nonces, reduced};
 #[cfg(not(feature = "aws-lc"))]
 use super::rust::ec as library;
 use crate::error::{Code, Result};
@@ -146,6 +148,19 @@ impl PrivateKey {
         let out = out.get_mut(..len).ok_or(Code::GeneralError)?;
         let (r, s) = out.split_at_mut(len / 2);
         self.key.sign(digest, r, s)?;
+        Ok(len)
+    }
+
+    /// As [`PrivateKey::sign`], with the nonce that follows from key, hash and hash function (RFC 6979): the same signature each time.
+    pub fn sign_deterministic(&self, function: Digest, digest: &[u8], out: &mut [u8]) -> Result<usize> {
+        let len = self.signature_len();
+        let out = out.get_mut(..len).ok_or(Code::GeneralError)?;
+        let (r, s) = out.split_at_mut(len / 2);
+        let mut order = vec![0; self.curve.private_len()];
+        group(self.curve)?.order()?.to_be(&mut order)?;
+        let hashed = reduced(digest, &order);
+        let mut nonces = Nonces::new(function, &order, self.scalar()?.expose(), &hashed);
+        while !self.key.sign_with(nonces.next().expose(), &hashed, r, s)? {}
         Ok(len)
     }
 

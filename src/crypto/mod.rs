@@ -34,6 +34,7 @@ pub mod keywrap;
 pub mod lms;
 pub mod ml_dsa;
 pub mod ml_kem;
+mod nonce;
 pub mod pqc;
 pub mod prehash;
 pub mod prf;

@@ -1,4 +1,4 @@
-//! Elliptic curves: Weierstrass, Edwards, Montgomery (PKCS#11 3.2, Elliptic Curve).
+//! Elliptic curves: Weierstrass, Edwards, Montgomery (PKCS#11 3.2, Elliptic Curve), but for ECDSA.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 use super::digest::of_hash;
 use super::key::Key;
 use super::key_attributes::{curve_of, curve_public_attributes, needed, point_bytes, standard_parameters};
-use super::signing::{self, Scheme};
 use super::table::{Derivation, Derive, Does, Kem, NOTHING, Offer, Pair, ParamKind, Row};
 use crate::crypto::curve::{Curve, Form};
 use crate::crypto::digest::{Digest, Hasher};
@@ -21,7 +20,7 @@ use crate::token::{Attribute, Bytes, Operation, Params, Size, Step, Use};
 /// Curves over prime fields, named by OID or by `curveName`, points in both encodings.
 pub(super) const CURVES: CK_FLAGS = CKF_EC_F_P | CKF_EC_OID | CKF_EC_CURVENAME;
 pub(super) const POINTS: CK_FLAGS = CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
-const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
+pub(super) const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 
 pub const ROWS: &[Row] = &[
     generates(CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", &[CKK_EC], CURVES | POINTS, (224, 521), true),
@@ -33,16 +32,6 @@ pub const ROWS: &[Row] = &[
         (224, 521),
         true,
     ),
-    ecdsa(CKM_ECDSA, "CKM_ECDSA", None),
-    Row { offer: Offer::Legacy, approved: false, ..ecdsa(CKM_ECDSA_SHA1, "CKM_ECDSA_SHA1", Some(CKM_SHA_1)) },
-    ecdsa(CKM_ECDSA_SHA224, "CKM_ECDSA_SHA224", Some(CKM_SHA224)),
-    ecdsa(CKM_ECDSA_SHA256, "CKM_ECDSA_SHA256", Some(CKM_SHA256)),
-    ecdsa(CKM_ECDSA_SHA384, "CKM_ECDSA_SHA384", Some(CKM_SHA384)),
-    ecdsa(CKM_ECDSA_SHA512, "CKM_ECDSA_SHA512", Some(CKM_SHA512)),
-    ecdsa(CKM_ECDSA_SHA3_224, "CKM_ECDSA_SHA3_224", Some(CKM_SHA3_224)),
-    ecdsa(CKM_ECDSA_SHA3_256, "CKM_ECDSA_SHA3_256", Some(CKM_SHA3_256)),
-    ecdsa(CKM_ECDSA_SHA3_384, "CKM_ECDSA_SHA3_384", Some(CKM_SHA3_384)),
-    ecdsa(CKM_ECDSA_SHA3_512, "CKM_ECDSA_SHA3_512", Some(CKM_SHA3_512)),
     derives(CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE", &[CKK_EC, CKK_EC_MONTGOMERY], (224, 521), derive),
     derives(CKM_ECDH1_COFACTOR_DERIVE, "CKM_ECDH1_COFACTOR_DERIVE", &[CKK_EC], (224, 521), derive_with_cofactor),
     generates(CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", &[CKK_EC_EDWARDS], CURVES, (255, 448), true),
@@ -64,7 +53,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// What all rows share; sizes are those of the field, in bits.
-const fn row(
+pub(super) const fn row(
     ty: CK_MECHANISM_TYPE,
     name: &'static str,
     keys: &'static [CK_KEY_TYPE],
@@ -97,15 +86,6 @@ const fn generates(
         flags: CKF_GENERATE_KEY_PAIR | flags,
         does: Does { generate_pair: Some(generate_pair), ..NOTHING },
         ..row(ty, name, keys, size, approved)
-    }
-}
-
-const fn ecdsa(ty: CK_MECHANISM_TYPE, name: &'static str, hash: Option<CK_MECHANISM_TYPE>) -> Row {
-    Row {
-        flags: SIGNS | CURVES | POINTS,
-        hash,
-        does: Does { begin: Some(begin_ecdsa), ..NOTHING },
-        ..row(ty, name, &[CKK_EC], (224, 521), true)
     }
 }
 
@@ -165,37 +145,6 @@ fn generate(row: &Row, curve: Curve) -> Result<(SecretBytes, Vec<u8>)> {
             (key.scalar(), key.public())
         }
     })
-}
-
-fn begin_ecdsa(row: &'static Row, what: Use, _: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {
-    let key = key.ok_or(Code::KeyHandleInvalid)?;
-    match what {
-        Use::Sign => key.ec_private().map(|_| ())?,
-        Use::Verify | Use::VerifySignature => key.ec_public().map(|_| ())?,
-        _ => Err(Code::KeyFunctionNotPermitted)?,
-    }
-    signing::begin(row, Ecdsa { key: key.clone() })
-}
-
-struct Ecdsa {
-    key: Arc<Key>,
-}
-
-impl Scheme for Ecdsa {
-    fn signature_len(&self) -> Result<usize> {
-        match &*self.key {
-            Key::EcPublic(key) => Ok(key.signature_len()),
-            key => Ok(key.ec_private()?.signature_len()),
-        }
-    }
-
-    fn sign(&self, input: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.key.ec_private()?.sign(input, out)
-    }
-
-    fn verify(&self, input: &[u8], signature: &[u8]) -> Result<()> {
-        self.key.ec_public()?.verify(input, signature)
-    }
 }
 
 fn begin_eddsa(_: &'static Row, what: Use, params: &Params, key: Option<&Arc<Key>>) -> Result<Box<dyn Operation>> {

@@ -10,6 +10,7 @@ pub mod digest;
 pub mod dsa;
 pub mod ec;
 pub mod ec_wrap;
+pub mod ecdsa;
 mod finite_attributes;
 pub mod generic;
 mod ivs;

@@ -91,9 +91,13 @@ impl Operation for Null {
 
     fn verify(&mut self, input: Option<&[u8]>, signature: &[u8]) -> Result<()> {
         self.update(input.unwrap_or_default(), &mut [])?;
-        let good = self.gathered.ct_eq(signature);
+        let (len, good) = (self.gathered.len(), self.gathered.ct_eq(signature));
         self.gathered.zeroize();
-        if good.into() { Ok(()) } else { Err(Code::SignatureInvalid.into()) }
+        match bool::from(good) {
+            true => Ok(()),
+            false if signature.len() != len => Err(Code::SignatureLenRange.into()),
+            false => Err(Code::SignatureInvalid.into()),
+        }
     }
 
     fn digest_key(&mut self, _: &[u8]) -> Result<()> {
@@ -133,8 +137,9 @@ mod tests {
             }
         }
         assert_eq!(verify(CKM_NULL, &none, b"key", b"data", b"data"), Ok(()));
-        for wrong in [&b"datA"[..], b"dat", b""] {
-            assert_eq!(verify(CKM_NULL, &none, b"key", b"data", wrong), Err(Code::SignatureInvalid));
+        assert_eq!(verify(CKM_NULL, &none, b"key", b"data", b"datA"), Err(Code::SignatureInvalid));
+        for wrong in [&b"dat"[..], b"data!", b""] {
+            assert_eq!(verify(CKM_NULL, &none, b"key", b"data", wrong), Err(Code::SignatureLenRange));
         }
         assert_eq!(derive(CKM_NULL, &none, b"the key", None).as_deref(), Ok(&b"the key"[..]));
         assert_eq!(derive(CKM_NULL, &none, b"the key", Some(3)).as_deref(), Ok(&b"the"[..]));

@@ -302,6 +302,7 @@ pub const fn flag_of(what: Use) -> CK_FLAGS {
 const FAMILIES: &[&[Row]] = &[
     super::rsa::ROWS,
     super::ec::ROWS,
+    super::ecdsa::ROWS,
     super::ec_wrap::ROWS,
     super::dh::ROWS,
     super::dsa::ROWS,

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::files::{file_system, reserve};
+use super::files::{file_system, length, reserve};
 
 /// `N` bytes of a file, of which all processes have the same: a lock of the caller's keeps them apart. What was written outlives the
 /// process, as with `write`, and does not outlive the machine's fall unless the file is flushed.
 ///
-/// Whoever may write the file can cut it, and so end the processes that have it mapped (as with the storage engine's `-shm` file): it
-/// must be private to the user whose processes they are.
+/// Who cuts the file in the very moment of a use ends the process (as with the storage engine's `-shm` file): it must be private to the
+/// user whose processes they are.
 #[derive(Debug)]
 pub struct Mapped<const N: usize> {
     file: File,
@@ -28,17 +28,26 @@ unsafe impl<const N: usize> Send for Mapped<N> {}
 impl<const N: usize> Mapped<N> {
     /// The file is made `N` bytes long where it is shorter; new bytes are zeros.
     pub fn new(path: &Path, file: File) -> io::Result<Mapped<N>> {
-        if file.metadata()?.len() < N as u64 {
-            // The blocks too, so that no write finds the disk full.
-            reserve(&file, 0, N as u64)?;
-            file.set_len(N as u64)?;
+        let mut mapped = Mapped { file, at: None };
+        mapped.lengthen()?;
+        if file_system(path).is_ok_and(|system| system.network.is_none()) {
+            mapped.at = map(&mapped.file, N).map(NonNull::cast);
         }
-        let local = file_system(path).is_ok_and(|system| system.network.is_none());
-        let at = if local { map(&file, N) } else { None };
-        Ok(Mapped { file, at: at.map(NonNull::cast) })
+        Ok(mapped)
+    }
+
+    /// Memory beyond a file's end ends the process that touches it, so this is looked at before each use.
+    fn lengthen(&mut self) -> io::Result<()> {
+        if length(&self.file)? < N as u64 {
+            // The blocks too: a full disk shows here, and not as memory that is not there.
+            reserve(&self.file, 0, N as u64)?;
+            self.file.set_len(N as u64)?;
+        }
+        Ok(())
     }
 
     pub fn read(&mut self) -> io::Result<[u8; N]> {
+        self.lengthen()?;
         let mut bytes = [0; N];
         match self.at {
             // SAFETY: a live mapping of that size, which no reference of ours points into.
@@ -48,19 +57,24 @@ impl<const N: usize> Mapped<N> {
         Ok(bytes)
     }
 
-    /// What would not fit is left out. A process that is killed has written all of one before it began the next.
-    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        let bytes = bytes.get(..N.saturating_sub(offset)).unwrap_or(bytes);
-        compiler_fence(Ordering::SeqCst);
-        match self.at {
-            // SAFETY: as above, and `offset` and the length stay within it.
-            Some(at) if offset < N => unsafe {
-                ptr::copy_nonoverlapping(bytes.as_ptr(), at.as_ptr().cast::<u8>().add(offset), bytes.len());
-                Ok(())
-            },
-            Some(_) => Ok(()),
-            None => self.file.write_all_at(bytes, offset as u64),
+    /// Bytes, each with its offset; what would not fit is left out. A process that is killed has written all of one before it began
+    /// the next.
+    pub fn write(&mut self, parts: &[(usize, &[u8])]) -> io::Result<()> {
+        self.lengthen()?;
+        for (offset, bytes) in parts {
+            let room = N.saturating_sub(*offset);
+            let bytes = bytes.get(..room).unwrap_or(bytes);
+            compiler_fence(Ordering::SeqCst);
+            match self.at {
+                // SAFETY: as above, and `offset` and the length stay within it.
+                Some(at) if room > 0 => unsafe {
+                    ptr::copy_nonoverlapping(bytes.as_ptr(), at.as_ptr().cast::<u8>().add(*offset), bytes.len());
+                },
+                Some(_) => {}
+                None => self.file.write_all_at(bytes, *offset as u64)?,
+            }
         }
+        Ok(())
     }
 }
 
@@ -95,14 +109,20 @@ mod tests {
         assert!(one.at.is_some());
         let unmapped = Mapped::<8> { file: open_private(&path).unwrap(), at: None };
         assert_eq!(one.read().unwrap(), [0; 8]);
-        one.write(2, b"abc").unwrap();
+        one.write(&[(2, b"abc")]).unwrap();
         assert_eq!(other.read().unwrap(), *b"\0\0abc\0\0\0");
-        other.write(6, b"xyz").unwrap();
+        other.write(&[(6, b"xyz"), (9, b"beyond")]).unwrap();
         drop((one, other));
         let mut unmapped = unmapped;
         assert_eq!(unmapped.read().unwrap(), *b"\0\0abc\0xy");
-        unmapped.write(0, b"12").unwrap();
-        assert_eq!(open().read().unwrap(), *b"12abc\0xy");
+        unmapped.write(&[(0, b"1"), (1, b"2")]).unwrap();
+        let mut cut = open();
+        assert_eq!(cut.read().unwrap(), *b"12abc\0xy");
+        std::fs::write(&path, b"123").unwrap();
+        assert_eq!(cut.read().unwrap(), *b"123\0\0\0\0\0");
+        std::fs::write(&path, b"").unwrap();
+        cut.write(&[(7, b"7")]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), *b"\0\0\0\0\0\0\x007");
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -15,8 +15,8 @@ use super::object::{Object, Objects};
 use crate::config::{Config, FreeSlot, Mechanisms};
 use crate::crypto::digest::{Digest, hash};
 use crate::error::{Code, Result};
-use crate::mechanism::approved;
 use crate::mechanism::table::{self, Row};
+use crate::mechanism::{approved, ecdsa};
 use crate::numbers::NumberMap;
 use crate::object::Attributes;
 use crate::store::{DeviceSecret, Rules, SlotFile};
@@ -32,7 +32,8 @@ pub struct Environment {
 
 impl Environment {
     fn new(config: Arc<Config>) -> Result<Environment> {
-        let enabled = table::enabled(&config.mechanisms)?.into_iter().map(|row| (row.ty, row)).collect();
+        let asked = |row: &'static Row| (row.ty, ecdsa::with_nonces(row, config.ecdsa_nonces));
+        let enabled = table::enabled(&config.mechanisms)?.into_iter().map(asked).collect();
         Ok(Environment { config, device: OnceCell::new(), enabled, built_in: OnceCell::new() })
     }
 

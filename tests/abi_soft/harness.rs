@@ -22,6 +22,8 @@ macro_rules! ok {
     };
 }
 
+#[path = "../gcm/mod.rs"]
+pub mod gcm;
 #[path = "../through_slot/mod.rs"]
 mod through_slot;
 

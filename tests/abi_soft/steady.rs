@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+use crate::harness::gcm::gcm;
 use crate::harness::*;
 use crate::ok;
 
@@ -102,14 +103,7 @@ fn sign_encrypt_and_digest() {
     let bits = public().number(CKA_MODULUS_BITS, 2048);
     let (_, rsa) = pair(session, CKM_RSA_PKCS_KEY_PAIR_GEN, bits, Template::new().yes(CKA_SIGN));
     let mut iv = [5u8; 16];
-    let gcm = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
+    let params = gcm(&mut iv[..12], 128);
     let (sign_init, encrypt_init) = (list.C_SignInit.unwrap(), list.C_EncryptInit.unwrap());
     let (sign, encrypt, digest): (Do, Do, Do) = (list.C_Sign.unwrap(), list.C_Encrypt.unwrap(), list.C_Digest.unwrap());
     let cases = [
@@ -120,7 +114,7 @@ fn sign_encrypt_and_digest() {
         (mechanism(CKM_SHA256_RSA_PKCS), Some((sign_init, rsa)), sign),
         (mechanism(CKM_AES_CMAC), Some((sign_init, aes)), sign),
         (with(CKM_AES_CBC, &iv), Some((encrypt_init, aes)), encrypt),
-        (with(CKM_AES_GCM, &gcm), Some((encrypt_init, aes)), encrypt),
+        (with(CKM_AES_GCM, &params), Some((encrypt_init, aes)), encrypt),
         (mechanism(CKM_SHA256), None, digest),
     ];
     let data = [6; 32];

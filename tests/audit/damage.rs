@@ -171,17 +171,33 @@ fn after_the_head_is_gone_no_key_is_used_where_the_record_is_required() {
     refuses_until_accepted(|place| fs::remove_file(place.head()).unwrap());
 }
 
-#[test]
-fn a_running_process_notices_a_file_that_was_removed() {
-    let place = Place::ready("key_use = 'required'");
+/// What a process answers that signs, meanwhile has `damage` done, and signs again.
+fn signs_twice(place: &Place, damage: impl FnOnce()) -> Vec<String> {
     let (one, two) = (place.0.join("one"), place.0.join("two"));
-    let script = format!("open; sign tls; touch {}; wait {}; sign tls", one.display(), two.display());
+    let script = format!("open; sign tls; touch {}; wait {}; sign tls; sign tls", one.display(), two.display());
     let child = place.start(&script);
     while !one.exists() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    fs::remove_file(place.record()).unwrap();
+    damage();
     fs::write(&two, b"").unwrap();
-    let answers = answers(child);
+    answers(child)
+}
+
+#[test]
+fn a_running_process_notices_a_file_that_was_removed() {
+    let place = Place::ready("key_use = 'required'");
+    let answers = signs_twice(&place, || fs::remove_file(place.record()).unwrap());
     assert!(answers[2].ends_with("CKR_DEVICE_ERROR"), "{answers:?}");
+}
+
+/// It has the head in its memory: to touch what was cut off would end it.
+#[test]
+fn a_running_process_stands_a_head_that_is_cut() {
+    for mode in ["required", "best_effort"] {
+        let place = Place::ready(&format!("key_use = '{mode}'"));
+        let answers = signs_twice(&place, || fs::write(place.head(), b"").unwrap());
+        assert_eq!(answers.iter().filter(|answer| answer.ends_with("CKR_OK")).count(), answers.len(), "{answers:?}");
+        place.whole();
+    }
 }

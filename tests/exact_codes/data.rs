@@ -4,6 +4,7 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+use crate::module::gcm::gcm;
 use crate::module::{mechanism, plain};
 use crate::world::{F, Table, World, wanted};
 
@@ -64,24 +65,17 @@ pub fn truncated(world: &World) -> Vec<String> {
     table.add("OAEP, another bit", seen, CKR_ENCRYPTED_DATA_INVALID);
 
     wrapped(world, &mut table);
-    table.wrong(60)
+    table.wrong(85)
 }
 
 fn sealed_with_tags(world: &World, table: &mut Table) {
     let (aes, chacha) = (world.aes(), world.secret(CKK_CHACHA20, &[2; 32]));
     let (mut iv, length, invalid) = ([7u8; 12], CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID);
-    let mut gcm = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
+    let mut params = gcm(&mut iv, 128);
     let mut poly =
         CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce: iv.as_mut_ptr(), ulNonceLen: 96, pAAD: null_mut(), ulAADLen: 0 };
     for (name, by, key) in [
-        ("GCM", mechanism(CKM_AES_GCM, &mut gcm), aes),
+        ("GCM", mechanism(CKM_AES_GCM, &mut params), aes),
         ("CHACHA20_POLY1305", mechanism(CKM_CHACHA20_POLY1305, &mut poly), chacha),
     ] {
         let (rv, sealed) = world.once(F::Encrypt, by, key, &[0x55; 20]);
@@ -134,6 +128,7 @@ fn wrapped(world: &World, table: &mut Table) {
         flipped[3] ^= 1;
         table.add(format!("{name}, another bit"), unwrap(&flipped), invalid);
     }
+    wrapped_by_pairs(world, table, target);
     let (public, private) = world.pair(CKK_ML_KEM);
     let (ciphertext, _) = world.encapsulate(public);
     for (what, cut) in [
@@ -151,4 +146,47 @@ fn wrapped(world: &World, table: &mut Table) {
     let (rv, right) = world.decapsulate(private, &ciphertext);
     table.add("ML-KEM, whole", rv, CKR_OK);
     assert_ne!(wrong, right);
+}
+
+/// RSA, and what wraps by a key made for the one time: that key's ciphertext comes first.
+fn wrapped_by_pairs(world: &World, table: &mut Table, target: CK_OBJECT_HANDLE) {
+    let (length, invalid) = (CKR_WRAPPED_KEY_LEN_RANGE, CKR_WRAPPED_KEY_INVALID);
+    let mut oaep = crate::parameters::oaep(CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED);
+    let mut inner = oaep;
+    let mut rsa = CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: 256, pOAEPParams: &raw mut inner };
+    let mut ecdh = CK_ECDH_AES_KEY_WRAP_PARAMS {
+        ulAESKeyBits: 256,
+        kdf: CKD_SHA256_KDF,
+        ulSharedDataLen: 0,
+        pSharedData: null_mut(),
+    };
+    for (name, by, key_type, first) in [
+        ("RSA_PKCS_OAEP", mechanism(CKM_RSA_PKCS_OAEP, &mut oaep), CKK_RSA, 256),
+        ("RSA_AES_KEY_WRAP", mechanism(CKM_RSA_AES_KEY_WRAP, &mut rsa), CKK_RSA, 256),
+        ("ECDH_AES_KEY_WRAP", mechanism(CKM_ECDH_AES_KEY_WRAP, &mut ecdh), CKK_EC, 65),
+    ] {
+        let (public, private) = world.pair(key_type);
+        let sealed = world.module.wrap(by, public, target);
+        let unwrap = |input: &[u8]| world.unwrap(by, private, input, &wanted()).0;
+        table.add(format!("{name}, whole"), unwrap(&sealed), CKR_OK);
+        for len in [0, first - 1, sealed.len() - 1] {
+            table.add(format!("{name} of {len}"), unwrap(&sealed[..len]), length);
+        }
+        table.add(format!("{name}, a byte more"), unwrap(&[&sealed[..], &[0]].concat()), length);
+        for at in [first / 2, sealed.len() - 1] {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1;
+            table.add(format!("{name}, another bit at {at}"), unwrap(&flipped), invalid);
+        }
+        if sealed.len() > first {
+            table.add(format!("{name}, the key's ciphertext alone"), unwrap(&sealed[..first]), length);
+        }
+    }
+    // PKCS #1 v1.5 tells nothing but the length.
+    let (public, private) = world.pair(CKK_RSA);
+    let sealed = world.module.wrap(plain(CKM_RSA_PKCS), public, target);
+    for len in [0, 255] {
+        let seen = world.unwrap(plain(CKM_RSA_PKCS), private, &sealed[..len], &wanted()).0;
+        table.add(format!("RSA_PKCS of {len}"), seen, length);
+    }
 }

@@ -6,7 +6,7 @@ use cryptoki_sys::*;
 use keyward::mechanism::table;
 use keyward::object::schema;
 
-use crate::module::{Attr, bytes, mechanism, plain, ulong, yes};
+use crate::module::{Attr, bytes, mechanism, no, plain, ulong, yes};
 use crate::world::{ED25519, F, FUNCTIONS, P256, Table, World, X25519, secret_length, secret_template};
 
 const P384: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 34];
@@ -102,6 +102,21 @@ pub fn points(world: &World) -> Vec<String> {
         let created = world.try_create(&ec(CKK_EC_MONTGOMERY, X25519, &point));
         table.add(format!("X25519 of {len} bytes, create"), created, CKR_ATTRIBUTE_VALUE_INVALID);
     }
+    // On Curve448 these are 0, 1 and p - 1 (RFC 7748, 4.2).
+    let (_, private) = world.module.generate_pair(
+        CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+        &[bytes(CKA_EC_PARAMS, X448)],
+        &[yes(CKA_DERIVE), no(CKA_TOKEN)],
+    );
+    let (zero, mut one, mut last) = (vec![0; 56], vec![0; 56], vec![0xff; 56]);
+    (one[0], last[0], last[28]) = (1, 0xfe, 0xfe);
+    for (what, mut point) in
+        [("0", zero), ("1", one), ("p - 1", last), ("55 bytes", vec![9; 55]), ("57 bytes", vec![9; 57])]
+    {
+        let mut p = ecdh(&mut point);
+        let seen = world.begin(F::Derive, mechanism(CKM_ECDH1_DERIVE, &mut p), private);
+        table.add(format!("X448 {what}"), seen, CKR_PUBLIC_KEY_INVALID);
+    }
     let created = world.try_create(&ec(CKK_EC_MONTGOMERY, X448, &[9; 57]));
     table.add("X448 of 57 bytes, create", created, CKR_ATTRIBUTE_VALUE_INVALID);
     // y = 2 is no y-coordinate of Ed25519.
@@ -129,7 +144,37 @@ pub fn points(world: &World) -> Vec<String> {
         let seen = world.begin(F::Derive, by, private);
         table.add(format!("DH {:02x?}... of {}", value[0], value.len()), seen, CKR_PUBLIC_KEY_INVALID);
     }
-    table.wrong(40)
+    table.wrong(45)
+}
+
+/// Private keys that are none: no scalar of the curve, or no seed of its length.
+pub fn private_values(world: &World) -> Vec<String> {
+    let mut table = Table::new("a private value out of its range");
+    // The order of P-256 (SP 800-186, 3.2.1.3), and the largest key.
+    let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
+    let mut last = order.clone();
+    last[31] -= 1;
+    for (what, key_type, curve, value, expected) in [
+        ("P-256, the last", CKK_EC, P256, &last[..], CKR_OK),
+        ("P-256, zero", CKK_EC, P256, &[0; 32], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("P-256, the order", CKK_EC, P256, &order, CKR_ATTRIBUTE_VALUE_INVALID),
+        ("P-256, ones", CKK_EC, P256, &[0xff; 32], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("P-256, none", CKK_EC, P256, &[], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("P-256, longer", CKK_EC, P256, &[1; 33], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("Ed25519, short", CKK_EC_EDWARDS, ED25519, &[1; 31], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("Ed25519, long", CKK_EC_EDWARDS, ED25519, &[1; 33], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("X25519, short", CKK_EC_MONTGOMERY, X25519, &[1; 31], CKR_ATTRIBUTE_VALUE_INVALID),
+        ("X448, long", CKK_EC_MONTGOMERY, X448, &[1; 57], CKR_ATTRIBUTE_VALUE_INVALID),
+    ] {
+        let created = world.try_create(&[
+            ulong(CKA_CLASS, CKO_PRIVATE_KEY),
+            ulong(CKA_KEY_TYPE, key_type),
+            bytes(CKA_EC_PARAMS, curve),
+            bytes(CKA_VALUE, value),
+        ]);
+        table.add(what, created, expected);
+    }
+    table.wrong(10)
 }
 
 fn p_bytes(p: &CK_ECDH1_DERIVE_PARAMS) -> Vec<u8> {
@@ -216,7 +261,7 @@ pub fn wrong_types(world: &World) -> Vec<String> {
 }
 
 /// A parameter that is right; `None` where it is a structure.
-fn good_enough(kind: table::ParamKind) -> Option<Bytes> {
+pub fn good_enough(kind: table::ParamKind) -> Option<Bytes> {
     use table::ParamKind::*;
     Some(Bytes(match kind {
         Iv(len) => vec![0; len],
@@ -227,10 +272,10 @@ fn good_enough(kind: table::ParamKind) -> Option<Bytes> {
     }))
 }
 
-struct Bytes(Vec<u8>);
+pub struct Bytes(Vec<u8>);
 
 impl Bytes {
-    fn mechanism(&mut self, ty: CK_MECHANISM_TYPE) -> CK_MECHANISM {
+    pub fn mechanism(&mut self, ty: CK_MECHANISM_TYPE) -> CK_MECHANISM {
         match self.0.len() {
             0 => plain(ty),
             len => {

@@ -10,6 +10,7 @@ mod enumerators;
 mod keys;
 mod parameters;
 mod rejection;
+mod signatures;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use world::World;
 fn each_clause_has_its_exact_code() {
     let directory = directory("exact-codes");
     let world = World::new(&directory);
-    let clauses: [fn(&World) -> Vec<String>; 12] = [
+    let clauses: [fn(&World) -> Vec<String>; 14] = [
         parameters::wrong_lengths,
         parameters::unknown_hashes,
         enumerators::each_is_known_or_refused,
@@ -29,10 +30,12 @@ fn each_clause_has_its_exact_code() {
         parameters::tags,
         parameters::ivs_made_twice,
         keys::points,
+        keys::private_values,
         keys::moduli,
         keys::wrong_types,
         keys::wrong_sizes,
         data::truncated,
+        signatures::lengths_and_bits,
         rejection::pkcs1_says_nothing,
     ];
     let wrong: Vec<String> = clauses.iter().flat_map(|clause| clause(&world)).collect();

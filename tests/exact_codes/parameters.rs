@@ -5,6 +5,7 @@ use std::ptr::null_mut;
 use cryptoki_sys::*;
 use keyward::mechanism::table::{self, ParamKind};
 
+use crate::module::gcm::gcm;
 use crate::module::{mechanism, plain};
 use crate::world::{F, FUNCTIONS, Table, World};
 
@@ -171,17 +172,6 @@ pub fn inconsistent_masks(world: &World) -> Vec<String> {
         table.add(format!("OAEP {what}, decrypt"), world.begin(F::Decrypt, by, private), expected);
     }
     table.wrong(26)
-}
-
-fn gcm(iv: &mut [u8], bits: CK_ULONG) -> CK_GCM_PARAMS {
-    CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: iv.len() as CK_ULONG,
-        ulIvBits: 8 * iv.len() as CK_ULONG,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: bits,
-    }
 }
 
 /// Tags that are too short, too long, or no whole bytes.

@@ -21,6 +21,9 @@ const PUBLIC_USES: [CK_ATTRIBUTE_TYPE; 6] =
 const PRIVATE_USES: [CK_ATTRIBUTE_TYPE; 6] =
     [CKA_DECRYPT, CKA_SIGN, CKA_SIGN_RECOVER, CKA_UNWRAP, CKA_DERIVE, CKA_DECAPSULATE];
 
+/// More than any result is longer than its input: signatures of SLH-DSA are the longest.
+const ROOM: usize = 1 << 16;
+
 /// A function that uses a mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum F {
@@ -245,7 +248,7 @@ impl World {
     /// Begins, and does it in one call: the code of the first that refuses, and what came out.
     pub fn once(&self, function: F, mut by: CK_MECHANISM, key: CK_OBJECT_HANDLE, input: &[u8]) -> (CK_RV, Vec<u8>) {
         let (api, session) = (&self.module.api, self.module.session);
-        let (mut out, mut len) = (vec![0; input.len() + 8192], input.len() as CK_ULONG + 8192);
+        let (mut out, mut len) = (vec![0; input.len() + ROOM], (input.len() + ROOM) as CK_ULONG);
         let (data, n) = (input.as_ptr().cast_mut(), input.len() as CK_ULONG);
         // SAFETY: see above.
         let rv = unsafe {

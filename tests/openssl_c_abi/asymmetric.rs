@@ -15,20 +15,20 @@ use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 use crate::module::{Attr, DECRYPT, ENCRYPT, Module, bytes, mechanism, no, plain, ulong, yes};
 
 /// Both halves of a pair: ours, and the same public key for OpenSSL.
-struct Pair {
+pub struct Pair {
     public: CK_OBJECT_HANDLE,
-    private: CK_OBJECT_HANDLE,
-    openssl: PKey<Public>,
+    pub private: CK_OBJECT_HANDLE,
+    pub openssl: PKey<Public>,
 }
 
-fn generated(module: &Module, ty: CK_MECHANISM_TYPE, parameters: Attr) -> Pair {
+pub fn generated(module: &Module, ty: CK_MECHANISM_TYPE, parameters: Attr) -> Pair {
     let (public, private) = module.generate_pair(ty, &[parameters], &[yes(CKA_DERIVE), no(CKA_TOKEN)]);
     let info = module.value(public, CKA_PUBLIC_KEY_INFO);
     assert_eq!(module.value(private, CKA_PUBLIC_KEY_INFO), info);
     Pair { public, private, openssl: PKey::public_key_from_der(&info).unwrap() }
 }
 
-const HASHES: [(CK_MECHANISM_TYPE, CK_RSA_PKCS_MGF_TYPE, &str); 9] = [
+pub const HASHES: [(CK_MECHANISM_TYPE, CK_RSA_PKCS_MGF_TYPE, &str); 9] = [
     (CKM_SHA_1, CKG_MGF1_SHA1, "SHA1"),
     (CKM_SHA224, CKG_MGF1_SHA224, "SHA224"),
     (CKM_SHA256, CKG_MGF1_SHA256, "SHA256"),
@@ -64,7 +64,7 @@ const RSA_PSS: [CK_MECHANISM_TYPE; 9] = [
     CKM_SHA3_512_RSA_PKCS_PSS,
 ];
 
-const ECDSA: [CK_MECHANISM_TYPE; 9] = [
+pub const ECDSA: [CK_MECHANISM_TYPE; 9] = [
     CKM_ECDSA_SHA1,
     CKM_ECDSA_SHA224,
     CKM_ECDSA_SHA256,

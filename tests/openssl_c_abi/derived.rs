@@ -14,6 +14,7 @@ use openssl::pkey_ctx::PkeyCtx;
 use openssl::sign::{Signer, Verifier};
 use openssl::symm::{Cipher, Crypter, Mode};
 
+use crate::module::gcm::gcm;
 use crate::module::{Attr, Module, bytes, mechanism, no, plain, ulong, yes};
 use crate::symmetric::{secret, some};
 
@@ -133,14 +134,7 @@ pub fn gmac(module: &Module) {
     crypter.finalize(&mut [0; 16]).unwrap();
     let mut expected = [0; 16];
     crypter.get_tag(&mut expected).unwrap();
-    let mut params = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
+    let mut params = gcm(&mut iv, 128);
     let key = module.create(&secret(CKK_AES, &value));
     assert_eq!(module.sign(mechanism(CKM_AES_GMAC, &mut params), key, &input), expected);
     assert_eq!(module.verify(mechanism(CKM_AES_GMAC, &mut params), key, &input, &expected), CKR_OK);

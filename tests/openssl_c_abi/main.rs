@@ -1,8 +1,11 @@
 //! The first row of mechanisms through the C ABI against OpenSSL in the same process, in both directions: what we make it
 //! opens or verifies, what it makes we open or verify. One test, since one process holds one configuration.
 
+#[path = "../acvp_common/mod.rs"]
+mod acvp_common;
 mod asymmetric;
 mod derived;
+mod deterministic;
 mod further;
 mod module;
 mod symmetric;
@@ -36,5 +39,6 @@ fn openssl_and_the_library_agree_on_every_mechanism_of_the_first_row() {
     derived::gmac(&module);
     derived::dsa(&module);
     derived::finite_agreement(&module);
+    deterministic::ecdsa(module, &directory);
     std::fs::remove_dir_all(directory).unwrap();
 }

@@ -5,6 +5,8 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+#[path = "../gcm/mod.rs"]
+pub mod gcm;
 #[path = "../through_slot/mod.rs"]
 mod through_slot;
 
@@ -122,6 +124,25 @@ impl Module {
             ok(api.C_Login(session, CKU_USER, b"123456".as_ptr().cast_mut(), 6));
             Module { api, session }
         }
+    }
+
+    /// The same token, with another line in the configuration.
+    #[allow(dead_code)] // Each test that has this file uses its part.
+    pub fn restarted(self, directory: &Path, line: &str) -> Module {
+        let config = directory.join("keyward.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text + line + "\n").unwrap();
+        let Module { api, mut session } = self;
+        // SAFETY: see above.
+        unsafe {
+            ok(api.C_Finalize(null_mut()));
+            ok(api.C_Initialize(null_mut()));
+            let (mut slot, mut count) = (0, 1);
+            ok(api.C_GetSlotList(CK_TRUE, &mut slot, &mut count));
+            ok(api.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, null_mut(), None, &mut session));
+            ok(api.C_Login(session, CKU_USER, b"123456".as_ptr().cast_mut(), 6));
+        }
+        Module { api, session }
     }
 
     pub fn create(&self, template: &[Attr]) -> CK_OBJECT_HANDLE {
@@ -262,6 +283,25 @@ impl Module {
             ok(self.api.C_SignFinal(self.session, out.as_mut_ptr(), &mut len));
             out.truncate(len as usize);
             out
+        }
+    }
+
+    /// By the functions of one init for many messages.
+    #[allow(dead_code)] // As above.
+    pub fn sign_messages(&self, mut mechanism: CK_MECHANISM, key: CK_OBJECT_HANDLE, inputs: &[&[u8]]) -> Vec<Vec<u8>> {
+        // SAFETY: see above.
+        unsafe {
+            ok(self.api.C_MessageSignInit(self.session, &mut mechanism, key));
+            let one = |input: &&[u8]| {
+                let (mut out, mut len) = (vec![0; 1024], 1024);
+                let (data, data_len) = (input.as_ptr().cast_mut(), input.len() as CK_ULONG);
+                ok(self.api.C_SignMessage(self.session, null_mut(), 0, data, data_len, out.as_mut_ptr(), &mut len));
+                out.truncate(len as usize);
+                out
+            };
+            let signatures = inputs.iter().map(one).collect();
+            ok(self.api.C_MessageSignFinal(self.session));
+            signatures
         }
     }
 

@@ -1,11 +1,21 @@
 # A screen that nobody sees, for browsers, and hands at its keyboard. Sourced after lib.sh.
 
+# tenths SECONDS: a word for each tenth of a second that is waited; of a browser under valgrind, ten times as many.
+tenths() {
+    seq $(($1 * 10 * ${VALGRIND:+10 *} 1))
+}
+
+# settle: a window that is there is not painted, and has not the keyboard yet.
+settle() {
+    sleep $((1 ${VALGRIND:+* 20}))
+}
+
 # screen: an X server on a free display, which is then $DISPLAY.
 screen() {
     Xvfb -displayfd 3 -screen 0 1000x700x24 3>display >xvfb.log 2>&1 &
     echo $! >xvfb.pid
     local _
-    for _ in $(seq 100); do
+    for _ in $(tenths 10); do
         [ -s display ] && break
         sleep 0.1
     done
@@ -14,15 +24,20 @@ screen() {
     xdotool getdisplaygeometry
 }
 
+# The titles as the programs mean them: a search for one looks at the older property, which may lack letters.
+titles() {
+    xdotool search --name '.+' getwindowname %@ 2>/dev/null | sort -u
+}
+
 # window TITLE: waits until there is a window with this in its title.
 window() {
     local _
-    for _ in $(seq 300); do
-        xdotool search --name "$1" >/dev/null 2>&1 && return 0
-        sleep 0.2
+    for _ in $(tenths 60); do
+        titles | grep -q -- "$1" && return 0
+        sleep 0.1
     done
     echo "there is no window \"$1\" but:"
-    xdotool search --name '.+' getwindowname %@ 2>/dev/null | sort -u
+    titles
     import -window root "${PICTURES:-.}/$CLIENT-failed.png"
     return 1
 }
@@ -40,12 +55,12 @@ greets() {
 # greeted VERSION: waits until it has greeted the subject of our certificate, and keeps a picture of it.
 greeted() {
     local _
-    for _ in $(seq 200); do
+    for _ in $(tenths 20); do
         grep -q "^greeted A Person TLSv$1" "greeted.$1" && break
         sleep 0.1
     done
     window "hello A Person" || return 1
-    sleep 1 # until it is painted
+    settle
     import -window root "$CLIENT-$1.png"
     [ -z "${PICTURES:-}" ] || cp "$CLIENT-$1.png" "$PICTURES"
     cat "greeted.$1"
@@ -56,7 +71,7 @@ greeted() {
 leaves() {
     local ended _
     # On a busy machine Firefox takes long; an end that hangs it makes a crash of by itself, after a minute.
-    for _ in $(seq 700); do
+    for _ in $(tenths 70); do
         kill -0 "$1" 2>/dev/null || break
         sleep 0.1
     done

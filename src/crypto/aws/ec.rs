@@ -8,7 +8,7 @@ use aws_lc_sys as ffi;
 
 use super::brainpool;
 pub(in crate::crypto) use super::number::Number;
-use super::number::write_be;
+use super::number::{Field, write_be};
 use super::{Result, done, made, refused};
 use crate::crypto::brainpool::Domain;
 use crate::crypto::curve::Curve;
@@ -80,6 +80,27 @@ impl Point {
     fn new(group: Group) -> Result<Point> {
         // SAFETY: a static group; the result is checked for NULL.
         Ok(Point(made(unsafe { ffi::EC_POINT_new(group.0) })?, group))
+    }
+
+    /// The base point times a live number below the order, in constant time.
+    fn of_base(group: Group, scalar: *const ffi::BIGNUM) -> Result<Point> {
+        let point = Point::new(group)?;
+        // SAFETY: a live point and number of that group; NULL point and factor: the base point alone is multiplied.
+        done(unsafe {
+            let (nowhere, none) = (ptr::null(), ptr::null());
+            ffi::EC_POINT_mul(group.0, point.0.as_ptr(), scalar, nowhere, none, ptr::null_mut())
+        })?;
+        Ok(point)
+    }
+
+    fn abscissa(&self) -> Result<Number> {
+        let x = Number::zero()?;
+        // SAFETY: a live point of that group, a live number; NULL: neither the other coordinate nor scratch.
+        done(unsafe {
+            let (y, scratch) = (ptr::null_mut(), ptr::null_mut());
+            ffi::EC_POINT_get_affine_coordinates_GFp(self.1.0, self.0.as_ptr(), x.0.as_ptr(), y, scratch)
+        })?;
+        Ok(x)
     }
 
     /// Refused unless `encoded` is a point of the curve.
@@ -162,9 +183,7 @@ impl EcKey {
 
     /// The private scalar, big-endian to the length of `out`; refused for a public key.
     pub fn scalar(&self, out: &mut [u8]) -> Result<()> {
-        // SAFETY: a live key; what the getter gives lives as long, and is only read here.
-        let scalar = made(unsafe { ffi::EC_KEY_get0_private_key(self.0.as_ptr()) }.cast_mut())?;
-        write_be(scalar.as_ptr(), out)
+        write_be(self.secret()?.as_ptr(), out)
     }
 
     /// The point of a public key; refused where there is none.
@@ -175,17 +194,14 @@ impl EcKey {
         Ok(Point(made(unsafe { ffi::EC_POINT_dup(point.as_ptr(), self.1.0) })?, self.1))
     }
 
+    fn secret(&self) -> Result<NonNull<ffi::BIGNUM>> {
+        // SAFETY: a live key; what the getter gives lives as long, and callers only read it.
+        made(unsafe { ffi::EC_KEY_get0_private_key(self.0.as_ptr()) }.cast_mut())
+    }
+
     /// The public point of a private key.
     pub fn multiplied_base(&self) -> Result<Point> {
-        let point = Point::new(self.1)?;
-        // SAFETY: a live key; what the getter gives lives as long, and is only read here.
-        let scalar = made(unsafe { ffi::EC_KEY_get0_private_key(self.0.as_ptr()) }.cast_mut())?;
-        // SAFETY: a live point and number of that group; NULL point and factor: the base point alone is multiplied.
-        done(unsafe {
-            let (nowhere, none) = (ptr::null(), ptr::null());
-            ffi::EC_POINT_mul(self.1.0, point.0.as_ptr(), scalar.as_ptr(), nowhere, none, ptr::null_mut())
-        })?;
-        Ok(point)
+        Point::of_base(self.1, self.secret()?.as_ptr())
     }
 
     /// ECDSA; each half of the signature is as long as its slice.
@@ -198,6 +214,22 @@ impl EcKey {
             unsafe { (ffi::ECDSA_SIG_get0_r(signature.0.as_ptr()), ffi::ECDSA_SIG_get0_s(signature.0.as_ptr())) };
         write_be(from_r, r)?;
         write_be(from_s, s)
+    }
+
+    /// ECDSA with the caller's nonce, over a hash that is [`reduced`](crate::crypto::nonce::reduced); all are as long as the order.
+    /// `false` where that nonce gives no signature. In constant time, by the library's own operations: its function that takes a nonce
+    /// is for tests alone.
+    pub fn sign_with(&self, nonce: &[u8], hashed: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<bool> {
+        let (nonce, hashed, order) = (Number::from_be(nonce)?, Number::from_be(hashed)?, self.1.order()?);
+        let field = Field::new(&order)?;
+        let first = Point::of_base(self.1, nonce.0.as_ptr())?.abscissa()?.modulo(&order)?;
+        let sum = field.sum(&hashed, &field.product(self.secret()?.as_ptr(), &first)?)?;
+        // The order is a prime: Fermat's inverse.
+        let inverse = nonce.power(&order.minus(2)?, &order)?;
+        let second = field.product(sum.0.as_ptr(), &inverse)?;
+        write_be(first.0.as_ptr(), r)?;
+        write_be(second.0.as_ptr(), s)?;
+        Ok(first.bits() > 0 && second.bits() > 0)
     }
 
     pub fn verify(&self, digest: &[u8], r: &[u8], s: &[u8]) -> Result<()> {

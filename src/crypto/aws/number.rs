@@ -28,6 +28,13 @@ impl Drop for Number {
 /// Scratch space of one computation.
 struct Scratch(NonNull<ffi::BN_CTX>);
 
+impl Scratch {
+    fn new() -> Result<Scratch> {
+        // SAFETY: takes nothing; the result is checked for NULL.
+        made(unsafe { ffi::BN_CTX_new() }).map(Scratch)
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // SAFETY: we own the pointer, and nothing uses it after this.
@@ -95,8 +102,7 @@ impl Number {
 
     fn computed(compute: impl FnOnce(*mut ffi::BIGNUM, *mut ffi::BN_CTX) -> c_int) -> Result<Number> {
         let result = Number::zero()?;
-        // SAFETY: takes nothing; the result is checked for NULL.
-        let scratch = Scratch(made(unsafe { ffi::BN_CTX_new() })?);
+        let scratch = Scratch::new()?;
         done(compute(result.0.as_ptr(), scratch.0.as_ptr()))?;
         Ok(result)
     }
@@ -149,6 +155,46 @@ impl Number {
     pub fn random_below(below: &Number) -> Result<Number> {
         // SAFETY: live numbers.
         Number::computed(|out, _| unsafe { ffi::BN_rand_range_ex(out, 2, below.0.as_ptr()) })
+    }
+}
+
+/// The numbers below an odd modulus, in constant time.
+pub(super) struct Field<'a>(NonNull<ffi::BN_MONT_CTX>, &'a Number);
+
+impl Drop for Field<'_> {
+    fn drop(&mut self) {
+        // SAFETY: we own the pointer, and nothing uses it after this.
+        unsafe { ffi::BN_MONT_CTX_free(self.0.as_ptr()) }
+    }
+}
+
+impl Field<'_> {
+    pub fn new(modulus: &Number) -> Result<Field<'_>> {
+        let scratch = Scratch::new()?;
+        // SAFETY: a live number and scratch space; the result is checked for NULL.
+        let context = made(unsafe { ffi::BN_MONT_CTX_new_for_modulus(modulus.0.as_ptr(), scratch.0.as_ptr()) })?;
+        Ok(Field(context, modulus))
+    }
+
+    /// Of two numbers below the modulus, of which the first is live.
+    pub fn product(&self, one: *const ffi::BIGNUM, other: &Number) -> Result<Number> {
+        let context = self.0.as_ptr();
+        // One of the two in Montgomery's form: then the product is not.
+        // SAFETY: live numbers, context and scratch space.
+        let other =
+            Number::computed(|out, scratch| unsafe { ffi::BN_to_montgomery(out, other.0.as_ptr(), context, scratch) })?;
+        // SAFETY: live numbers, context and scratch space.
+        Number::computed(|out, scratch| unsafe {
+            ffi::BN_mod_mul_montgomery(out, one, other.0.as_ptr(), context, scratch)
+        })
+    }
+
+    /// Of two numbers below the modulus.
+    pub fn sum(&self, one: &Number, other: &Number) -> Result<Number> {
+        // SAFETY: live numbers.
+        Number::computed(|out, _| unsafe {
+            ffi::BN_mod_add_quick(out, one.0.as_ptr(), other.0.as_ptr(), self.1.0.as_ptr())
+        })
     }
 }
 

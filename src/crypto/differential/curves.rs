@@ -3,6 +3,7 @@
 use super::{Inputs, flipped, same_verdict};
 use crate::crypto::curve::{Curve, Form as CurveForm};
 use crate::crypto::ed25519::Form;
+use crate::crypto::nonce::reduced;
 use crate::crypto::{aws, rust};
 
 fn curves() -> impl Iterator<Item = Curve> {
@@ -178,6 +179,26 @@ fn ecdsa_signatures_of_the_one_verify_by_the_other() {
             {
                 assert!(!verdicts(&digest, r, s));
             }
+        }
+    }
+}
+
+#[test]
+fn ecdsa_signatures_with_one_nonce_are_the_same() {
+    let mut inputs = Inputs::new("ecdsa nonces");
+    for curve in curves() {
+        let (keys, order) = (Keys::generated(curve, false), order(curve));
+        let last = moved(&order, -1);
+        let one = moved(&vec![0; order.len()], 1);
+        for at in 0..12 {
+            let mut drawn = || reduced(&inputs.bytes(order.len()), &order);
+            let nonce = [&one, &last, &drawn()][at.min(2)].clone();
+            let hashed = [vec![0; order.len()], last.clone(), drawn()][at.saturating_sub(2).min(2)].clone();
+            let mut signatures = [vec![0; 2 * order.len()], vec![0; 2 * order.len()]];
+            let [(r, s), (r_other, s_other)] = signatures.each_mut().map(|out| out.split_at_mut(order.len()));
+            assert_eq!(keys.0.sign_with(&nonce, &hashed, r, s), Ok(true));
+            assert_eq!(keys.1.sign_with(&nonce, &hashed, r_other, s_other), Ok(true));
+            assert_eq!(signatures[0], signatures[1], "{curve:?}, nonce {nonce:02x?}, hash {hashed:02x?}");
         }
     }
 }

@@ -16,6 +16,7 @@ pub(in crate::crypto) use super::number::Number;
 use super::system::System;
 use super::{Refused, Result};
 use crate::crypto::curve::Curve;
+use crate::crypto::nonce::leftmost;
 use crate::secret::SecretBytes;
 
 /// What is computed on a curve. Scalars are big-endian and as long as the order, points uncompressed.
@@ -31,6 +32,8 @@ trait Arithmetic: Send + Sync {
     /// The x-coordinate of the product.
     fn multiply(&self, scalar: &[u8], point: &[u8], out: &mut [u8]) -> Result<()>;
     fn sign(&self, scalar: &[u8], digest: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<()>;
+    /// With that nonce, over a hash of which only the bits that count are left; `false` where that gives no signature.
+    fn sign_with(&self, scalar: &[u8], nonce: &[u8], hashed: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<bool>;
     fn verify(&self, point: &[u8], digest: &[u8], r: &[u8], s: &[u8]) -> Result<()>;
 }
 
@@ -71,21 +74,22 @@ where
 
     /// The leftmost bits of a hash, up to the order's length (FIPS 186-5, 6.4.1), modulo the order.
     fn hashed(digest: &[u8]) -> C::Scalar {
-        let bits = C::Scalar::NUM_BITS as usize;
         let mut bytes = FieldBytes::<C>::default();
-        let taken = digest.get(..bytes.len()).unwrap_or(digest);
-        let zeros = bytes.len() - taken.len();
-        bytes.iter_mut().skip(zeros).zip(taken).for_each(|(to, from)| *to = *from);
-        let surplus = (taken.len() * 8).saturating_sub(bits);
-        if surplus > 0 {
-            let mut carry = 0;
-            for byte in &mut bytes {
-                let next = *byte << (8 - surplus);
-                *byte = *byte >> surplus | carry;
-                carry = next;
-            }
-        }
+        leftmost(digest, C::Scalar::NUM_BITS as usize, &mut bytes);
         C::Scalar::reduce(&bytes)
+    }
+
+    /// ECDSA with that nonce; `false` where it gives no signature.
+    fn signed(secret: &C::Scalar, nonce: &C::Scalar, hashed: &C::Scalar, r: &mut [u8], s: &mut [u8]) -> Result<bool> {
+        let inverse = Option::from(Invert::invert(nonce)).map(Zeroizing::<C::Scalar>::new).ok_or(Refused)?;
+        let first = Of::<C>::abscissa(&C::ProjectivePoint::mul_by_generator(nonce));
+        let second = *inverse * (*hashed + first * *secret);
+        if bool::from(first.is_zero() | second.is_zero()) {
+            return Ok(false);
+        }
+        copy(&first.to_repr(), r)?;
+        copy(&second.to_repr(), s)?;
+        Ok(true)
     }
 
     /// The x-coordinate, modulo the order.
@@ -142,16 +146,13 @@ where
 
     fn sign(&self, scalar: &[u8], digest: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<()> {
         let (secret, hashed) = (Of::<C>::scalar(scalar)?, Of::<C>::hashed(digest));
-        loop {
-            let nonce = Of::<C>::fresh()?;
-            let inverse = Option::from(Invert::invert(&*nonce)).map(Zeroizing::<C::Scalar>::new).ok_or(Refused)?;
-            let first = Of::<C>::abscissa(&C::ProjectivePoint::mul_by_generator(&*nonce));
-            let second = *inverse * (hashed + first * *secret);
-            if !bool::from(first.is_zero() | second.is_zero()) {
-                copy(&first.to_repr(), r)?;
-                return copy(&second.to_repr(), s);
-            }
-        }
+        while !Of::<C>::signed(&secret, &*Of::<C>::fresh()?, &hashed, r, s)? {}
+        Ok(())
+    }
+
+    fn sign_with(&self, scalar: &[u8], nonce: &[u8], hashed: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<bool> {
+        let hashed = FieldBytes::<C>::try_from(hashed).map_err(|_| Refused)?;
+        Of::<C>::signed(&*Of::<C>::scalar(scalar)?, &*Of::<C>::scalar(nonce)?, &C::Scalar::reduce(&hashed), r, s)
     }
 
     fn verify(&self, point: &[u8], digest: &[u8], r: &[u8], s: &[u8]) -> Result<()> {
@@ -258,6 +259,12 @@ impl EcKey {
     /// ECDSA; each half of the signature is as long as its slice.
     pub fn sign(&self, digest: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<()> {
         self.group.0.sign(self.secret()?, digest, r, s)
+    }
+
+    /// ECDSA with the caller's nonce, over a hash that is [`reduced`](crate::crypto::nonce::reduced); all are as long as the order.
+    /// `false` where that nonce gives no signature.
+    pub fn sign_with(&self, nonce: &[u8], hashed: &[u8], r: &mut [u8], s: &mut [u8]) -> Result<bool> {
+        self.group.0.sign_with(self.secret()?, nonce, hashed, r, s)
     }
 
     pub fn verify(&self, digest: &[u8], r: &[u8], s: &[u8]) -> Result<()> {

@@ -35,6 +35,7 @@ fn values(config: &Config) -> serde_json::Value {
         "device_secret": config.device_secret,
         "free_slot": config.free_slot,
         "mechanisms": mechanisms(&config.mechanisms),
+        "ecdsa_nonces": config.ecdsa_nonces,
         "kdf": config.kdf,
         "pin": config.pin,
         "log": log,
@@ -129,7 +130,7 @@ fn ha(rules: &HaRules) -> serde_json::Value {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use keyward::config::{HaMember, IsolationRules, Mirror, Order, Patience, PinSource};
+    use keyward::config::{EcdsaNonces, HaMember, IsolationRules, Mirror, Order, Patience, PinSource};
 
     use super::*;
 
@@ -138,6 +139,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("keyward-shown-{}.toml", std::process::id()));
         let mut config = Config::within(Path::new("/srv/keyward"));
         config.mechanisms = Mechanisms::Without(vec!["SHA_1".into()]);
+        config.ecdsa_nonces = EcdsaNonces::Deterministic;
         config.log.file = Some(PathBuf::from("/var/log/k\"eyward"));
         config.pin.max_failures = 3;
         config.slots = vec![SlotRules {
