@@ -3,7 +3,7 @@
 use cryptoki_sys::*;
 
 use super::Attributes;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::lifecycle::state as lifecycle_state;
 use crate::lifecycle::{Dates, Event, Life, State, clock, version};
 use crate::token::*;
@@ -165,6 +165,59 @@ pub fn ordered(attributes: &Attributes, order: &Order) -> Result<Option<Attribut
     let destroyed = Dates { destruction: Some(order.by.at), ..Default::default() };
     set_dates(&mut next, &destroyed);
     Ok(Some(tombstone(&next)))
+}
+
+/// What [`Token::take_over`] makes of the versions of a key.
+pub struct TakenOver<T> {
+    /// Those that change, and what of them.
+    pub versions: Vec<(T, Attributes)>,
+    /// The label of the logical key.
+    pub label: Vec<u8>,
+    /// What their certificates have in common with them (`CKA_ID`), and the label that these take in the place of the logical key's.
+    pub certificates: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A staged version takes the label; the one in force so far goes on for the overlap, under its archived label.
+/// `CKR_ACTION_PROHIBITED` for what is no staged version.
+pub fn take_over<T>(
+    staged: &Attributes,
+    state: State,
+    versions: Vec<T>,
+    attributes: impl Fn(&T) -> &Attributes,
+    order: &TakeOver,
+) -> Result<TakenOver<T>> {
+    if state != State::PreActive || staged.bytes(CKA_KEYWARD_LOGICAL_KEY).is_none() {
+        return Err(Code::ActionProhibited.because("this is no staged version: stage one with `key rotate --stage`"));
+    }
+    let label = logical_label(staged).to_vec();
+    let (mut changed, mut certificates) = (Vec::new(), Vec::new());
+    for version in versions {
+        let mut next = attributes(&version).clone();
+        let of = version_of(&next);
+        let own = match (of == version_of(staged), life(&next).state_at(order.by.at)) {
+            (true, State::PreActive) => {
+                enter(&mut next, State::Active, &order.by);
+                set_dates(&mut next, &Dates { activation: Some(order.by.at), ..Dates::default() });
+                label.clone()
+            }
+            (false, State::Active | State::Suspended) => {
+                supersede(&mut next, order.overlap, &order.by);
+                version::archived(&label, of)
+            }
+            _ => continue,
+        };
+        next.put(Attribute::bytes(CKA_LABEL, &own));
+        certificates.extend(next.bytes(CKA_ID).filter(|id| !id.is_empty()).map(|id| (id.to_vec(), own)));
+        changed.push((version, next));
+    }
+    certificates.sort();
+    certificates.dedup();
+    Ok(TakenOver { versions: changed, label, certificates })
+}
+
+/// Whether a certificate that has this label follows its version: those that have a label of their own keep it.
+pub fn follows(has: &[u8], label: &[u8]) -> bool {
+    has.is_empty() || has.starts_with(label)
 }
 
 /// The dates of the old version, moved to a new beginning.

@@ -9,7 +9,7 @@ use super::book::{BY_PRINT, Entry, Record, View};
 use super::bound::{Bound, Key, tombstone_of};
 use super::identity::{Identity, found, has_rivals, unclear};
 use crate::error::{Code, Result};
-use crate::lifecycle::{Dates, Event, State, version};
+use crate::lifecycle::{Event, State};
 use crate::log;
 use crate::object::{Attributes, build, life};
 use crate::token::*;
@@ -237,40 +237,14 @@ impl Shared {
         let view = self.book.view()?;
         let staged = self.subject(&view, caller, order.key)?;
         let attributes = &staged.key.attributes;
-        if staged.key.state() != State::PreActive || attributes.bytes(CKA_KEYWARD_LOGICAL_KEY).is_none() {
-            return Err(
-                Code::ActionProhibited.because("this is no staged version: stage one with `key rotate --stage`")
-            );
-        }
-        let label = life::logical_label(attributes).to_vec();
-        let staged_version = life::version_of(attributes);
-        let (mut steps, mut certificates) = (Vec::new(), Vec::new());
-        for record in self.versions(&view, attributes)? {
-            let mut next = record.attributes.clone();
-            let of = life::version_of(&next);
-            let own = match (of == staged_version, life::life(&next).state_at(order.by.at)) {
-                (true, State::PreActive) => {
-                    life::enter(&mut next, State::Active, &order.by);
-                    life::set_dates(&mut next, &Dates { activation: Some(order.by.at), ..Dates::default() });
-                    label.clone()
-                }
-                (false, State::Active | State::Suspended) => {
-                    life::supersede(&mut next, order.overlap, &order.by);
-                    version::archived(&label, of)
-                }
-                _ => continue,
-            };
-            next.put(Attribute::bytes(CKA_LABEL, &own));
-            certificates.extend(next.bytes(CKA_ID).map(|id| (id.to_vec(), own)));
-            steps.push(Entry::Changed(record, next));
-        }
+        let versions = self.versions(&view, attributes)?;
+        let taken = life::take_over(attributes, staged.key.state(), versions, |record| &record.attributes, order)?;
+        let steps = taken.versions.into_iter().map(|(record, next)| Entry::Changed(record, next)).collect();
         self.book.commit(&view, steps)?;
         self.objects.forget_all();
-        certificates.sort();
-        certificates.dedup();
-        for (id, own) in certificates.into_iter().filter(|(id, _)| !id.is_empty()) {
-            if let Err(error) = self.relabel_certificates(caller, &id, &label, &own) {
-                log!(Warn, "a certificate of {} keeps its label in the HSM: {error}", String::from_utf8_lossy(&own));
+        for (id, own) in &taken.certificates {
+            if let Err(error) = self.relabel_certificates(caller, id, &taken.label, own) {
+                log!(Warn, "a certificate of {} keeps its label in the HSM: {error}", String::from_utf8_lossy(own));
             }
         }
         Ok(())
@@ -282,7 +256,7 @@ impl Shared {
         for object in found(&*self.inner, caller, template, 16)? {
             let known = super::identity::ask(&*self.inner, caller, object, &[CKA_LABEL])?;
             let has = known.bytes(CKA_LABEL).unwrap_or_default();
-            if has != own && (has.is_empty() || has.starts_with(label)) {
+            if has != own && life::follows(has, label) {
                 self.inner.set(caller, object, vec![Attribute::bytes(CKA_LABEL, own)])?;
             }
         }

@@ -10,7 +10,7 @@ use super::handle::{self, Number, Place};
 use super::manage::update_clear;
 use super::object::Object;
 use crate::error::{Code, Result};
-use crate::lifecycle::{Event, State, version};
+use crate::lifecycle::{Event, State};
 use crate::object::build::{self};
 use crate::object::{Attributes, life};
 use crate::store::Change;
@@ -170,43 +170,15 @@ impl Soft {
     pub(super) fn take_over_label(&self, caller: Caller, order: &TakeOver) -> Result<()> {
         let view = self.view()?;
         let staged = self.key_in_any_state(&view, order.key)?;
-        let staged_version = life::version_of(&staged.attributes);
-        if life::state(&staged.attributes) != State::PreActive
-            || staged.attributes.bytes(CKA_KEYWARD_LOGICAL_KEY).is_none()
-        {
-            return Err(
-                Code::ActionProhibited.because("this is no staged version: stage one with `key rotate --stage`")
-            );
-        }
-        let label = life::logical_label(&staged.attributes).to_vec();
+        let (state, versions) = (life::state(&staged.attributes), self.versions(&view, &staged)?);
+        let taken = life::take_over(&staged.attributes, state, versions, |object| &object.attributes, order)?;
         let mut changed = Vec::new();
-        let mut certificates = Vec::new();
-        for object in self.versions(&view, &staged)? {
-            let attributes = &object.attributes;
-            let mut next = attributes.clone();
-            let of = life::version_of(attributes);
-            let own = match (of == staged_version, life::life(attributes).state_at(order.by.at)) {
-                (true, State::PreActive) => {
-                    life::enter(&mut next, State::Active, &order.by);
-                    let dates = crate::lifecycle::Dates { activation: Some(order.by.at), ..Default::default() };
-                    life::set_dates(&mut next, &dates);
-                    label.clone()
-                }
-                (false, State::Active | State::Suspended) => {
-                    life::supersede(&mut next, order.overlap, &order.by);
-                    version::archived(&label, of)
-                }
-                _ => continue,
-            };
-            next.put(Attribute::bytes(CKA_LABEL, &own));
+        for (object, next) in taken.versions {
             view.may_write(caller, object.on_token(), object.private)?;
-            certificates.extend(attributes.bytes(CKA_ID).map(|id| (id.to_vec(), own)));
             changed.push((object, Some(next)));
         }
-        certificates.sort();
-        certificates.dedup();
-        for (id, own) in certificates.into_iter().filter(|(id, _)| !id.is_empty()) {
-            changed.extend(self.relabelled_certificates(&view, &id, &label, &own)?);
+        for (id, own) in &taken.certificates {
+            changed.extend(self.relabelled_certificates(&view, id, &taken.label, own)?);
         }
         self.write_life(&view, changed)
     }
@@ -215,9 +187,8 @@ impl Soft {
     fn relabelled_certificates(&self, view: &View, id: &[u8], label: &[u8], own: &[u8]) -> Result<Vec<Changed>> {
         let class = CKO_CERTIFICATE.to_ne_bytes().to_vec();
         let found = self.token_objects(view, &[(CKA_ID, id.to_vec()), (CKA_CLASS, class)])?;
-        let belongs = |object: &Arc<Object>| {
-            object.attributes.bytes(CKA_LABEL).is_some_and(|has| has.is_empty() || has.starts_with(label))
-        };
+        let belongs =
+            |object: &Arc<Object>| object.attributes.bytes(CKA_LABEL).is_some_and(|has| life::follows(has, label));
         let relabel = |object: Arc<Object>| {
             let mut next = object.attributes.clone();
             next.put(Attribute::bytes(CKA_LABEL, own));
