@@ -10,5 +10,7 @@ mod modes;
 mod place;
 mod processes;
 mod reports;
+#[path = "../script_common/mod.rs"]
+mod script;
 mod transfer;
 mod worker;

@@ -12,6 +12,8 @@ mod login;
 #[path = "../audit/place.rs"]
 #[allow(dead_code)]
 mod place;
+#[path = "../script_common/mod.rs"]
+mod script;
 mod second_factor;
 mod transfer;
 mod worker;
