@@ -192,6 +192,9 @@ impl Hsm {
     fn connect(self: &Arc<Self>, seen: u64) -> Result<u64> {
         let started = self.module.started()?;
         let known = self.place.read().module;
+        if seen > 0 && started == known {
+            self.end_idle();
+        }
         let mut found = self.locate();
         // Where nothing but the sessions is gone, the module need not be disturbed: other slots may use it.
         let usable = |(slot, _): &(CK_SLOT_ID, TokenInfo)| {

@@ -2,7 +2,7 @@
 //! sessions of applications are not those: there may be any number of them.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ struct State {
     /// Of which connection all this is.
     epoch: u64,
     idle: Vec<Held>,
+    /// The handles of this connection's sessions, idle or not.
+    live: HashSet<CK_SESSION_HANDLE>,
     /// All that are open, idle or not.
     open: usize,
     most: usize,
@@ -62,6 +64,7 @@ impl Pool {
         let mut state = self.state.lock();
         state.epoch = epoch;
         state.idle.clear();
+        state.live.clear();
         state.open = 0;
         state.most = if most == 0 { MANY } else { most };
         self.waiting.lock().clear();
@@ -105,8 +108,13 @@ impl Pool {
 
     /// The idle sessions, for closing; later ones are closed when they come back.
     fn desert(&self) -> Vec<Held> {
+        self.state.lock().deserted = true;
+        self.take_idle()
+    }
+
+    /// The idle sessions, for closing.
+    fn take_idle(&self) -> Vec<Held> {
         let mut state = self.state.lock();
-        state.deserted = true;
         state.open = state.open.saturating_sub(state.idle.len());
         std::mem::take(&mut state.idle)
     }
@@ -199,7 +207,16 @@ impl Lease {
         let session = self.held.handle;
         match active {
             Active::Search => self.call(&Call::FindEnd { session }).map(drop),
-            Active::Operation(what) => self.call(&Call::Cancel { session, flags: flag(what) }).map(drop),
+            Active::Operation(what) => {
+                let cancel = || self.call(&Call::Cancel { session, flags: flag(what) }).map(drop);
+                match what {
+                    // Their own end will do, unless one of the messages is not over.
+                    Use::MessageEncrypt | Use::MessageDecrypt | Use::MessageSign | Use::MessageVerify => {
+                        self.call(&Call::MessagesEnd { session, what }).map(drop).or_else(|_| cancel())
+                    }
+                    _ => cancel(),
+                }
+            }
         }
     }
 
@@ -214,8 +231,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let epoch = self.hsm.epoch();
-        if self.held.epoch != epoch || epoch == 0 {
+        if self.held.epoch == 0 || epoch == 0 {
             return;
+        }
+        if self.held.epoch != epoch {
+            return self.hsm.end_stale(self.held);
         }
         if let Some(active) = self.active.take()
             && self.cancel(active).is_err()
@@ -228,7 +248,7 @@ impl Drop for Lease {
             return;
         }
         if !self.hsm.pool.give_back(Held { worked: self.worked.get(), ..self.held }) {
-            let _ = self.call(&Call::Close { session: self.held.handle });
+            self.hsm.end_session(self.held);
         }
     }
 }
@@ -318,6 +338,11 @@ impl Hsm {
         // Asked before: should the module be initialised anew meanwhile, the session counts as one of before.
         let (slot, module) = self.slot_and_module().ok_or(CKR_TOKEN_NOT_PRESENT)?;
         let handle = self.open_session(slot)?;
+        let mut state = self.pool.state.lock();
+        if state.epoch == epoch {
+            state.live.insert(handle);
+        }
+        drop(state);
         self.learn_of_validation(|| self.module.call_of(module, &Call::Validation { session: handle }, None).is_ok());
         Ok(Held { handle, epoch, module, owns: false, worked: 0 })
     }
@@ -332,7 +357,29 @@ impl Hsm {
     }
 
     fn end_session(&self, held: Held) {
+        let mut state = self.pool.state.lock();
+        if state.epoch == held.epoch {
+            state.live.remove(&held.handle);
+        }
+        drop(state);
         let _ = self.module.call_of(held.module, &Call::Close { session: held.handle }, None);
+    }
+
+    /// One of an earlier connection: the HSM may have it still, and with it the login, or have given its number anew.
+    fn end_stale(&self, held: Held) {
+        if !self.pool.state.lock().live.contains(&held.handle) {
+            let _ = self.module.call_of(held.module, &Call::Close { session: held.handle }, None);
+        }
+    }
+
+    /// Closes the idle sessions of a connection that is given up, where the HSM is still there to hear of it.
+    pub(super) fn end_idle(&self) {
+        for held in self.pool.take_idle() {
+            let closed = self.module.call_of(held.module, &Call::Close { session: held.handle }, None);
+            if closed.is_err_and(|rv| self.is_lost(rv)) {
+                return;
+            }
+        }
     }
 
     /// Closes a session that is of no more use. The login lasts as long as any is open: the last one is replaced first.

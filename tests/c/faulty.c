@@ -18,6 +18,7 @@
  *     Counts are kept beside it, in the file with .seen at its end: they outlive a process.
  * FAULTY_LOAD      if "crash", crashes while it is loaded
  * FAULTY_TRACE     a file to which the name of every function that is called is appended, and "flags N" at C_Initialize
+ * FAULTY_INTERFACE if set, it is a module of PKCS#11 3.2 as the one behind it is; else of 2.40
  * FAULTY_CONF      what SOFTHSM2_CONF is before the module behind it is initialised
  *
  * Compiled with -DSUFFIX='"_X"' the names are FAULTY_MODULE_X and so on, so that several can stand side by side.
@@ -53,19 +54,35 @@ typedef word (*function)(word, word, word, word, word, word, word, word, word, w
     X(C_DecryptVerifyUpdate) X(C_GenerateKey) X(C_GenerateKeyPair) X(C_WrapKey) X(C_UnwrapKey) X(C_DeriveKey) \
     X(C_SeedRandom) X(C_GenerateRandom) X(C_GetFunctionStatus) X(C_CancelFunction) X(C_WaitForSlotEvent)
 
+#define FUNCTIONS_3_2(X) \
+    X(C_GetInterfaceList) X(C_GetInterface) X(C_LoginUser) X(C_SessionCancel) X(C_MessageEncryptInit) X(C_EncryptMessage) \
+    X(C_EncryptMessageBegin) X(C_EncryptMessageNext) X(C_MessageEncryptFinal) X(C_MessageDecryptInit) X(C_DecryptMessage) \
+    X(C_DecryptMessageBegin) X(C_DecryptMessageNext) X(C_MessageDecryptFinal) X(C_MessageSignInit) X(C_SignMessage) \
+    X(C_SignMessageBegin) X(C_SignMessageNext) X(C_MessageSignFinal) X(C_MessageVerifyInit) X(C_VerifyMessage) \
+    X(C_VerifyMessageBegin) X(C_VerifyMessageNext) X(C_MessageVerifyFinal) X(C_EncapsulateKey) X(C_DecapsulateKey) \
+    X(C_VerifySignatureInit) X(C_VerifySignature) X(C_VerifySignatureUpdate) X(C_VerifySignatureFinal) \
+    X(C_GetSessionValidationFlags) X(C_AsyncComplete) X(C_AsyncGetID) X(C_AsyncJoin) X(C_WrapKeyAuthenticated) \
+    X(C_UnwrapKeyAuthenticated)
+
 enum {
 #define NUMBER(name) N_##name,
-    FUNCTIONS_2_40(NUMBER) COUNT
+    FUNCTIONS_2_40(NUMBER) FUNCTIONS_3_2(NUMBER) COUNT
 };
 
 static const char *const names[] = {
 #define NAME(name) #name,
-    FUNCTIONS_2_40(NAME)
+    FUNCTIONS_2_40(NAME) FUNCTIONS_3_2(NAME)
 };
 
 struct list {
     unsigned char version[2];
     function functions[COUNT];
+};
+
+struct interface {
+    const char *name;
+    struct list *list;
+    word flags;
 };
 
 static struct list *inner;
@@ -75,6 +92,13 @@ static struct list *behind(void) {
         const char *path = ENV("MODULE");
         void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
         if (!library) abort();
+        if (ENV("INTERFACE")) {
+            word (*get)(const char *, const unsigned char *, struct interface **, word) = dlsym(library, "C_GetInterface");
+            const unsigned char version[2] = {3, 2};
+            struct interface *found;
+            if (!get || get("PKCS 11", version, &found, 0) != 0) abort();
+            return inner = found->list;
+        }
         word (*get)(struct list **) = dlsym(library, "C_GetFunctionList");
         if (!get || get(&inner) != 0) abort();
     }
@@ -167,11 +191,22 @@ static word call(int number, word a, word b, word c, word d, word e, word f, wor
         return call(N_##name, a, b, c, d, e, f, g, h, i, j); \
     }
 FUNCTIONS_2_40(ENTRY)
+FUNCTIONS_3_2(ENTRY)
 
 static struct list list = {{2, 40}, {
 #define POINTER(name) own_##name,
-    FUNCTIONS_2_40(POINTER)
+    FUNCTIONS_2_40(POINTER) FUNCTIONS_3_2(POINTER)
 }};
+
+word C_GetInterface(const char *name, const unsigned char *version, struct interface **out, word flags) {
+    static struct list newest;
+    static struct interface interface = {"PKCS 11", &newest, 0};
+    if (!ENV("INTERFACE")) return 0x54;
+    newest = list;
+    newest.version[0] = 3, newest.version[1] = 2;
+    *out = &interface;
+    return 0;
+}
 
 word C_GetFunctionList(struct list **out) {
     const char *version = ENV("VERSION");

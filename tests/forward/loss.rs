@@ -235,6 +235,29 @@ both! {
 }
 
 both! {
+    fn an_hsm_that_was_not_lost_after_all_keeps_no_sessions_and_no_login(how) {
+        let running = started(how);
+        let session = running.user();
+        let (_, private) = ec_pair(session, "key", 1);
+        // Two operations at once, so that the HSM has two sessions.
+        let (other, by) = (running.open(), [plain(CKM_ECDSA)]);
+        for _ in 0..3 {
+            ok!(C_SignInit, other, ptr(&by), private);
+            running.scene.faults("C_Sign rv 0x30 1");
+            try_sign(session, private, &[1; 32]).unwrap();
+            let (mut out, mut out_len) = ([0u8; 64], 64);
+            c!(C_Sign, other, ptr(&[1u8; 32]), 32, out.as_mut_ptr(), &raw mut out_len);
+        }
+        ok!(C_CloseSession, session);
+        ok!(C_CloseSession, other);
+        let (opened, closed) = (running.scene.calls("C_OpenSession"), running.scene.calls("C_CloseSession"));
+        assert_eq!(opened, closed, "{}", running.scene.log());
+        let session = running.open();
+        assert_eq!(login(session, CKU_USER, PIN), CKR_OK, "nobody was logged in any more");
+    }
+}
+
+both! {
     fn threads_connect_again_once_for_all(how) {
         let running = started(how);
         let session = running.user();

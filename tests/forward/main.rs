@@ -15,6 +15,7 @@ mod ha_program;
 mod loss;
 mod modules;
 mod named;
+mod newer;
 mod overlay;
 mod parity;
 mod program;

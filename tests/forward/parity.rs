@@ -77,9 +77,15 @@ fn same_tallies(ourselves: bool, words: &[&str], least: usize) {
     assert!(other.is_empty(), "{} sets differ: {other:#?}, and through the slot {through:#?}", other.len());
 }
 
+/// What is not carried through a slot, and why (docs/forward.md, "What is not emulated").
+const INHERENT: [(&str, &str); 1] =
+    [("HOTP", "a one-time password comes back in a structure with the module's own pointers")];
+
 /// What passed directly passes through the slot.
 fn no_worse(direct: &BTreeMap<String, String>, through: &BTreeMap<String, String>, least: usize) {
-    let passed: Vec<&String> = direct.iter().filter(|(_, verdict)| *verdict == "pass").map(|(id, _)| id).collect();
+    let carried = |id: &str| INHERENT.iter().all(|(name, _)| !id.contains(name));
+    let passed = direct.iter().filter(|(id, verdict)| *verdict == "pass" && carried(id));
+    let passed: Vec<&String> = passed.map(|(id, _)| id).collect();
     assert!(passed.len() >= least, "{} tests passed directly", passed.len());
     println!("{} tests passed directly", passed.len());
     let worse: Vec<_> =
