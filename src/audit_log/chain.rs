@@ -155,14 +155,18 @@ impl Chain {
         os::failed(what, &self.path(), error)
     }
 
-    /// Brings the tail up to date with what other processes wrote. Mostly one look at the open file's size; `insist`: and whether
-    /// it still has its name, which else is looked for each [`LOOK`].
+    /// Brings the tail up to date with what other processes wrote. Mostly one look at the head; each [`LOOK`], and always where the
+    /// event must be on record (`insist`), at the file, whose size and name only something else changes.
     fn follow(&mut self, insist: bool) -> Result<()> {
-        let looked = if insist { os::length_and_names(&self.file) } else { os::length(&self.file).map(|len| (len, 1)) };
-        let (length, names) = looked.map_err(|e| self.fails("look at", &e))?;
-        let fresh = os::coarse_millis().saturating_sub(self.looked) < LOOK;
-        if fresh && names > 0 && length == self.tail.size && self.tail.seq > 0 {
-            return Ok(());
+        let fresh = os::coarse_millis().saturating_sub(self.looked) < LOOK && self.tail.seq > 0;
+        if fresh && self.head.is_as_seen() {
+            if !insist {
+                return Ok(());
+            }
+            let (length, names) = os::length_and_names(&self.file).map_err(|e| self.fails("look at", &e))?;
+            if names > 0 && length == self.tail.size {
+                return Ok(());
+            }
         }
         self.load()
     }
@@ -338,6 +342,7 @@ impl Chain {
         line.push_str("\"}");
         let hash = digest(line.as_bytes());
         line.push('\n');
+        self.head.begin().map_err(|e| os::failed("write", &self.head.path, &e))?;
         if let Err(error) = self.file.write_all_at(line.as_bytes(), self.tail.size) {
             // Half a line must not stay.
             let _ = self.file.set_len(self.tail.size);

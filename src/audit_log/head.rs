@@ -36,12 +36,14 @@ const MAGIC: &[u8; 8] = b"KWAUDIT1";
 const BODY: usize = 8 + 8 + 32 + 8 * 5 + 8 + 8;
 const LEN: usize = BODY + 32;
 
-/// Where the second place begins; between the two is a byte that is set while a place is written.
+/// Where the second place begins; between the two is a byte that is set while a line and a place are written.
 const SECOND: usize = 256;
 const UNDER_WAY: usize = SECOND - 1;
 
 pub struct Head {
     file: Mapped<{ SECOND + LEN }>,
+    /// What this process last saw there, or wrote.
+    seen: [u8; SECOND + LEN],
     pub path: PathBuf,
     boot: [u8; 8],
     /// The place that was written last lies here.
@@ -56,7 +58,7 @@ impl Head {
         let path = directory.join("audit.head");
         let file = os::open_private(&path).map_err(|e| os::failed("open", &path, &e))?;
         let file = Mapped::new(&path, file).map_err(|e| os::failed("map", &path, &e))?;
-        Ok(Head { file, path, boot: boot(), newest: 0, spoilt: false })
+        Ok(Head { file, seen: [0; SECOND + LEN], path, boot: boot(), newest: 0, spoilt: false })
     }
 
     /// The tail, and whether it was written since the machine was started; `None`: nothing was ever written.
@@ -68,6 +70,7 @@ impl Head {
 
     fn look(&mut self, mac: &HmacKey) -> Result<Option<(Tail, bool)>, String> {
         let bytes = self.file.read().map_err(|e| format!("{}: {e}", self.path.display()))?;
+        self.seen = bytes;
         self.spoilt = false;
         let (mut newest, mut spoilt) = (None, false);
         for at in [0, SECOND] {
@@ -95,6 +98,16 @@ impl Head {
         }
     }
 
+    /// Whether nobody has written it since this process did, or looked.
+    pub fn is_as_seen(&mut self) -> bool {
+        self.file.read().is_ok_and(|now| now == self.seen)
+    }
+
+    /// A line is about to be written, and its place here after it: who dies between leaves others something to see.
+    pub fn begin(&mut self) -> io::Result<()> {
+        self.file.write(&[(UNDER_WAY, &[1])])
+    }
+
     /// What [`Head::read`] found, or this wrote before, is what others wrote last: the caller has looked.
     pub fn write(&mut self, tail: &Tail, mac: &HmacKey) -> io::Result<()> {
         let numbers = [tail.first, tail.size, tail.durable, tail.checkpoint, tail.checkpoint_at];
@@ -116,6 +129,11 @@ impl Head {
         // One that was altered goes, so that it is told of once.
         let gone: &[u8] = if std::mem::take(&mut self.spoilt) { &[0; LEN] } else { &[] };
         self.file.write(&[(UNDER_WAY, &[1]), (older, &bytes), (self.newest, gone), (UNDER_WAY, &[0])])?;
+        for (offset, part) in [(older, &bytes[..]), (self.newest, gone), (UNDER_WAY, &[0])] {
+            if let Some(place) = self.seen.get_mut(offset..offset.saturating_add(part.len())) {
+                place.copy_from_slice(part);
+            }
+        }
         self.newest = older;
         Ok(())
     }

@@ -36,7 +36,7 @@ impl<const N: usize> Mapped<N> {
         Ok(mapped)
     }
 
-    /// Memory beyond a file's end ends the process that touches it, so this is looked at before each use.
+    /// Memory beyond a file's end ends the process that touches it, so this is looked at when a use begins.
     fn lengthen(&mut self) -> io::Result<()> {
         if length(&self.file)? < N as u64 {
             // The blocks too: a full disk shows here, and not as memory that is not there.
@@ -46,6 +46,7 @@ impl<const N: usize> Mapped<N> {
         Ok(())
     }
 
+    /// Each use begins with this, and then may write.
     pub fn read(&mut self) -> io::Result<[u8; N]> {
         self.lengthen()?;
         let mut bytes = [0; N];
@@ -60,7 +61,6 @@ impl<const N: usize> Mapped<N> {
     /// Bytes, each with its offset; what would not fit is left out. A process that is killed has written all of one before it began
     /// the next.
     pub fn write(&mut self, parts: &[(usize, &[u8])]) -> io::Result<()> {
-        self.lengthen()?;
         for (offset, bytes) in parts {
             let room = N.saturating_sub(*offset);
             let bytes = bytes.get(..room).unwrap_or(bytes);
@@ -121,6 +121,7 @@ mod tests {
         std::fs::write(&path, b"123").unwrap();
         assert_eq!(cut.read().unwrap(), *b"123\0\0\0\0\0");
         std::fs::write(&path, b"").unwrap();
+        cut.read().unwrap();
         cut.write(&[(7, b"7")]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), *b"\0\0\0\0\0\0\x007");
         std::fs::remove_file(&path).unwrap();

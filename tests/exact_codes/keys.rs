@@ -16,7 +16,7 @@ fn octets(point: &[u8]) -> Vec<u8> {
     [&[4, point.len() as u8], point].concat()
 }
 
-fn ec(key_type: CK_KEY_TYPE, curve: &[u8], point: &[u8]) -> Vec<Attr> {
+pub fn ec(key_type: CK_KEY_TYPE, curve: &[u8], point: &[u8]) -> Vec<Attr> {
     vec![
         ulong(CKA_CLASS, CKO_PUBLIC_KEY),
         ulong(CKA_KEY_TYPE, key_type),

@@ -6,6 +6,7 @@
 mod module;
 
 mod data;
+mod domains;
 mod enumerators;
 mod keys;
 mod parameters;
@@ -22,7 +23,7 @@ use world::World;
 fn each_clause_has_its_exact_code() {
     let directory = directory("exact-codes");
     let world = World::new(&directory);
-    let clauses: [fn(&World) -> Vec<String>; 14] = [
+    let clauses: [fn(&World) -> Vec<String>; 17] = [
         parameters::wrong_lengths,
         parameters::unknown_hashes,
         enumerators::each_is_known_or_refused,
@@ -32,6 +33,9 @@ fn each_clause_has_its_exact_code() {
         keys::points,
         keys::private_values,
         keys::moduli,
+        domains::curves,
+        domains::groups,
+        domains::rsa_numbers,
         keys::wrong_types,
         keys::wrong_sizes,
         data::truncated,
