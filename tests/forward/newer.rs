@@ -237,6 +237,11 @@ fn after_any_fault_all_is_well(running: &Running, faults: impl IntoIterator<Item
         running.scene.faults(&fault);
         everything(running);
         running.scene.faults("");
+        if ["crash", "exit"].iter().any(|end| fault.contains(end)) {
+            // Past the pause after helpers that died one after the other: an application that starts over does not wait for it.
+            ok!(C_Finalize, null_mut());
+            ok!(C_Initialize, null_mut());
+        }
         let session = running.open();
         assert_eq!(login(session, CKU_USER, PIN), CKR_OK, "after {fault}");
         let (public, private) = try_session_pair(session).unwrap();
