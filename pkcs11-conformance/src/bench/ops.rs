@@ -387,7 +387,7 @@ fn stepping(mut f: impl FnMut() -> Result<(), Refused> + 'static) -> Result<Step
 
 fn one(c: &Shared, s: Session, init: F, f: F, key: CK_OBJECT_HANDLE, data: &[u8]) -> Result<Step, Stop> {
     let (mut mech, data, h) = (c.mech.raw(), data.to_vec(), s.h as usize);
-    let mut out = vec![0u8; data.len() + (1 << 14)];
+    let mut out = vec![0u8; data.len() + (1 << 15)];
     stepping(move || {
         let start = [h, mech.pointer(), key as usize];
         call(s, init, if init == F::C_DigestInit { &start[..2] } else { &start })?;
@@ -399,7 +399,7 @@ fn one(c: &Shared, s: Session, init: F, f: F, key: CK_OBJECT_HANDLE, data: &[u8]
 
 fn parts(c: &Shared, s: Session, init: F, update: F, end: F) -> Result<Step, Stop> {
     let (mut mech, data, h, key) = (c.mech.raw(), c.data.clone(), s.h as usize, c.keys.public as usize);
-    let mut out = vec![0u8; 1 << 14];
+    let mut out = vec![0u8; 1 << 15];
     stepping(move || {
         let start = [h, mech.pointer(), key];
         call(s, init, if init == F::C_DigestInit { &start[..2] } else { &start })?;
