@@ -39,6 +39,8 @@ struct State {
     /// Of which connection all this is.
     epoch: u64,
     idle: Vec<Held>,
+    /// In which an operation could not be ended. They have session objects, and so stay as long as applications have sessions.
+    stuck: Vec<Held>,
     /// The handles of this connection's sessions, idle or not.
     live: HashSet<CK_SESSION_HANDLE>,
     /// All that are open, idle or not.
@@ -64,6 +66,7 @@ impl Pool {
         let mut state = self.state.lock();
         state.epoch = epoch;
         state.idle.clear();
+        state.stuck.clear();
         state.live.clear();
         state.open = 0;
         state.most = if most == 0 { MANY } else { most };
@@ -106,10 +109,25 @@ impl Pool {
         self.state.lock().deserted = false;
     }
 
-    /// The idle sessions, for closing; later ones are closed when they come back.
+    /// The idle sessions and those that are stuck, for closing; later ones are closed when they come back.
     fn desert(&self) -> Vec<Held> {
-        self.state.lock().deserted = true;
-        self.take_idle()
+        let mut state = self.state.lock();
+        state.deserted = true;
+        let mut all = std::mem::take(&mut state.stuck);
+        state.open = state.open.saturating_sub(all.len());
+        drop(state);
+        all.extend(self.take_idle());
+        all
+    }
+
+    /// Whether it may be left open, though of no more use, and is.
+    fn leave_stuck(&self, held: Held) -> bool {
+        let mut state = self.state.lock();
+        let kept = held.epoch == state.epoch && !state.deserted;
+        if kept {
+            state.stuck.push(held);
+        }
+        kept
     }
 
     /// The idle sessions, for closing.
@@ -240,11 +258,10 @@ impl Drop for Lease {
         if let Some(active) = self.active.take()
             && self.cancel(active).is_err()
         {
-            if self.held.owns {
-                // It cannot be used again, nor closed while it keeps its objects: it stays as it is, and counts.
-                return;
+            // It cannot be used again, nor closed while it keeps its objects.
+            if !(self.held.owns && self.hsm.pool.leave_stuck(self.held)) {
+                self.hsm.close(self.held, epoch);
             }
-            self.hsm.close(self.held, epoch);
             return;
         }
         if !self.hsm.pool.give_back(Held { worked: self.worked.get(), ..self.held }) {
