@@ -76,7 +76,8 @@ impl Soft {
     pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
         // Who asks for the state may also look at what is to be destroyed, and at tombstones.
         let any_state = types.contains(&CKA_KEYWARD_STATE);
-        let now = |view: &View| (self.changes.load(Ordering::Acquire), view.file.epoch());
+        let changes = || self.changes.load(Ordering::Acquire).wrapping_add(self.objects.exchanges());
+        let now = |view: &View| (changes(), view.file.epoch());
         if !any_state && let Some(answers) = self.views.read(id, types, now) {
             return Ok(answers);
         }

@@ -73,6 +73,7 @@ enum Secret {
 pub struct Objects {
     session: RwLock<NumberMap<u64, (SessionId, Arc<Object>)>>,
     next: AtomicU64,
+    exchanged: AtomicU64,
     token: Cache<u64, Arc<Object>, Weight, Numbers>,
 }
 
@@ -137,7 +138,7 @@ impl Object {
 impl Objects {
     pub fn new() -> Objects {
         let token = Cache::with(ABOUT, KEPT, Weight, Numbers::default(), DefaultLifecycle::default());
-        Objects { session: RwLock::default(), next: AtomicU64::new(1), token }
+        Objects { session: RwLock::default(), next: AtomicU64::new(1), exchanged: AtomicU64::new(0), token }
     }
 
     pub fn add_session_object(&self, owner: SessionId, attributes: &Attributes) -> Arc<Object> {
@@ -169,8 +170,14 @@ impl Objects {
         let same = Arc::ptr_eq(object, old);
         if same {
             *object = Arc::new(session_object(old.at, attributes));
+            self.exchanged.fetch_add(1, Ordering::AcqRel);
         }
         Some(same)
+    }
+
+    /// How often that was done, by keys that are used up, whose owner does not count these changes.
+    pub fn exchanges(&self) -> u64 {
+        self.exchanged.load(Ordering::Acquire)
     }
 
     /// `false`: it was gone.
