@@ -1,4 +1,4 @@
-//! ECDSA with `ecdsa_nonces = "deterministic"` (RFC 6979): published answers, OpenSSL's verdict, and that without it nothing repeats.
+//! ECDSA with `ecdsa_nonces = "deterministic"` (RFC 6979): NIST's answers and another program's, OpenSSL's verdict, and that without it nothing repeats.
 
 use std::path::Path;
 
