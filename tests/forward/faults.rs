@@ -217,6 +217,17 @@ fn a_loss_told_by_any_call_of_a_helper_does_no_harm() {
     after_any_code_all_is_well(&[0x30], "token = 'hsm'\nisolate = true");
 }
 
+/// Without faults, and past the pause after helpers that died one after the other, for which an application that starts over does
+/// not wait: the key of before signs.
+fn starts_over(running: &Running, after: &str) {
+    running.scene.faults("");
+    ok!(C_Finalize, null_mut());
+    ok!(C_Initialize, null_mut());
+    let session = running.user();
+    let key = find_quietly(session).expect("the key of before");
+    assert!(try_sign(session, key, &[2; 32]).is_ok(), "after {after}");
+}
+
 #[test]
 #[ignore = "a new helper for every function: half a minute"]
 fn a_crash_in_any_call_does_no_harm() {
@@ -226,13 +237,7 @@ fn a_crash_in_any_call_does_no_harm() {
     for name in CALLED {
         running.scene.faults(&format!("{name} crash once"));
         everything(&running);
-        running.scene.faults("");
-        // Past the pause after helpers that died one after the other: an application that starts over does not wait for it.
-        ok!(C_Finalize, null_mut());
-        ok!(C_Initialize, null_mut());
-        let session = running.user();
-        let key = find_quietly(session).expect("the key of before");
-        assert!(try_sign(session, key, &[2; 32]).is_ok(), "after a crash in {name}");
+        starts_over(&running, &format!("a crash in {name}"));
     }
 }
 
@@ -326,12 +331,7 @@ fn after_any_number_all_is_well(numbers: &[&str], lines: &str) {
             running.scene.faults(&format!("{name} number {argument} {number} {offset}"));
             everything(&running);
         }
-        running.scene.faults("");
-        ok!(C_Finalize, null_mut());
-        ok!(C_Initialize, null_mut());
-        let session = running.user();
-        let key = find_quietly(session).expect("the key of before");
-        assert!(try_sign(session, key, &[2; 32]).is_ok(), "after {number}");
+        starts_over(&running, number);
     }
 }
 
