@@ -218,16 +218,6 @@ fn wrong_pins_wait_longer_and_longer() {
     assert!(began.elapsed() < user);
 }
 
-/// A copy of the sample with a user PIN `user-pin`, an SO PIN `so-pin` and eight objects of which one is deleted again.
-fn sample(place: &Place, name: &str) {
-    let packed = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name)).unwrap();
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut bytes).unwrap();
-    std::fs::write(place.slot(), bytes).unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(place.slot(), std::fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 fn check_sample(file: &SlotFile) {
     let header = file.header().unwrap();
     assert_eq!((header.label.as_str(), header.serial.as_str(), header.user.failures), ("a label", SERIAL, 1));
@@ -241,17 +231,18 @@ fn check_sample(file: &SlotFile) {
 
 #[test]
 fn files_of_earlier_formats_are_read_and_brought_forward() {
-    for name in ["format-1.slot.gz", "format-2.slot.gz", "format-3.slot.gz"] {
+    for name in SAMPLES {
         let place = Place::new();
-        sample(&place, name);
+        place.sample(name);
         let file = open_at(&place);
         let users = file.users().unwrap();
-        let expected: &[_] = if name == "format-3.slot.gz" { &["anna", "max"] } else { &[] };
+        let with_users = !["format-1.slot.gz", "format-2.slot.gz"].contains(&name);
+        let expected: &[_] = if with_users { &["anna", "max"] } else { &[] };
         assert_eq!(
             (users.0.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), users.1),
             (expected.to_vec(), 0)
         );
-        if name == "format-3.slot.gz" {
+        if with_users {
             assert_eq!((users.0[0].roles, users.0[1].roles), (Roles::USER, Roles::AUDITOR));
             let anna = file.unlock_named(Role::User, "anna", b"anna-pin").unwrap();
             assert_eq!(find(&file, &anna, &[(ID, b"sample")]), [1, 3, 4, 5, 6, 7, 8]);
@@ -269,7 +260,7 @@ fn files_of_earlier_formats_are_read_and_brought_forward() {
         drop(file);
         let raw = rusqlite::Connection::open(place.slot()).unwrap();
         let format: i32 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-        assert_eq!(format, 3, "{name}");
+        assert_eq!(format, 4, "{name}");
     }
 }
 
@@ -278,12 +269,8 @@ fn files_of_earlier_formats_are_read_and_brought_forward() {
 #[ignore = "makes a sample, at KEYWARD_TEST_SAMPLE"]
 fn makes_the_sample_of_this_format() {
     let place = Place::new();
-    sample(&place, "format-2.slot.gz");
-    let file = open_at(&place);
-    let so = file.unlock(Role::SecurityOfficer, SO).unwrap();
-    file.add_user(&so, "anna", Roles::USER, b"anna-pin").unwrap();
-    file.add_user(&so, "max", Roles::AUDITOR, b"max-pin").unwrap();
-    file.backup(Path::new(&std::env::var("KEYWARD_TEST_SAMPLE").unwrap())).unwrap();
+    place.sample("format-3.slot.gz");
+    open_at(&place).backup(Path::new(&std::env::var("KEYWARD_TEST_SAMPLE").unwrap())).unwrap();
 }
 
 #[test]

@@ -315,25 +315,49 @@ fn an_unwritable_place_is_read_only() {
     let (file, keys) = place.ready();
     file.commit(&keys, vec![insert(true, "kept", "1")]).unwrap();
     drop(file);
-    let run = |kind: &str| {
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", NAME, "--nocapture"]);
-        command.env("KEYWARD_TEST_CHILD", format!("{}|{kind}", place.slot().display()));
-        // The superuser may write anywhere: become nobody, who owns the files.
-        // SAFETY: no argument.
-        if unsafe { libc::geteuid() } == 0 {
-            for name in std::fs::read_dir(&place.0).unwrap().map(|e| e.unwrap().path()).chain([place.0.clone()]) {
-                std::os::unix::fs::chown(name, Some(65534), Some(65534)).unwrap();
-            }
-            command.uid(65534).gid(65534);
-        }
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o500)).unwrap();
-        let status = command.status().unwrap();
-        std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(status.success(), "{kind}");
-    };
-    run("clean");
+    as_nobody(&place, NAME, "clean");
     std::fs::write(place.0.join("t.slot-wal"), b"frames").unwrap();
-    run("unclean");
+    as_nobody(&place, NAME, "unclean");
+}
+
+#[test]
+fn earlier_formats_are_read_where_they_cannot_be_written() {
+    const NAME: &str = "earlier_formats_are_read_where_they_cannot_be_written";
+    if let Some(setting) = setting() {
+        let file = open(Path::new(&setting[0]));
+        assert!(file.header().unwrap().read_only);
+        let keys = file.unlock(Role::User, PIN).unwrap();
+        assert_eq!(find(&file, &keys, &[(ID, b"sample")]), [1, 3, 4, 5, 6, 7, 8]);
+        let both: [(u64, &[u8]); 2] = [(LABEL, b"private-3"), (ID, b"sample")];
+        assert_eq!((find(&file, &keys, &both[..1]), find(&file, &keys, &both)), (vec![3], vec![3]));
+        assert!(file.verify(&keys).unwrap().is_clean());
+        return;
+    }
+    for name in SAMPLES {
+        let place = Place::new();
+        place.sample(name);
+        let before = std::fs::read(place.slot()).unwrap();
+        as_nobody(&place, NAME, name);
+        assert_eq!(std::fs::read(place.slot()).unwrap(), before, "{name}");
+    }
+}
+
+/// Runs this test in a child that may not write in the place.
+fn as_nobody(place: &Place, test: &str, kind: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command.env("KEYWARD_TEST_CHILD", format!("{}|{kind}", place.slot().display()));
+    // The superuser may write anywhere: become nobody, who owns the files.
+    // SAFETY: no argument.
+    if unsafe { libc::geteuid() } == 0 {
+        for name in std::fs::read_dir(&place.0).unwrap().map(|e| e.unwrap().path()).chain([place.0.clone()]) {
+            std::os::unix::fs::chown(name, Some(65534), Some(65534)).unwrap();
+        }
+        command.uid(65534).gid(65534);
+    }
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let status = command.status().unwrap();
+    std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(status.success(), "{kind}");
 }

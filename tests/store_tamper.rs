@@ -113,12 +113,16 @@ fn removed_replayed_and_copied_records_show() {
 #[test]
 fn the_index_is_checked() {
     let (place, file, keys) = four();
-    sql(&place, "DELETE FROM idx WHERE id = 2", []);
+    sql(&place, "DELETE FROM tags WHERE id = 2", []);
     let report = file.verify(&keys).unwrap();
     assert_eq!((report.unindexed.as_slice(), report.tampered), (&[2][..], false));
     let (place, file, keys) = four();
-    sql(&place, "INSERT INTO idx SELECT zeroblob(16), 2", []);
+    sql(&place, "INSERT INTO tags SELECT 1, zeroblob(16), 2", []);
     assert_eq!(file.verify(&keys).unwrap().stray_entries, 1);
+    let (place, file, keys) = four();
+    sql(&place, "UPDATE tags SET private = 1 - private WHERE id = 2", []);
+    let report = file.verify(&keys).unwrap();
+    assert_eq!((report.unindexed.as_slice(), report.stray_entries > 0), (&[2][..], true), "{report:?}");
 }
 
 #[test]

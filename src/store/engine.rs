@@ -122,13 +122,13 @@ pub trait Batch {
     fn token(&self) -> Result<TokenRows>;
     fn get(&self, id: u64) -> Result<Option<ObjectRow>>;
     fn secret(&self, id: u64) -> Result<Option<SecretRow>>;
-    /// Ids above `after` that carry all of `tags` (at least one), ascending, at most `limit`.
-    fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>>;
+    /// Ids above `after` of public or of private objects that carry all of `tags` (at least one), ascending, at most `limit`.
+    fn find(&self, private: bool, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>>;
     /// Ids above `after` with their private flag, ascending, at most `limit`; private ones only if asked.
     fn list(&self, private: bool, after: u64, limit: usize) -> Result<Vec<(u64, bool)>>;
     /// The lowest id above `after`.
     fn next_object(&self, after: u64) -> Result<Option<u64>>;
-    fn has_tag(&self, tag: &Tag, id: u64) -> Result<bool>;
+    fn has_tag(&self, private: bool, tag: &Tag, id: u64) -> Result<bool>;
 
     fn set_meta(&self, meta: &MetaRow) -> Result<()>;
     fn set_auth(&self, role: u8, row: &AuthRow) -> Result<()>;
@@ -140,8 +140,8 @@ pub trait Batch {
     /// Writes all columns but the secret; that one too where `secret` says so.
     fn update(&self, row: &ObjectRow, secret: Option<Option<&[u8]>>) -> Result<()>;
     fn delete(&self, id: u64) -> Result<()>;
-    fn add_tag(&self, tag: &Tag, id: u64) -> Result<()>;
-    fn drop_tag(&self, tag: &Tag, id: u64) -> Result<()>;
+    fn add_tag(&self, private: bool, tag: &Tag, id: u64) -> Result<()>;
+    fn drop_tag(&self, private: bool, tag: &Tag, id: u64) -> Result<()>;
     /// Without knowing them: reads the whole index.
     fn drop_all_tags(&self, id: u64) -> Result<()>;
     /// Removes objects, index and login records; the ids used so far stay used.

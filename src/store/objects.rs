@@ -226,7 +226,7 @@ impl Wanted {
         }
         let mut found = Vec::new();
         for (private, tags) in &self.tags {
-            let ids = rows.find(tags, self.after, self.limit)?;
+            let ids = rows.find(*private, tags, self.after, self.limit)?;
             found.extend(ids.into_iter().map(|id| Entry { id, private: *private }));
         }
         found.sort_unstable_by_key(|entry| entry.id);
@@ -243,7 +243,7 @@ struct Writer<'a> {
     /// The id of the next object; `None`: to be asked for.
     next: Option<u64>,
     /// Index entries of inserted objects, still to be made.
-    entries: Vec<(Tag, u64)>,
+    entries: Vec<(bool, Tag, u64)>,
 }
 
 impl Writer<'_> {
@@ -283,7 +283,7 @@ impl Writer<'_> {
         half.seal_attrs(&mut row, &tags, attrs)?;
         let sealed = secret.map(|s| half.seal_secret(&row, s)).transpose()?;
         self.batch.insert(&row, sealed.as_deref())?;
-        self.entries.extend(tags.into_iter().map(|tag| (tag, id)));
+        self.entries.extend(tags.into_iter().map(|tag| (private, tag, id)));
         self.ledger.sum(private)?.add(&summand(half, &row, sealed.as_deref()));
         self.ledger.total = self.ledger.total.wrapping_add(1);
         Ok(id)
@@ -293,7 +293,7 @@ impl Writer<'_> {
     /// is written once, however many objects come at a time.
     fn enter(&mut self) -> Result<()> {
         self.entries.sort_unstable();
-        self.entries.iter().try_for_each(|(tag, id)| self.batch.add_tag(tag, *id))
+        self.entries.iter().try_for_each(|(private, tag, id)| self.batch.add_tag(*private, tag, *id))
     }
 
     fn update(
@@ -313,8 +313,11 @@ impl Writer<'_> {
         let tags = tags(half, index);
         half.seal_attrs(&mut row, &tags, attrs)?;
         self.batch.update(&row, sealed.as_ref().map(|s| s.as_deref()))?;
-        old_tags.iter().filter(|t| !tags.contains(t)).try_for_each(|tag| self.batch.drop_tag(tag, row.id))?;
-        tags.iter().filter(|t| !old_tags.contains(t)).try_for_each(|tag| self.batch.add_tag(tag, row.id))?;
+        let stays = old.private == private;
+        let mut gone = old_tags.iter().filter(|tag| !(stays && tags.contains(tag)));
+        gone.try_for_each(|tag| self.batch.drop_tag(old.private, tag, row.id))?;
+        let mut new = tags.iter().filter(|tag| !(stays && old_tags.contains(tag)));
+        new.try_for_each(|tag| self.batch.add_tag(private, tag, row.id))?;
         self.ledger.sum(old.private)?.subtract(&before);
         let after = stored_summand(half, &row, self.batch)?;
         self.ledger.sum(private)?.add(&after);
@@ -349,7 +352,7 @@ impl Writer<'_> {
         let half = self.keys.half(row.private)?;
         let before = stored_summand(half, &row, self.batch)?;
         match half.open_attrs(&row) {
-            Ok(opened) => opened.tags.iter().try_for_each(|tag| self.batch.drop_tag(tag, id))?,
+            Ok(opened) => opened.tags.iter().try_for_each(|tag| self.batch.drop_tag(row.private, tag, id))?,
             // A damaged record can be removed like any other.
             Err(_) => self.batch.drop_all_tags(id)?,
         }

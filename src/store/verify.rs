@@ -115,7 +115,7 @@ impl Pass<'_> {
         let opened = half.open_attrs(&row);
         let secret_opens = row.secret_version == 0 || self.secret_opens(batch, &row)?;
         match opened {
-            Ok(opened) if secret_opens => self.visit_index(batch, id, &opened.tags),
+            Ok(opened) if secret_opens => self.visit_index(batch, &row, &opened.tags),
             _ => {
                 self.report.damaged.push(id);
                 Ok(())
@@ -129,16 +129,16 @@ impl Pass<'_> {
         Ok(half.is_some_and(|half| half.open_secret(row, &sealed).is_ok()))
     }
 
-    fn visit_index(&mut self, batch: &dyn Batch, id: u64, tags: &[[u8; 16]]) -> Result<()> {
+    fn visit_index(&mut self, batch: &dyn Batch, row: &ObjectRow, tags: &[[u8; 16]]) -> Result<()> {
         let mut missing = false;
         for tag in tags {
-            match batch.has_tag(tag, id)? {
+            match batch.has_tag(row.private, tag, row.id)? {
                 true => self.named_entries = self.named_entries.saturating_add(1),
                 false => missing = true,
             }
         }
         if missing {
-            self.report.unindexed.push(id);
+            self.report.unindexed.push(row.id);
         }
         Ok(())
     }

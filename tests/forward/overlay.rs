@@ -436,9 +436,9 @@ fn an_overlay_that_is_gone_older_cut_or_edited_stops_every_use() {
         connection.close().unwrap();
         put(&cut);
     };
-    edit("DELETE FROM obj; DELETE FROM idx;");
+    edit("DELETE FROM obj; DELETE FROM tags;");
     fails("its records removed");
-    edit("DELETE FROM idx;");
+    edit("DELETE FROM tags;");
     fails("its index removed");
     edit("UPDATE obj SET attrs = zeroblob(length(attrs));");
     fails("its records overwritten");

@@ -18,6 +18,9 @@ pub const SO: &[u8] = b"so-pin";
 pub const PIN: &[u8] = b"user-pin";
 pub const SERIAL: &str = "00112233445566aa";
 
+/// Of each format of the tables, the present one last.
+pub const SAMPLES: [&str; 4] = ["format-1.slot.gz", "format-2.slot.gz", "format-3.slot.gz", "format-4.slot.gz"];
+
 /// A directory of one test's own, removed at its end.
 pub struct Place(pub PathBuf);
 
@@ -36,6 +39,16 @@ impl Place {
 
     pub fn create(&self) -> SlotFile {
         SlotFile::create(&self.slot(), device(), RULES, SERIAL, "a label", SO).unwrap()
+    }
+
+    /// Puts a sample here: a user PIN `user-pin`, an SO PIN `so-pin` and eight objects of which one was deleted again.
+    pub fn sample(&self, name: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let packed = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name)).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut bytes).unwrap();
+        std::fs::write(self.slot(), bytes).unwrap();
+        std::fs::set_permissions(self.slot(), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// A token with a user PIN, and the user's keys.

@@ -89,6 +89,16 @@ impl<'a> Transaction<'a> {
         auth.iter().try_for_each(|(role, row)| self.set_auth(*role, row))
     }
 
+    /// The index entries of public or private objects, as parameter 1 says; files that are older and only read do not tell which.
+    fn index(&self, name: &str) -> String {
+        let half = if self.tables < 4 { "?1 IS NOT NULL".to_owned() } else { format!("{name}.private = ?1") };
+        format!("{} {name} WHERE {half}", self.index_table())
+    }
+
+    fn index_table(&self) -> &'static str {
+        if self.tables < 4 { "idx" } else { "tags" }
+    }
+
     /// A tree of which a page was put in another's place may lead back to where a search came from, for ever.
     fn ascend(&self, after: u64, ids: impl IntoIterator<Item = u64>) -> Result<()> {
         let mut last = after;
@@ -104,10 +114,10 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// How many objects carry a tag, counted up to 64.
-    fn count_some(&self, tag: &Tag) -> Result<u64> {
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM idx WHERE tag = ?1 LIMIT 64)";
-        Ok(self.one(sql, [tag], |row| unsigned(row, 0))?.unwrap_or(0))
+    /// How many public or private objects carry a tag, counted up to 64.
+    fn count_some(&self, private: bool, tag: &Tag) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} AND a.tag = ?2 LIMIT 64)", self.index("a"));
+        Ok(self.one(&sql, params![private, tag], |row| unsigned(row, 0))?.unwrap_or(0))
     }
 
     /// What the engine's own check finds.
@@ -149,7 +159,8 @@ impl<'a> Transaction<'a> {
     }
 
     pub fn index_entries(&self) -> Result<u64> {
-        Ok(self.one("SELECT count(*) FROM idx", [], |row| unsigned(row, 0))?.unwrap_or(0))
+        let sql = format!("SELECT count(*) FROM {}", self.index_table());
+        Ok(self.one(&sql, [], |row| unsigned(row, 0))?.unwrap_or(0))
     }
 }
 
@@ -207,23 +218,24 @@ impl Batch for Transaction<'_> {
     }
 
     /// The rarest tag leads, so that one that all objects carry costs nothing.
-    fn find(&self, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>> {
+    fn find(&self, private: bool, tags: &[Tag], after: u64, limit: usize) -> Result<Vec<u64>> {
         let mut tags: Vec<&Tag> = tags.iter().collect();
         if tags.len() > 1 {
             let mut counted =
-                tags.into_iter().map(|tag| Ok((self.count_some(tag)?, tag))).collect::<Result<Vec<_>>>()?;
+                tags.into_iter().map(|tag| Ok((self.count_some(private, tag)?, tag))).collect::<Result<Vec<_>>>()?;
             counted.sort_by_key(|(count, _)| *count);
             tags = counted.into_iter().map(|(_, tag)| tag).collect();
         }
         let Some((first, others)) = tags.split_first() else { return Ok(Vec::new()) };
-        let mut sql = String::from("SELECT a.id FROM idx a WHERE a.tag = ?1 AND a.id > ?2");
+        let mut sql = format!("SELECT a.id FROM {} AND a.tag = ?2 AND a.id > ?3", self.index("a"));
         for at in 0..others.len() {
-            let parameter = at.saturating_add(4);
-            sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM idx b WHERE b.tag = ?{parameter} AND b.id = a.id)"));
+            let parameter = at.saturating_add(5);
+            let other = self.index("b");
+            sql.push_str(&format!(" AND EXISTS (SELECT 1 FROM {other} AND b.tag = ?{parameter} AND b.id = a.id)"));
         }
-        sql.push_str(" ORDER BY a.id LIMIT ?3");
+        sql.push_str(" ORDER BY a.id LIMIT ?4");
         let (start, limit) = (signed(after)?, limited(limit));
-        let mut with: Vec<&dyn rusqlite::ToSql> = vec![*first, &start, &limit];
+        let mut with: Vec<&dyn rusqlite::ToSql> = vec![&private, *first, &start, &limit];
         with.extend(others.iter().map(|tag| *tag as &dyn rusqlite::ToSql));
         let found = self.all(&sql, with.as_slice(), |row| unsigned(row, 0))?;
         self.ascend(after, found.iter().copied())?;
@@ -245,9 +257,9 @@ impl Batch for Transaction<'_> {
         Ok(next)
     }
 
-    fn has_tag(&self, tag: &Tag, id: u64) -> Result<bool> {
-        let sql = "SELECT 1 FROM idx WHERE tag = ?1 AND id = ?2";
-        Ok(self.one(sql, params![tag, signed(id)?], |_| Ok(()))?.is_some())
+    fn has_tag(&self, private: bool, tag: &Tag, id: u64) -> Result<bool> {
+        let sql = format!("SELECT 1 FROM {} AND a.tag = ?2 AND a.id = ?3", self.index("a"));
+        Ok(self.one(&sql, params![private, tag, signed(id)?], |_| Ok(()))?.is_some())
     }
 
     fn set_meta(&self, meta: &MetaRow) -> Result<()> {
@@ -296,21 +308,23 @@ impl Batch for Transaction<'_> {
         self.run("DELETE FROM obj WHERE id = ?1", [signed(id)?])
     }
 
-    fn add_tag(&self, tag: &Tag, id: u64) -> Result<()> {
-        self.run("INSERT OR IGNORE INTO idx(tag, id) VALUES (?1, ?2)", params![tag, signed(id)?])
+    fn add_tag(&self, private: bool, tag: &Tag, id: u64) -> Result<()> {
+        let sql = "INSERT OR IGNORE INTO tags(private, tag, id) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![private, tag, signed(id)?])
     }
 
-    fn drop_tag(&self, tag: &Tag, id: u64) -> Result<()> {
-        self.run("DELETE FROM idx WHERE tag = ?1 AND id = ?2", params![tag, signed(id)?])
+    fn drop_tag(&self, private: bool, tag: &Tag, id: u64) -> Result<()> {
+        let sql = "DELETE FROM tags WHERE private = ?1 AND tag = ?2 AND id = ?3";
+        self.run(sql, params![private, tag, signed(id)?])
     }
 
     fn drop_all_tags(&self, id: u64) -> Result<()> {
-        self.run("DELETE FROM idx WHERE id = ?1", [signed(id)?])
+        self.run("DELETE FROM tags WHERE id = ?1", [signed(id)?])
     }
 
     fn wipe(&self) -> Result<()> {
         // Row by row, not by truncation: so `secure_delete` overwrites, and the sequence of ids stays.
-        ["DELETE FROM obj WHERE true", "DELETE FROM idx WHERE true", "DELETE FROM auth WHERE true"]
+        ["DELETE FROM obj WHERE true", "DELETE FROM tags WHERE true", "DELETE FROM auth WHERE true"]
             .into_iter()
             .try_for_each(|sql| self.run(sql, []))
     }

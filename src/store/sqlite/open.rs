@@ -16,8 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::os;
 
 /// The format of the tables, at offset 60 of the file; it and the format of what is sealed in them go their own ways.
-/// 1: the first. 2: `auth.tried`. 3: named users, in `auth`; the tables are those of 2.
-pub const TABLES: i32 = 3;
+/// 1: the first. 2: `auth.tried`. 3: named users, in `auth`; the tables are those of 2. 4: `tags` in place of `idx`.
+pub const TABLES: i32 = 4;
 
 /// Bytes of a page of the file, and the fewest that a slot file has.
 const PAGE: u64 = 8192;
@@ -32,7 +32,20 @@ const SCHEMA: &str = "
         mac BLOB NOT NULL, tried INTEGER NOT NULL DEFAULT 0) STRICT;
     CREATE TABLE obj(id INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, key_version INTEGER NOT NULL,
         private INTEGER NOT NULL, secret_version INTEGER NOT NULL, attrs BLOB NOT NULL, secret BLOB) STRICT;
-    CREATE TABLE idx(tag BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(tag, id)) STRICT, WITHOUT ROWID;
+";
+
+/// Tags lie at random. Those of public objects lie apart, so that a search that must look in both halves, and a token that has
+/// few objects in the one, does not read a page of a large index for nothing.
+const INDEX: &str = "
+    CREATE TABLE tags(private INTEGER NOT NULL, tag BLOB NOT NULL, id INTEGER NOT NULL,
+        PRIMARY KEY(private, tag, id)) STRICT, WITHOUT ROWID;
+";
+
+/// An entry that belongs to no object stays one. The old table goes, so that an older program, still running, fails rather than
+/// writes an object that no search will find.
+const INDEX_ANEW: &str = "
+    INSERT INTO tags SELECT coalesce(obj.private, 0), tag, id FROM idx LEFT JOIN obj USING (id);
+    DROP TABLE idx;
 ";
 
 /// How the file may be used.
@@ -190,6 +203,9 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
         if format < 2 {
             connection.execute_batch("ALTER TABLE auth ADD COLUMN tried INTEGER NOT NULL DEFAULT 0")?;
         }
+        if format < 4 {
+            connection.execute_batch(&format!("{INDEX} {INDEX_ANEW}"))?;
+        }
         connection.pragma_update(None, "user_version", TABLES)?;
         connection.execute_batch("COMMIT")
     })();
@@ -263,7 +279,7 @@ fn fill(_: &Inside, path: &Path, meta: &MetaRow, auth: &[(u8, AuthRow)]) -> Resu
     connection.execute_batch("PRAGMA page_size = 8192; PRAGMA synchronous = FULL;").map_err(fails)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fails)?;
     connection.pragma_update(None, "user_version", TABLES).map_err(fails)?;
-    connection.execute_batch(&format!("BEGIN; {SCHEMA}")).map_err(fails)?;
+    connection.execute_batch(&format!("BEGIN; {SCHEMA} {INDEX}")).map_err(fails)?;
     let batch = Transaction::new(&connection, path, TABLES);
     batch.write_token(meta, auth)?;
     connection.execute_batch("COMMIT; PRAGMA journal_mode = WAL;").map_err(fails)?;
