@@ -77,17 +77,8 @@ const MADE: [CK_ATTRIBUTE_TYPE; 24] = [
     CKA_VERIFY_RECOVER,
 ];
 
-/// What decides about the end of a key.
-const ENDING: [CK_ATTRIBUTE_TYPE; 8] = [
-    CKA_CLASS,
-    CKA_KEY_TYPE,
-    CKA_LABEL,
-    CKA_UNIQUE_ID,
-    CKA_KEYWARD_VERSION,
-    CKA_KEYWARD_CLASS,
-    CKA_KEYWARD_STATE,
-    CKA_KEYWARD_DESTRUCTION_DATE,
-];
+/// What decides about the end of a key, beside [`GOVERNING`].
+const ENDING: [CK_ATTRIBUTE_TYPE; 2] = [CKA_KEYWARD_STATE, CKA_KEYWARD_DESTRUCTION_DATE];
 
 impl Governed {
     /// The token itself where it keeps no life of its keys.
@@ -433,7 +424,7 @@ impl Token for Governed {
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
         if matches!(order.event, Event::Destroy | Event::Purge)
             && let Some(rules) = self.rules()?
-            && let Some(key) = self.read(caller, order.key, &ENDING)
+            && let Some(key) = self.read(caller, order.key, &[&GOVERNING[..], &ENDING].concat())
         {
             let needed = rules.class_of(&key).map_or(0, |class| class.approve_destroy);
             let known = life::life(&key);

@@ -76,6 +76,27 @@ fn a_destruction_waits_for_two_approvals_of_different_people() {
 }
 
 #[test]
+fn so_does_one_of_a_class_that_is_matched_by_the_id() {
+    let running = start();
+    let session = running.session;
+    let (key_file, dora) = approver("dora");
+    let text = format!(
+        "[approvers]\n{dora}[[class]]\nname = 'numbered'\nmatch = {{ id = ['a1*'] }}\napprove_destroy = 1\n\
+         [protection]\nallow_wrap_and_decrypt = true\nallow_unwrap_and_encrypt = true\n"
+    );
+    let _policy = in_force(&text);
+    let template = secret(CKK_AES).yes(CKA_TOKEN).bytes(CKA_LABEL, b"numbered").bytes(CKA_ID, &[0xa1, 2]);
+    let handle = create(session, template.bytes(CKA_VALUE, &[1; 16]));
+    assert_eq!(c!(C_DestroyObject, session, handle), CKR_ACTION_PROHIBITED);
+    let (exit, said) = refused(&key_arguments("purge", "numbered", &[]));
+    assert!(exit == 6 && said.contains("1 approvals"), "{said}");
+    let unique = String::from_utf8(value(session, handle, CKA_UNIQUE_ID).unwrap()).unwrap();
+    let by_dora = sign(&key_file, "dora", &serial(&running), ["--destroy", &unique]);
+    key("purge", "numbered", &["--approval", by_dora.to_str().unwrap()]);
+    assert!(find(session, Template::new().bytes(CKA_LABEL, b"numbered")).is_empty());
+}
+
+#[test]
 fn the_next_policy_waits_for_approvals_where_this_one_says_so() {
     let running = start();
     let serial = serial(&running);
