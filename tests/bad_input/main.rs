@@ -5,6 +5,7 @@
 #![allow(clippy::macro_metavars_in_unsafe)]
 
 mod configuration;
+mod full;
 mod handles;
 #[path = "../abi_soft/harness.rs"]
 #[allow(dead_code)]
