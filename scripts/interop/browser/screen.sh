@@ -1,8 +1,8 @@
 # A screen that nobody sees, for browsers, and hands at its keyboard. Sourced after lib.sh.
 
-# tenths SECONDS: a word for each tenth of a second that is waited; of a browser under valgrind, ten times as many.
+# tenths SECONDS: a word for each tenth of a second that is waited; of a browser under valgrind, twenty times as many.
 tenths() {
-    seq $(($1 * 10 * ${VALGRIND:+10 *} 1))
+    seq $(($1 * 10 * ${VALGRIND:+20 *} 1))
 }
 
 # settle: a window that is there is not painted, and has not the keyboard yet.
