@@ -3,7 +3,7 @@
 use std::ptr::null_mut;
 
 use cryptoki_sys::*;
-use openssl::bn::{BigNum, BigNumRef};
+use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::dh::Dh;
 use openssl::dsa::{Dsa, DsaSig};
 use openssl::hash::{MessageDigest, hash};
@@ -218,8 +218,9 @@ pub fn finite_agreement(module: &Module) {
     assert_eq!(module.value(made, CKA_VALUE), padded(&theirs, &ours));
 }
 
-/// OpenSSL gives the number without its leading zeros.
+/// As long as the prime. (`DH_compute_key` leaves leading zeros out, and the binding does not say how many.)
 fn padded(theirs: &Dh<Private>, ours: &BigNumRef) -> Vec<u8> {
-    let shared = theirs.compute_key(ours).unwrap();
-    [vec![0; 256 - shared.len()], shared].concat()
+    let mut shared = BigNum::new().unwrap();
+    shared.mod_exp(ours, theirs.private_key(), theirs.prime_p(), &mut BigNumContext::new().unwrap()).unwrap();
+    shared.to_vec_padded(256).unwrap()
 }
