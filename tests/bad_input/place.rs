@@ -151,6 +151,17 @@ pub fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Whether a command may have mounts of its own; says so where not.
+pub fn may_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+    let may = command.output().is_ok_and(|output| output.status.success());
+    if !may {
+        println!("NOT CHECKED: this account may not mount");
+    }
+    may
+}
+
 /// Whether this is the process that [`Told::as_nobody`] started.
 pub fn is_nobody() -> bool {
     std::env::var_os("KEYWARD_TEST_NOBODY").is_some()
