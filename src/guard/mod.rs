@@ -10,7 +10,7 @@ mod rules;
 
 pub use audit::Audited;
 pub use policy::Governed;
-pub use rules::{Rules, facts};
+pub use rules::Rules;
 
 /// What gives a key away when it is read.
 const VALUES: [cryptoki_sys::CK_ATTRIBUTE_TYPE; 8] = [

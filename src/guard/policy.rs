@@ -134,7 +134,7 @@ impl Governed {
     fn look(&self, caller: Caller, key: ObjectId, rules: Option<&Arc<Rules>>) -> Result<Option<Attributes>> {
         match rules {
             None => self.try_read(caller, key, &life::DECIDING),
-            Some(_) => self.try_read(caller, key, &[&life::DECIDING[..], &GOVERNING].concat()),
+            Some(rules) => self.try_read(caller, key, &rules.asking(&[&life::DECIDING[..], &GOVERNING].concat())),
         }
     }
 
@@ -258,7 +258,7 @@ impl Governed {
     }
 
     fn may_export(&self, caller: Caller, rules: &Rules, key: ObjectId, spend: bool) -> Result<()> {
-        let Some(object) = self.read(caller, key, &GOVERNING) else { return Ok(()) };
+        let Some(object) = self.read(caller, key, &rules.asking(&GOVERNING)) else { return Ok(()) };
         let needed = rules.class_of(&object).map_or(0, |class| class.approve_export);
         if needed == 0 || object.ulong(CKA_CLASS) == Some(CKO_PUBLIC_KEY) {
             return Ok(());
@@ -317,13 +317,34 @@ impl Governed {
     /// A key that is only known once it is made; one that breaks the policy goes again.
     fn admit_made(&self, caller: Caller, made: ObjectId) -> Result<ObjectId> {
         let Some(rules) = self.rules()? else { return Ok(made) };
-        let judged = self.read(caller, made, &MADE).map_or(Ok(()), |object| rules.judge(&object));
+        let judged = self.read(caller, made, &rules.asking(&MADE)).map_or(Ok(()), |object| rules.judge(&object));
         match judged {
             Ok(()) => Ok(made),
             Err(error) => {
                 let _ = self.inner.destroy(caller, made);
                 Err(error)
             }
+        }
+    }
+
+    /// [`Governed::admit_made`] for keys that come together: all or none.
+    fn admit_all(&self, caller: Caller, made: &[ObjectId]) -> Result<()> {
+        for (at, key) in made.iter().enumerate() {
+            if let Err(error) = self.admit_made(caller, *key) {
+                for (_, other) in made.iter().enumerate().filter(|(other, _)| *other != at) {
+                    let _ = self.inner.destroy(caller, *other);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for what was judged by its template, where a class asks for what the token itself has filled in.
+    fn admit_completed(&self, caller: Caller, made: &[ObjectId]) -> Result<()> {
+        match self.rules()? {
+            Some(rules) if rules.asks() => self.admit_all(caller, made),
+            _ => Ok(()),
         }
     }
 
@@ -400,7 +421,7 @@ impl Token for Governed {
             |(ty, answer): (&CK_ATTRIBUTE_TYPE, &Answer)| VALUES.contains(ty) && matches!(answer, Answer::Value(_));
         if types.iter().zip(&answers).any(shown)
             && let Some(rules) = self.rules()?
-            && let Some(found) = self.read(caller, object, &GOVERNING)
+            && let Some(found) = self.read(caller, object, &rules.asking(&GOVERNING))
             && found.ulong(CKA_CLASS) != Some(CKO_PUBLIC_KEY)
             && rules.class_of(&found).is_some_and(|class| class.approve_export > 0)
         {
@@ -424,7 +445,7 @@ impl Token for Governed {
     fn change_life(&self, caller: Caller, order: &Order) -> Result<()> {
         if matches!(order.event, Event::Destroy | Event::Purge)
             && let Some(rules) = self.rules()?
-            && let Some(key) = self.read(caller, order.key, &[&GOVERNING[..], &ENDING].concat())
+            && let Some(key) = self.read(caller, order.key, &rules.asking(&[&GOVERNING[..], &ENDING].concat()))
         {
             let needed = rules.class_of(&key).map_or(0, |class| class.approve_destroy);
             let known = life::life(&key);
@@ -440,19 +461,18 @@ impl Token for Governed {
 
     fn rotate(&self, caller: Caller, rotation: &Rotation) -> Result<Rotated> {
         if let Some(rules) = self.rules()?
-            && let Some(object) = self.read(caller, rotation.key, &MADE)
+            && let Some(object) = self.read(caller, rotation.key, &rules.asking(&MADE))
         {
             rules.judge(&object).map_err(|error| error.recode(Code::ActionProhibited))?;
             if rules.class_of(&object).is_some_and(|class| class.rotation == Rotating::External) {
                 return Err(Code::ActionProhibited
                     .because("the policy leaves the rotation of this key to its signer (rotation = \"external\")"));
             }
-            let mut next = object.clone();
-            next.put(Attribute::bytes(CKA_ID, &[]));
+            let next = Rules::next_version(&object);
             let class = |object| rules.class_of(object).map(|class| class.name.clone());
             if let Some(name) = class(&object).filter(|name| class(&next).as_ref() != Some(name)) {
                 return Err(Code::ActionProhibited.because(format!(
-                    "the policy's class {name} has the key by its ID, and the next version has another: match by the label"
+                    "the policy's class {name} has the key by what each version has of its own, such as the ID: match by the label"
                 )));
             }
         }
@@ -461,7 +481,9 @@ impl Token for Governed {
 
     fn create(&self, caller: Caller, template: Vec<Attribute>) -> Result<ObjectId> {
         let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
-        self.inner.create(caller, self.admit(template, class, &[])?)
+        let made = self.inner.create(caller, self.admit(template, class, &[])?)?;
+        self.admit_completed(caller, &[made])?;
+        Ok(made)
     }
 
     fn create_all(&self, caller: Caller, templates: Vec<Vec<Attribute>>) -> Result<Vec<ObjectId>> {
@@ -469,13 +491,15 @@ impl Token for Governed {
             let class = Governed::class_said(&template, CK_UNAVAILABLE_INFORMATION);
             self.admit(template, class, &[])
         });
-        self.inner.create_all(caller, admitted.collect::<Result<_>>()?)
+        let made = self.inner.create_all(caller, admitted.collect::<Result<_>>()?)?;
+        self.admit_completed(caller, &made)?;
+        Ok(made)
     }
 
     fn copy(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<ObjectId> {
         self.only_while(caller, object, &[State::Active], "copied")?;
         if let Some(rules) = self.rules()?
-            && let Some(before) = self.read(caller, object, &MADE)
+            && let Some(before) = self.read(caller, object, &rules.asking(&MADE))
         {
             let mut after = before.clone();
             template.iter().cloned().for_each(|attribute| after.put(attribute));
@@ -489,7 +513,7 @@ impl Token for Governed {
     fn destroy(&self, caller: Caller, object: ObjectId) -> Result<()> {
         let Some(rules) = self.rules()? else { return self.inner.destroy(caller, object) };
         let on_token = |found: &Attributes| found.is_true(CKA_TOKEN) && life::is_key(found);
-        let found = self.read(caller, object, &[&GOVERNING[..], &[CKA_TOKEN]].concat()).filter(on_token);
+        let found = self.read(caller, object, &rules.asking(&[&GOVERNING[..], &[CKA_TOKEN]].concat())).filter(on_token);
         let Some(class) = found.as_ref().and_then(|found| rules.class_of(found)) else {
             return self.inner.destroy(caller, object);
         };
@@ -515,7 +539,7 @@ impl Token for Governed {
         let states = [State::PreActive, State::Active, State::Suspended, State::Deactivated];
         self.only_while(caller, object, &states, "changed")?;
         if let Some(rules) = self.rules()?
-            && let Some(mut whole) = self.read(caller, object, &MADE)
+            && let Some(mut whole) = self.read(caller, object, &rules.asking(&MADE))
         {
             let before = whole.clone();
             template.iter().cloned().for_each(|attribute| whole.put(attribute));
@@ -529,7 +553,9 @@ impl Token for Governed {
         let Ok(row) = table::row(mechanism.ty) else { return self.inner.generate_key(caller, mechanism, template) };
         let class = Governed::class_said(&template, row.does.generates);
         let also: Vec<Attribute> = row.keys.first().map(|ty| Attribute::ulong(CKA_KEY_TYPE, *ty)).into_iter().collect();
-        self.inner.generate_key(caller, mechanism, self.admit(template, class, &also)?)
+        let made = self.inner.generate_key(caller, mechanism, self.admit(template, class, &also)?)?;
+        self.admit_completed(caller, &[made])?;
+        Ok(made)
     }
 
     fn generate_key_pair(
@@ -549,7 +575,9 @@ impl Token for Governed {
         also.extend(public.iter().filter(|a| sizes.contains(&a.ty)).cloned());
         let public = self.admit(public, CKO_PUBLIC_KEY, &also)?;
         let private = self.admit(private, CKO_PRIVATE_KEY, &also)?;
-        self.inner.generate_key_pair(caller, mechanism, public, private)
+        let made = self.inner.generate_key_pair(caller, mechanism, public, private)?;
+        self.admit_completed(caller, &[made.0, made.1])?;
+        Ok(made)
     }
 
     fn begin(
@@ -648,15 +676,7 @@ impl Token for Governed {
         let template = self.admit(template, class, &also)?;
         let derived = self.inner.derive(caller, mechanism, base, template)?;
         let made: Vec<ObjectId> = derived.key.into_iter().chain(derived.further.iter().copied()).collect();
-        for (at, key) in made.iter().enumerate() {
-            if let Err(error) = self.admit_made(caller, *key) {
-                // All or none.
-                for other in made.iter().enumerate().filter(|(other, _)| *other != at) {
-                    let _ = self.inner.destroy(caller, *other.1);
-                }
-                return Err(error);
-            }
-        }
+        self.admit_all(caller, &made)?;
         Ok(derived)
     }
 

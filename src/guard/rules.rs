@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::lifecycle::policy::{Backup, Breach, Class, Facts, Rotation};
 use crate::lifecycle::{Life, Policy, State, clock};
 use crate::mechanism::{key, table};
-use crate::object::schema::Schema;
+use crate::object::schema::{self, Schema};
 use crate::object::{Attributes, life, names};
 use crate::token::*;
 
@@ -55,11 +55,26 @@ pub const GOVERNING: [CK_ATTRIBUTE_TYPE; 10] = [
     CKA_KEYWARD_CREATION_DATE,
 ];
 
+/// What each version of a key has of its own: a class that asks for it does not hold the next version.
+const OF_A_VERSION: [CK_ATTRIBUTE_TYPE; 9] = [
+    CKA_ID,
+    CKA_UNIQUE_ID,
+    CKA_CHECK_VALUE,
+    CKA_KEY_GEN_MECHANISM,
+    CKA_PUBLIC_KEY_INFO,
+    CKA_MODULUS,
+    CKA_EC_POINT,
+    CKA_START_DATE,
+    CKA_END_DATE,
+];
+
 pub struct Rules {
     pub signed: Arc<SignedPolicy>,
     policy: Policy,
     /// What was looked up for each class.
     classes: Vec<Found>,
+    /// What classes ask for in their `match` beside what stands in [`Facts`], with the policy's names.
+    asked: Vec<(CK_ATTRIBUTE_TYPE, String)>,
 }
 
 struct Found {
@@ -76,8 +91,18 @@ impl Rules {
         let wrong = |class: &Class, name: &str, what: &str| {
             Err(Code::ArgumentsBad.because(format!("the policy: class {}: {name:?} is no {what}", class.name)))
         };
-        let mut classes = Vec::with_capacity(policy.classes.len());
+        let (mut classes, mut asked) = (Vec::with_capacity(policy.classes.len()), Vec::new());
         for class in &policy.classes {
+            for name in class.matches.attributes.keys() {
+                let Some(ty) = names::attribute_type(name) else { return wrong(class, name, "attribute") };
+                if !may_be_asked(ty) {
+                    return wrong(class, name, "attribute to match by: it is hidden, or changes by itself");
+                }
+                if class.rotation == Rotation::Automatic && OF_A_VERSION.contains(&ty) {
+                    return wrong(class, name, "attribute that a rotated key keeps: match by the label");
+                }
+                asked.push((ty, name.clone()));
+            }
             let types = class.key_types.iter().flatten().chain(class.min_bits.keys()).chain(&class.matches.key_type);
             for name in types {
                 if names::key_type_number(name).is_none() {
@@ -93,7 +118,9 @@ impl Rules {
             }
             classes.push(Found { mechanisms, one_of_them: class.who.as_ref().is_none_or(process::is_one_of) });
         }
-        Ok(Rules { signed, policy, classes })
+        asked.sort();
+        asked.dedup();
+        Ok(Rules { signed, policy, classes, asked })
     }
 
     pub fn policy(&self) -> &Policy {
@@ -108,7 +135,34 @@ impl Rules {
     }
 
     pub fn class_of(&self, object: &Attributes) -> Option<&Class> {
-        self.policy.class_of(&facts(object))
+        self.policy.class_of(&self.facts(object))
+    }
+
+    /// Whether a class asks for what may show only once an object is made.
+    pub fn asks(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// These attributes, and those that some class asks for.
+    pub fn asking(&self, types: &[CK_ATTRIBUTE_TYPE]) -> Vec<CK_ATTRIBUTE_TYPE> {
+        let more = self.asked.iter().map(|(ty, _)| *ty).filter(|ty| !types.contains(ty));
+        types.iter().copied().chain(more).collect()
+    }
+
+    /// What is known beforehand of the next version of a key.
+    pub fn next_version(object: &Attributes) -> Attributes {
+        let mut next: Attributes = object.iter().filter(|a| !OF_A_VERSION.contains(&a.ty)).cloned().collect();
+        if object.get(CKA_LOCAL).is_some() {
+            next.put(Attribute::bool(CKA_LOCAL, true));
+        }
+        next
+    }
+
+    fn facts(&self, object: &Attributes) -> Facts {
+        let value = |(ty, name): &(CK_ATTRIBUTE_TYPE, String)| {
+            Some((name.clone(), names::render(object, *ty, object.get(*ty)?)))
+        };
+        Facts { attributes: self.asked.iter().filter_map(value).collect(), ..facts(object) }
     }
 
     /// Whether a key must be in a backup before it is used.
@@ -126,7 +180,7 @@ impl Rules {
         user: impl FnOnce() -> Option<Arc<str>>,
         now: u64,
     ) -> (Option<String>, u64) {
-        let Some((class, found)) = self.class(&facts(object)) else { return (None, u64::MAX) };
+        let Some((class, found)) = self.class(&self.facts(object)) else { return (None, u64::MAX) };
         let name = &class.name;
         if !found.one_of_them {
             let names = class.who.as_ref().map(|who| who.names.as_slice()).unwrap_or_default();
@@ -181,7 +235,7 @@ impl Rules {
         if !life::is_key(object) {
             return Ok(());
         }
-        self.policy.judge(&facts(object)).map_err(|breach| refusal(&breach))
+        self.policy.judge(&self.facts(object)).map_err(|breach| refusal(&breach))
     }
 
     /// Whether a mechanism may wrap. `CKR_MECHANISM_INVALID`.
@@ -231,8 +285,14 @@ fn refusal(breach: &Breach) -> Error {
     code.because(format!("the policy: {}", breach.why))
 }
 
+/// Whether a class may be chosen by it: every process sees it alike at any time, and only a person's act changes it.
+fn may_be_asked(ty: CK_ATTRIBUTE_TYPE) -> bool {
+    let hidden = schema::all_rows().any(|row| row.ty == ty && row.secret());
+    !hidden && !names::is_template(ty) && ty & CKA_VENDOR_DEFINED == 0
+}
+
 /// What a policy looks at, of an object or of a template that says it all.
-pub fn facts(object: &Attributes) -> Facts {
+fn facts(object: &Attributes) -> Facts {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let class = object.ulong(CKA_CLASS).unwrap_or_default();
     let hides = matches!(class, CKO_PRIVATE_KEY | CKO_SECRET_KEY | CKO_OTP_KEY);
@@ -256,5 +316,6 @@ pub fn facts(object: &Attributes) -> Facts {
         extractable: hides && object.is_true(CKA_EXTRACTABLE),
         insensitive: hides && object.bool(CKA_SENSITIVE) == Some(false),
         uses,
+        attributes: Vec::new(),
     }
 }

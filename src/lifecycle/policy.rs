@@ -137,6 +137,8 @@ pub struct Match {
     pub key_type: Vec<String>,
     /// Patterns of `CKA_ID` in hexadecimal.
     pub id: Vec<String>,
+    /// Patterns of any other attribute's value by its name, as `keyward object show` prints it. What the key lacks fits none.
+    pub attributes: BTreeMap<String, Vec<String>>,
     /// Every key.
     pub all: bool,
 }
@@ -338,6 +340,9 @@ impl Policy {
                     return wrong(format!("class {name}: {pattern:?} is no pattern of an ID in hexadecimal"));
                 }
             }
+            if let Some((name_of, _)) = class.matches.attributes.iter().find(|(_, patterns)| patterns.is_empty()) {
+                return wrong(format!("class {name}: {name_of} has no pattern"));
+            }
             if let (Some(protect), Some(process)) = (class.cryptoperiod, class.process_period)
                 && protect > process
             {
@@ -429,6 +434,7 @@ mod tests {
             ("[[class]]\nname = 'a'\n[[class]]\nname = 'a'\n", "no name of its own"),
             ("[[class]]\nname = 'a'\nuses = ['shred']\n", "shred"),
             ("[[class]]\nname = 'a'\nmatch = { id = ['web'] }\n", "no pattern of an ID"),
+            ("[[class]]\nname = 'a'\nmatch = { attributes = { CKA_TOKEN = [] } }\n", "CKA_TOKEN has no pattern"),
             (
                 "[[class]]\nname = 'a'\nmatch = { id = ['a1'] }\nrotation = 'automatic'\ncryptoperiod = '1y'\n",
                 "another ID",

@@ -165,7 +165,64 @@ fn a_class_may_be_chosen_by_the_id() {
     assert_eq!([made(&[0xa1]), made(&[0xb1])], [Err(CKR_ATTRIBUTE_VALUE_INVALID), Ok(())]);
     generate(session, aes("by-id").yes(CKA_TOKEN).bytes(CKA_ID, &[0xa1, 9]), 32).unwrap();
     let (exit, said) = refused(&crate::program::key_arguments("rotate", "by-id", &[]));
-    assert!(exit == 6 && said.contains("class c has the key by its ID"), "{said}");
+    assert!(exit == 6 && said.contains("class c has the key by what each version has of its own"), "{said}");
+}
+
+#[test]
+fn a_class_may_be_chosen_by_any_attribute() {
+    let running = start();
+    let session = running.session;
+    let [imported, made] = [import_aes(session, "by-attribute"), generate(session, aes("by-attribute"), 16).unwrap()];
+    {
+        // What the template does not say and the token fills in.
+        let _policy = in_force(
+            "[[class]]\nname = 'c'\nmatch = { attributes = { CKA_LOCAL = ['fal*'], CKA_TOKEN = ['false'] } }\n\
+             mechanisms = ['CKM_AES_GCM']\nmin_bits = { AES = 256 }\n",
+        );
+        assert_eq!(starts(session, CKM_AES_ECB, imported), [CKR_KEY_FUNCTION_NOT_PERMITTED; 2]);
+        assert_eq!(starts(session, CKM_AES_ECB, made), [CKR_OK; 2]);
+        let short = aes("by-attribute").bytes(CKA_VALUE, &[7; 16]);
+        assert_eq!(import(session, short), CKR_ATTRIBUTE_VALUE_INVALID);
+        assert_eq!(import(session, aes("by-attribute").bytes(CKA_VALUE, &[7; 32])), CKR_OK);
+        assert_eq!(find(session, Template::new().bytes(CKA_LABEL, b"by-attribute")).len(), 3, "the short one is gone");
+        assert!(generate(session, aes("by-attribute"), 16).is_ok());
+    }
+    // A change of the attribute is a change of the class, at the next use.
+    let _policy = in_force(
+        "[protection]\nallow_wrap_and_decrypt = true\nallow_unwrap_and_encrypt = true\n\
+         [[class]]\nname = 'c'\nmatch = { attributes = { CKA_START_DATE = ['2020*'] } }\nmechanisms = ['CKM_AES_GCM']\n",
+    );
+    assert_eq!(starts(session, CKM_AES_ECB, made), [CKR_OK; 2]);
+    let mut dated = Template::new().bytes(CKA_START_DATE, b"20200101");
+    let raw = dated.raw();
+    ok!(C_SetAttributeValue, session, made, raw.as_mut_ptr(), len(raw));
+    assert_eq!(starts(session, CKM_AES_ECB, made), [CKR_KEY_FUNCTION_NOT_PERMITTED; 2]);
+}
+
+fn import_aes(session: CK_SESSION_HANDLE, label: &str) -> CK_OBJECT_HANDLE {
+    let mut template = aes(label).bytes(CKA_VALUE, &[7; 16]).yes(CKA_ENCRYPT).yes(CKA_DECRYPT);
+    let (raw, mut made) = (template.raw(), 0);
+    ok!(C_CreateObject, session, raw.as_mut_ptr(), len(raw), &raw mut made);
+    made
+}
+
+#[test]
+fn a_class_is_not_chosen_by_what_is_hidden_or_changes_by_itself() {
+    let _running = start();
+    let path = std::env::temp_dir().join(format!("keyward-lifecycle-{}-asked.toml", std::process::id()));
+    for (name, more, said) in [
+        ("CKA_VALUE", "", "it is hidden"),
+        ("CKA_WRAP_TEMPLATE", "", "it is hidden"),
+        ("CKA_NONSENSE", "", "is no attribute"),
+        ("CKA_KEYWARD_STATE", "", "changes by itself"),
+        ("CKA_CHECK_VALUE", "rotation = 'automatic'\ncryptoperiod = '1y'\n", "a rotated key keeps"),
+    ] {
+        let class = format!("[[class]]\nname = 'c'\nmatch = {{ attributes = {{ {name} = ['*'] }} }}\n{more}");
+        std::fs::write(&path, format!("{NEUTRAL}{class}")).unwrap();
+        let (exit, message) = refused(&["policy", "check", "--no-token", path.to_str().unwrap()]);
+        assert!(exit == 6 && message.contains(said), "{name}: {message}");
+    }
+    let _ = std::fs::remove_file(&path);
 }
 
 #[test]
@@ -240,6 +297,14 @@ fn check_says_what_breaks_a_policy_before_it_is_applied() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let weak = report["breaks"].as_array().unwrap().iter().find(|b| b["key"].as_str().unwrap().contains("data-weak"));
     assert!(weak.unwrap()["why"].as_str().unwrap().contains("at least 256 bits"), "{report}");
+    // A dry run of `apply` looks at the token too, without a PIN, and leaves it as it is.
+    let before = keyward(&["policy", "show"]);
+    generate(session, aes("data-open").yes(CKA_TOKEN).no(CKA_PRIVATE), 16).unwrap();
+    let dry = keyward(&["policy", "apply", "--dry-run", path.to_str().unwrap()]);
+    let moves: Vec<_> =
+        dry["moves"].as_array().unwrap().iter().map(|m| m["key"].as_str().unwrap().to_owned()).collect();
+    assert!(dry["done"] == false && moves.iter().any(|key| key.contains("data-open")), "{dry}");
+    assert_eq!(keyward(&["policy", "show"]), before);
     let _ = std::fs::remove_file(&path);
 }
 

@@ -22,6 +22,8 @@ pub struct Facts {
     pub insensitive: bool,
     /// Out of [`super::USES`].
     pub uses: Vec<&'static str>,
+    /// The values of those that some class asks for, by the names that the policy gives them.
+    pub attributes: Vec<(String, String)>,
 }
 
 impl Facts {
@@ -60,11 +62,15 @@ impl Match {
     fn holds(&self, facts: &Facts) -> bool {
         let any = |list: &[String], test: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(test);
         let lists = [&self.label, &self.class, &self.key_type, &self.id];
-        let said = self.all || lists.iter().any(|list| !list.is_empty());
+        let said = self.all || !self.attributes.is_empty() || lists.iter().any(|list| !list.is_empty());
+        let fits_one = |patterns: &[String], value: &str| patterns.iter().any(|pattern| fits(pattern, value));
         said && any(&self.label, &|pattern| fits(pattern, &facts.label))
             && any(&self.class, &|class| *class == facts.class)
             && any(&self.key_type, &|ty| ty.eq_ignore_ascii_case(&facts.key_type))
             && any(&self.id, &|pattern| fits(&pattern.to_ascii_lowercase(), &facts.id))
+            && self.attributes.iter().all(|(name, patterns)| {
+                facts.attributes.iter().any(|(of, value)| of == name && fits_one(patterns, value))
+            })
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
 use crate::commands::duty::admit_beside;
+use crate::commands::key::attributes;
 use crate::commands::object::find;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -252,15 +253,7 @@ impl Inventory {
 fn key(session: &Session, object: ObjectId, record: Option<&Record>, now: u64, warn: u64) -> Result<Key> {
     let types: Vec<CK_ATTRIBUTE_TYPE> =
         TOLD.into_iter().chain(ENDS).chain(USES.iter().map(|(ty, _)| *ty)).chain(life::DECIDING).collect();
-    let answers = session.token.get(session.caller, object, &types).map_err(Failure::of("cannot read a key"))?;
-    let known: Attributes = types
-        .iter()
-        .zip(answers)
-        .filter_map(|(ty, answer)| match answer {
-            Answer::Value(value) => Some(Attribute { ty: *ty, value }),
-            _ => None,
-        })
-        .collect();
+    let known = attributes(session, object, &types)?;
     let text = |ty| String::from_utf8_lossy(known.bytes(ty).unwrap_or_default()).into_owned();
     let unique_id = text(CKA_UNIQUE_ID);
     let used = record.map(|record| record.uses.get(&unique_id).copied().unwrap_or_default());

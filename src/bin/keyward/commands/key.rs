@@ -7,7 +7,7 @@ mod rotate;
 mod target;
 mod transfer;
 
-pub use target::{Found, authority, hex, look};
+pub use target::{Found, attributes, authority, hex, look, look_by};
 
 use clap::Subcommand;
 

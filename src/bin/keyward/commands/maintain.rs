@@ -10,7 +10,7 @@ use keyward::token::*;
 use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
-use crate::commands::key::{Found, authority, look};
+use crate::commands::key::{Found, authority, look, look_by};
 use crate::commands::object::{find, read};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -89,7 +89,7 @@ impl Work<'_> {
                     Attribute::ulong(CKA_KEYWARD_STATE, state as CK_ULONG),
                 ];
                 for object in find(self.session, template)? {
-                    halves.push(look(self.session, object)?);
+                    halves.push(look_by(self.session, object, self.rules.as_ref())?);
                 }
             }
             let known: Vec<_> = keys.iter().filter_map(Found::public_key_info).map(<[u8]>::to_vec).collect();

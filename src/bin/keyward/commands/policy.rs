@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 use crate::choice::TokenChoice;
 use crate::commands::approval::read_all;
-use crate::commands::key::hex;
+use crate::commands::key::{attributes, hex};
 use crate::commands::object::find;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -77,7 +77,7 @@ pub struct Apply {
     /// An approval, where the present policy asks for some; may be repeated
     #[arg(long, value_name = "FILE")]
     approval: Vec<PathBuf>,
-    /// Check the policy, and do nothing
+    /// Say what it would change, and do nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -119,15 +119,26 @@ fn check(context: &Context, arguments: &Check) -> Result<Report> {
     if arguments.no_token {
         return Ok(Report::new(format!("Policy {name:?} is right."), json!({ "policy": name, "right": true })));
     }
-    let (slot, _) = arguments.choice.of(context.slots()?)?;
-    if module::overlay_of(&context.config()?, slot.id).is_some() {
-        overlay::suits(rules.policy()).map_err(Failure::of("this token cannot have the policy"))?;
-    }
-    let mut session = Session::open(&slot.token, false)?;
+    let mut session = suited(context, &arguments.choice, &rules)?;
     if arguments.login || arguments.pin.source() != Source::Terminal {
         let pin = Reader::default().read(&arguments.pin.source(), "User PIN")?;
         session.login(User::User, &pin)?;
     }
+    compared(&session, &text, &rules)
+}
+
+/// A session at a token that can have the policy.
+fn suited(context: &Context, choice: &TokenChoice, rules: &Rules) -> Result<Session> {
+    let (slot, _) = choice.of(context.slots()?)?;
+    if module::overlay_of(&context.config()?, slot.id).is_some() {
+        overlay::suits(rules.policy()).map_err(Failure::of("this token cannot have the policy"))?;
+    }
+    Session::open(&slot.token, false)
+}
+
+/// What the policy would change for the keys that the session sees.
+fn compared(session: &Session, text: &str, rules: &Rules) -> Result<Report> {
+    let name = shown(&rules.policy().name);
     let present = session.token.policy().map_err(Failure::of("cannot read the policy in force"))?;
     let before = present.as_ref().and_then(|signed| Rules::of(signed.clone()).ok());
     let mut lines = vec![match &present {
@@ -136,7 +147,7 @@ fn check(context: &Context, arguments: &Check) -> Result<Report> {
         Some(signed) => format!("Policy {name:?} is right; policy {} is in force.", signed.number),
     }];
     let (mut broken, mut moved) = (Vec::new(), Vec::new());
-    for key in keys(&session)? {
+    for key in keys(session, rules, before.as_ref())? {
         let named = described(&key);
         let class = rules.class_of(&key).map(|class| class.name.clone());
         let was = before.as_ref().and_then(|rules| rules.class_of(&key)).map(|class| class.name.clone());
@@ -184,17 +195,12 @@ const JUDGED: [CK_ATTRIBUTE_TYPE; 25] = [
     CKA_DECAPSULATE,
 ];
 
-fn keys(session: &Session) -> Result<Vec<Attributes>> {
-    let mut keys = Vec::new();
+fn keys(session: &Session, rules: &Rules, before: Option<&Rules>) -> Result<Vec<Attributes>> {
+    let types = before.map_or_else(|| JUDGED.to_vec(), |before| before.asking(&JUDGED));
+    let (types, mut keys) = (rules.asking(&types), Vec::new());
     for class in [CKO_PRIVATE_KEY, CKO_SECRET_KEY, CKO_PUBLIC_KEY, CKO_OTP_KEY] {
         for object in find(session, vec![Attribute::ulong(CKA_CLASS, class)])? {
-            let answers = session.token.get(session.caller, object, &JUDGED);
-            let answers = answers.map_err(Failure::of("cannot read a key"))?;
-            let known = JUDGED.iter().zip(answers).filter_map(|(ty, answer)| match answer {
-                Answer::Value(value) => Some(Attribute { ty: *ty, value }),
-                _ => None,
-            });
-            keys.push(known.collect());
+            keys.push(attributes(session, object, &types)?);
         }
     }
     Ok(keys)
@@ -210,7 +216,7 @@ fn apply(context: &Context, arguments: &Apply) -> Result<Report> {
     let (text, rules) = read(&arguments.file)?;
     let name = shown(&rules.policy().name);
     if arguments.dry_run {
-        return Ok(Report::new(format!("Policy {name:?} would be signed."), json!({ "policy": name, "done": false })));
+        return dry(context, arguments, &text, &rules);
     }
     let approvals = read_all(&arguments.approval)?;
     let (slot, _) = arguments.choice.of(context.slots()?)?;
@@ -223,6 +229,34 @@ fn apply(context: &Context, arguments: &Apply) -> Result<Report> {
     let number = signed.map_or(0, |signed| signed.number);
     let text = format!("Policy {name:?} is in force, as number {number}.");
     Ok(Report::new(text, json!({ "policy": name, "number": number, "done": true })))
+}
+
+/// What `apply` would do, without a PIN: of the approvals that the present policy asks for, whether so many are given; of the keys,
+/// those that anybody sees.
+fn dry(context: &Context, arguments: &Apply, text: &str, rules: &Rules) -> Result<Report> {
+    let session = suited(context, &arguments.choice, rules)?;
+    let mut report = compared(&session, text, rules)?;
+    // Like one that is applied, it may be broken by keys that are there.
+    report.exit = Exit::Done;
+    let present = session.token.policy().map_err(Failure::of("cannot read the policy in force"))?;
+    let needed = present.and_then(|signed| Rules::of(signed).ok()).map_or(0, |rules| rules.policy().approve_policy);
+    let given = read_all(&arguments.approval)?.len();
+    report
+        .text
+        .push_str("\nIt would be signed; private keys were not looked at (`keyward policy check --login` does).");
+    if usize::try_from(needed).is_ok_and(|needed| needed > given) {
+        report
+            .text
+            .push_str(&format!("\nThe policy in force asks for {needed} approvals of the next; given: {given}."));
+        report.exit = Exit::Refused;
+    }
+    if let Json::Object(map) = &mut report.json {
+        map.extend([
+            ("done".to_owned(), json!(false)),
+            ("approvals".to_owned(), json!({ "given": given, "needed": needed })),
+        ]);
+    }
+    Ok(report)
 }
 
 fn show(context: &Context, choice: &TokenChoice) -> Result<Report> {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use clap::Args;
 use cryptoki_sys::*;
+use keyward::guard::Rules;
 use keyward::lifecycle::{State, clock};
 use keyward::object::{Attributes, life};
 use keyward::token::*;
@@ -123,13 +124,23 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// What a token says of an object.
 pub fn look(session: &Session, object: ObjectId) -> Result<Found> {
-    let failed = Failure::of("cannot read a key");
-    let answers = session.token.get(session.caller, object, &TOLD).map_err(failed)?;
-    let known = TOLD.iter().zip(answers).filter_map(|(ty, answer)| match answer {
+    Ok(Found { object, attributes: attributes(session, object, &TOLD)? })
+}
+
+/// The same, with what the classes of a policy ask for.
+pub fn look_by(session: &Session, object: ObjectId, rules: Option<&Rules>) -> Result<Found> {
+    let types = rules.map_or_else(|| TOLD.to_vec(), |rules| rules.asking(&TOLD));
+    Ok(Found { object, attributes: attributes(session, object, &types)? })
+}
+
+/// Those of these attributes that the object has and shows.
+pub fn attributes(session: &Session, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Attributes> {
+    let answers = session.token.get(session.caller, object, types).map_err(Failure::of("cannot read a key"))?;
+    let known = types.iter().zip(answers).filter_map(|(ty, answer)| match answer {
         Answer::Value(value) => Some(Attribute { ty: *ty, value }),
         _ => None,
     });
-    Ok(Found { object, attributes: known.collect() })
+    Ok(known.collect())
 }
 
 impl Target {
