@@ -282,6 +282,9 @@ pub enum Answer {
     Absent,
 }
 
+/// One for each attribute asked for. Most callers ask for one or two; room for more would be moved through each layer.
+pub type Answers = SmallVec<[Answer; 2]>;
+
 /// `CK_TOKEN_INFO` but for what the process itself counts (sessions), and the slot's own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenInfo {
@@ -562,7 +565,7 @@ pub trait Token: Send + Sync {
     fn size(&self, caller: Caller, object: ObjectId) -> Result<u64>;
 
     /// One answer per type asked, in order.
-    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers>;
 
     fn set(&self, caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()>;
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::args::{In, OutExact, Place};
 use crate::error::{Code, Result};
-use crate::token::{Answer, Attribute, Value};
+use crate::token::{Answer, Answers, Attribute, Value};
 
 /// Attributes in one template, those of nested ones too. More is nothing that an object has.
 const MAX_ATTRIBUTES: usize = 4096;
@@ -66,10 +66,10 @@ enum Worst {
 /// `CKR_ATTRIBUTE_SENSITIVE`, `CKR_ATTRIBUTE_TYPE_INVALID`, `CKR_BUFFER_TOO_SMALL`, in this order of weight.
 pub(super) fn answer(
     template: In<CK_ATTRIBUTE>,
-    get: impl FnOnce(&[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>,
+    get: impl FnOnce(&[CK_ATTRIBUTE_TYPE]) -> Result<Answers>,
 ) -> Result<()> {
-    let entries: SmallVec<[CK_ATTRIBUTE; 8]> = template.elements(MAX_ATTRIBUTES)?;
-    let types: SmallVec<[CK_ATTRIBUTE_TYPE; 8]> = entries.iter().map(|entry| entry.type_).collect();
+    let entries: SmallVec<[CK_ATTRIBUTE; 2]> = template.elements(MAX_ATTRIBUTES)?;
+    let types: SmallVec<[CK_ATTRIBUTE_TYPE; 2]> = entries.iter().map(|entry| entry.type_).collect();
     let answers = get(&types)?;
     let mut worst = Worst::Fine;
     for (at, (entry, answer)) in entries.iter().zip(&answers).enumerate() {

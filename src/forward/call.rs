@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
-use smallvec::SmallVec;
 
-use crate::token::{Answer, Attribute, Mechanism, MechanismInfo, MessageParams, Step, TokenInfo, Use};
+use crate::token::{Answers, Attribute, Mechanism, MechanismInfo, MessageParams, Step, TokenInfo, Use};
 
 /// The HSM's own code, as it came. `Err(CKR_OK)` does not occur.
 pub type Rv<T> = Result<T, CK_RV>;
@@ -359,7 +358,7 @@ pub enum Reply {
     Pair(u64, u64),
     Numbers(Vec<u64>),
     Bytes(Vec<u8>),
-    Answers(SmallVec<[Answer; 8]>),
+    Answers(Answers),
     /// So many bytes are in the buffer.
     Wrote(usize),
     /// So many bytes would be, or the buffer is too small for them.
@@ -399,7 +398,7 @@ impl Reply {
         if let Reply::Bytes(bytes) = self { Ok(bytes) } else { Err(MIXED_UP) }
     }
 
-    pub fn answers(self) -> Rv<SmallVec<[Answer; 8]>> {
+    pub fn answers(self) -> Rv<Answers> {
         if let Reply::Answers(answers) = self { Ok(answers) } else { Err(MIXED_UP) }
     }
 

@@ -320,7 +320,7 @@ impl Token for Forward {
         })
     }
 
-    fn get(&self, _caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    fn get(&self, _caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         if let Some(kept) = self.hsm.objects.kept(object, types)
             && !types.is_empty()
         {

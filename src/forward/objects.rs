@@ -22,7 +22,7 @@ use super::hsm::Hsm;
 use super::pool::{Active, Lease};
 use crate::error::Code;
 use crate::os::coarse_millis;
-use crate::token::{Answer, Attribute, ObjectId, SessionId, Value};
+use crate::token::{Answer, Answers, Attribute, ObjectId, SessionId, Value};
 
 /// How long an object is believed to exist without a word of the HSM, in milliseconds.
 const BELIEVED: u64 = 1000;
@@ -184,7 +184,7 @@ impl Objects {
     }
 
     /// Every answer, where all are kept and the object is believed to exist.
-    pub fn kept(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<SmallVec<[Answer; 8]>> {
+    pub fn kept(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Option<Answers> {
         let table = self.0.read();
         let entry = table.entries.get(&id.0)?;
         if coarse_millis().saturating_sub(entry.confirmed) > BELIEVED {

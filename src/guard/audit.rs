@@ -429,7 +429,7 @@ impl Token for Audited {
         self.changing(caller, "destroy", object, || self.inner.destroy(caller, object))
     }
 
-    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         let answers = self.inner.get(caller, object, types)?;
         let told =
             types.iter().zip(&answers).any(|(ty, answer)| VALUES.contains(ty) && matches!(answer, Answer::Value(_)));

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 use parking_lot::RwLock;
-use smallvec::SmallVec;
 
 use super::VALUES;
 use super::delegate::pass_on;
@@ -415,7 +414,7 @@ impl Token for Governed {
     }
 
     /// The value of a key that leaves with approvals only is shown to nobody.
-    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         let mut answers = self.inner.get(caller, object, types)?;
         let shown =
             |(ty, answer): (&CK_ATTRIBUTE_TYPE, &Answer)| VALUES.contains(ty) && matches!(answer, Answer::Value(_));

@@ -228,7 +228,7 @@ impl Token for Ha {
         self.read(caller, object, |token, object| token.size(caller, object))
     }
 
-    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    fn get(&self, caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         let mut answers = self.read(caller, object, |token, object| token.get(caller, object, types))?;
         // Each HSM has its own: the object has the one that it was first seen with. An overlay must not go by that: in another
         // process it may be another member's.

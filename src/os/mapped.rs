@@ -51,8 +51,11 @@ impl<const N: usize> Mapped<N> {
         self.lengthen()?;
         let mut bytes = [0; N];
         match self.at {
-            // SAFETY: a live mapping of that size, which no reference of ours points into.
-            Some(at) => bytes = unsafe { at.read_volatile() },
+            Some(at) => {
+                compiler_fence(Ordering::SeqCst);
+                // SAFETY: a live mapping of that size, which no reference of ours points into.
+                unsafe { ptr::copy_nonoverlapping(at.as_ptr().cast::<u8>(), bytes.as_mut_ptr(), N) };
+            }
             None => self.file.read_exact_at(&mut bytes, 0)?,
         }
         Ok(bytes)

@@ -74,8 +74,6 @@ fn answers_itself(ty: CK_ATTRIBUTE_TYPE) -> bool {
     is_own(ty) || matches!(ty, CKA_LABEL | CKA_UNIQUE_ID | CKA_START_DATE | CKA_END_DATE | CKA_PUBLIC_KEY_INFO)
 }
 
-type Answers = SmallVec<[Answer; 8]>;
-
 impl Shared {
     fn bound(&self, view: &View, caller: Caller, object: ObjectId) -> Result<Bound> {
         self.objects.bound(&self.book, view, &*self.inner, caller, object)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use smallvec::SmallVec;
 
 use super::book::{Entry, Trait};
 use super::bound::{Bound, tombstone_of};
@@ -139,7 +138,7 @@ impl Token for Overlay {
         logged_in() -> Option<User>;
         set_pin(caller: Caller, old: &[u8], new: &[u8]) -> Result<()>;
         destroy(caller: Caller, object: ObjectId) -> Result<()>;
-        get(caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>>;
+        get(caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers>;
         set(caller: Caller, object: ObjectId, template: Vec<Attribute>) -> Result<()>;
         change_life(caller: Caller, order: &Order) -> Result<()>;
         reserve_uses(caller: Caller, key: ObjectId, uses: u64, limit: u64) -> Result<u64>;

@@ -1,12 +1,11 @@
 //! The functions that are one call of the token: handles in, handles out.
 
 use cryptoki_sys::*;
-use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::{Session, handle_code, key_handle};
 use crate::error::{Code, Error, Result};
-use crate::token::{Answer, Attribute, Mechanism, MessageParams, ObjectId, Token};
+use crate::token::{Answers, Attribute, Mechanism, MessageParams, ObjectId, Token};
 
 impl Session {
     /// `C_CreateObject`.
@@ -31,7 +30,7 @@ impl Session {
     }
 
     /// `C_GetAttributeValue`: one answer per type, in order. `CKR_OBJECT_HANDLE_INVALID`.
-    pub fn get(&self, object: CK_OBJECT_HANDLE, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    pub fn get(&self, object: CK_OBJECT_HANDLE, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         let answers = self.slot.token.get(self.caller(), self.slot.object(object)?, types)?;
         if answers.len() != types.len() {
             Err(Code::GeneralError.because("the token answered for another number of attributes"))?;

@@ -18,7 +18,7 @@ use crate::object::{Attributes, codec, life};
 use crate::secret::SecretBytes;
 use crate::store::{Change, SecretChange};
 use crate::token::{
-    Answer, Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_STATE, CKO_KEYWARD_POLICY, Caller, ObjectId,
+    Answer, Answers, Attribute, CKA_KEYWARD_LOGICAL_KEY, CKA_KEYWARD_STATE, CKO_KEYWARD_POLICY, Caller, ObjectId,
 };
 
 /// The attributes by which the slot file finds objects without reading them; the selective ones first.
@@ -73,7 +73,7 @@ impl Soft {
         Ok(build::size(&self.object(&view, id)?.whole(&view)?))
     }
 
-    pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    pub(super) fn attributes(&self, id: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         // Who asks for the state may also look at what is to be destroyed, and at tombstones.
         let any_state = types.contains(&CKA_KEYWARD_STATE);
         let changes = || self.changes.load(Ordering::Acquire).wrapping_add(self.objects.exchanges());

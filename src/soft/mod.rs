@@ -24,7 +24,6 @@ use std::sync::{Arc, OnceLock};
 
 use cryptoki_sys::*;
 use parking_lot::{Mutex, RwLock};
-use smallvec::SmallVec;
 
 use crate::error::Result;
 use crate::store::SlotFile;
@@ -142,7 +141,7 @@ impl Token for Soft {
         self.object_size(object)
     }
 
-    fn get(&self, _caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    fn get(&self, _caller: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         self.attributes(object, types)
     }
 

@@ -16,7 +16,6 @@ use keyward::error::{Code, Result};
 use keyward::module::{self, Source};
 use keyward::soft::Shelved;
 use keyward::token::*;
-use smallvec::SmallVec;
 
 pub const SLOT: CK_SLOT_ID = 0x1234;
 pub const OTHER_SLOT: CK_SLOT_ID = 0x4321;
@@ -177,7 +176,7 @@ impl Token for Double {
         self.flag(object, CKA_PRIVATE).map(|_| 42)
     }
 
-    fn get(&self, _: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<SmallVec<[Answer; 8]>> {
+    fn get(&self, _: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         let objects = self.objects.lock().unwrap();
         let object = objects.get(&object.0).ok_or(Code::ObjectHandleInvalid)?;
         let answer = |ty: &CK_ATTRIBUTE_TYPE| match object.iter().find(|attribute| attribute.ty == *ty) {

@@ -10,7 +10,6 @@ use keyward::config::Config;
 use keyward::error::{Code, Result};
 use keyward::object::Attributes;
 use keyward::token::*;
-use smallvec::SmallVec;
 
 use crate::cli::Cli;
 use crate::commands;
@@ -90,8 +89,6 @@ impl Search for Found {
         Ok(std::mem::replace(&mut self.0, rest))
     }
 }
-
-type Many<T> = SmallVec<[T; 8]>;
 
 impl Token for Double {
     fn info(&self) -> Result<TokenInfo> {
@@ -213,7 +210,7 @@ impl Token for Double {
         Err(Code::FunctionNotSupported.into())
     }
 
-    fn get(&self, _: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Many<Answer>> {
+    fn get(&self, _: Caller, object: ObjectId, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Answers> {
         let state = self.state.lock().unwrap();
         let object = state.objects.get(&object).ok_or(Code::ObjectHandleInvalid)?;
         let sensitive = object.is_true(CKA_SENSITIVE);

@@ -203,7 +203,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Vec<T> {
     }
 }
 
-impl<'a> Wire<'a> for SmallVec<[Answer; 8]> {
+impl<'a> Wire<'a> for Answers {
     fn put(&self, to: &mut Vec<u8>) {
         put_list(self, to);
     }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Local;
 use crate::forward::call::Rv;
-use crate::token::{Answer, Attribute, Value};
+use crate::token::{Answer, Answers, Attribute, Value};
 
 /// Where an attribute's value goes at the first try; longer ones are asked for again.
 const ROOM: usize = 512;
@@ -73,7 +73,7 @@ impl Local {
         session: CK_SESSION_HANDLE,
         object: CK_OBJECT_HANDLE,
         types: &[CK_ATTRIBUTE_TYPE],
-    ) -> Rv<SmallVec<[Answer; 8]>> {
+    ) -> Rv<Answers> {
         if let [one] = types {
             return Ok(std::iter::once(self.attribute(session, object, *one)?).collect());
         }
