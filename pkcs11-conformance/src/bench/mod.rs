@@ -62,16 +62,26 @@ pub fn run(envs: &[Env], plan: &Plan) -> Result<Bench, String> {
         modules.push("floor".to_owned());
     }
     let cases = ops::cases(plan);
+    let loads: Vec<_> = plan.threads.iter().map(|t| (*t, 1)).chain(plan.processes.iter().map(|p| (1, *p))).collect();
+    let rows: Vec<_> = cases
+        .iter()
+        .flat_map(|case| loads.iter().map(move |load| (case, *load)))
+        .filter(|(case, load)| *load == (1, 1) || case.parallel)
+        .collect();
     let mut lines = Vec::new();
-    for (i, case) in cases.iter().enumerate() {
-        let loads = plan.threads.iter().map(|t| (*t, 1)).chain(plan.processes.iter().map(|p| (1, *p)));
-        for (threads, processes) in loads.filter(|(t, p)| (*t == 1 && *p == 1) || case.parallel) {
-            progress(&format!("{}/{} {} in {threads} threads, {processes} processes", i + 1, cases.len(), case.name));
-            lines.push(measure(envs, floor, case, threads, processes, plan)?);
-        }
+    for (done, (case, (threads, processes))) in rows.iter().enumerate() {
+        progress(&bar(done, rows.len(), &format!("{}, {threads} threads, {processes} processes", case.name)));
+        lines.push(measure(envs, floor, case, *threads, *processes, plan)?);
     }
     progress("");
     Ok(Bench { modules, lines })
+}
+
+/// How far it has come, and with what it is busy.
+fn bar(done: usize, total: usize, what: &str) -> String {
+    const WIDTH: usize = 30;
+    let full = done * WIDTH / total.max(1);
+    format!("[{}{}] {done}/{total} {what}", "#".repeat(full), "-".repeat(WIDTH - full))
 }
 
 fn name(env: &Env) -> String {
