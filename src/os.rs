@@ -5,6 +5,7 @@
 
 mod channel;
 mod detached;
+mod engine_locks;
 mod files;
 mod fork;
 mod lock;
@@ -13,6 +14,7 @@ mod shared;
 
 pub use channel::{Process, maker, receive, send, wait_for_end};
 pub use detached::{leave, leave_last_words, part_from_starter, signal_name};
+pub use engine_locks::give_engine_locks;
 pub use files::{
     FileSystem, check_private, create_private, create_private_dirs, failed, file_system, is_writable, length,
     length_and_names, not_a_file, open_private, reserve, sync_dir, write_private_new,

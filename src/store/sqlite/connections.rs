@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::gate::Inside;
-use crate::os::{WalWatch, fork_epoch};
+use crate::os::{self, WalWatch, fork_epoch};
 
 /// Idle readers kept.
 const IDLE: usize = 8;
@@ -18,6 +18,8 @@ pub struct Pooled {
     /// Format of its tables.
     pub tables: i32,
     incarnation: u64,
+    /// [`os::thread_place`] of who used it last, and has it in the processor's cache.
+    place: usize,
 }
 
 #[derive(Default)]
@@ -48,13 +50,15 @@ impl Connections {
         self.incarnation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// An idle reader, if there is one.
+    /// An idle reader, if there is one: the calling thread's own if that is.
     pub fn take_reader(&self, _: &Inside) -> Option<Pooled> {
-        let current = self.incarnation();
+        let (current, place) = (self.incarnation(), os::thread_place());
         let mut readers = lock(&self.readers);
-        while let Some(reader) = readers.pop() {
+        while let Some(last) = readers.len().checked_sub(1) {
+            let own = readers.iter().position(|reader| reader.place == place);
+            let reader = readers.swap_remove(own.unwrap_or(last));
             if reader.incarnation == current {
-                return Some(reader);
+                return Some(Pooled { place, ..reader });
             }
             reader.close_quietly();
         }
@@ -80,7 +84,7 @@ impl Connections {
     }
 
     pub fn pooled(&self, (connection, tables): (Connection, i32)) -> Pooled {
-        Pooled { connection, tables, incarnation: self.incarnation() }
+        Pooled { connection, tables, incarnation: self.incarnation(), place: os::thread_place() }
     }
 
     #[inline]

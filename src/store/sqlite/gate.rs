@@ -26,7 +26,10 @@ pub struct Inside(());
 /// Waits while a fork is under way; in a child, the first entry closes what was inherited.
 pub fn enter() -> Inside {
     static HANDLERS: Once = Once::new();
-    HANDLERS.call_once(|| os::at_fork(prepare, in_parent, in_child));
+    HANDLERS.call_once(|| {
+        os::give_engine_locks();
+        os::at_fork(prepare, in_parent, in_child);
+    });
     loop {
         INSIDE.fetch_add(1, Ordering::SeqCst);
         if FORKING.load(Ordering::SeqCst) == 0 {
