@@ -42,6 +42,8 @@ pub fn give_engine_locks() {
     });
 }
 
+// SAFETY of these functions: the engine alone calls them, by the table above, with locks that `alloc` gave it and that are alive.
+
 unsafe extern "C" fn nothing() -> c_int {
     ffi::SQLITE_OK
 }
