@@ -42,13 +42,11 @@ pub fn give_engine_locks() {
     });
 }
 
-// SAFETY of these functions: the engine alone calls them, by the table above, with locks that `alloc` gave it and that are alive.
-
-unsafe extern "C" fn nothing() -> c_int {
+extern "C" fn nothing() -> c_int {
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn alloc(kind: c_int) -> *mut ffi::sqlite3_mutex {
+extern "C" fn alloc(kind: c_int) -> *mut ffi::sqlite3_mutex {
     let lock = match kind {
         ffi::SQLITE_MUTEX_FAST | ffi::SQLITE_MUTEX_RECURSIVE => Box::into_raw(Box::new(Lock::INIT)).cast_const(),
         _ => {
@@ -59,6 +57,7 @@ unsafe extern "C" fn alloc(kind: c_int) -> *mut ffi::sqlite3_mutex {
     lock.cast_mut().cast()
 }
 
+// SAFETY: the engine alone calls it, by the table above, with a lock that `alloc` gave it and that is alive.
 unsafe extern "C" fn free(lock: *mut ffi::sqlite3_mutex) {
     // SAFETY: the engine frees each lock of the first two kinds once, when nobody uses it any more, and none of the others.
     drop(unsafe { Box::from_raw(lock.cast::<Lock>()) });
@@ -71,6 +70,7 @@ unsafe fn lock_of<'a>(lock: *mut ffi::sqlite3_mutex) -> &'a Lock {
     unsafe { &*lock.cast::<Lock>() }
 }
 
+// SAFETY: the engine alone calls it, by the table above, with a lock that `alloc` gave it and that is alive.
 unsafe extern "C" fn enter(lock: *mut ffi::sqlite3_mutex) {
     // SAFETY: the engine passes its live locks.
     let lock = unsafe { lock_of(lock) };
@@ -83,6 +83,7 @@ unsafe extern "C" fn enter(lock: *mut ffi::sqlite3_mutex) {
     lock.lock();
 }
 
+// SAFETY: the engine alone calls it, by the table above, with a lock that `alloc` gave it and that is alive.
 unsafe extern "C" fn attempt(lock: *mut ffi::sqlite3_mutex) -> c_int {
     // SAFETY: the engine passes its live locks.
     match unsafe { lock_of(lock) }.try_lock() {
@@ -91,6 +92,7 @@ unsafe extern "C" fn attempt(lock: *mut ffi::sqlite3_mutex) -> c_int {
     }
 }
 
+// SAFETY: the engine alone calls it, by the table above, with a lock that `alloc` gave it and that is alive.
 unsafe extern "C" fn leave(lock: *mut ffi::sqlite3_mutex) {
     // SAFETY: the engine passes its live locks, and leaves those that this thread has entered.
     unsafe { lock_of(lock).unlock() };
@@ -128,14 +130,12 @@ mod tests {
                 }
             }
         }
-        // SAFETY: no lock is touched.
-        assert!(unsafe { alloc(99) }.is_null() && unsafe { alloc(-1) }.is_null());
+        assert!(alloc(99).is_null() && alloc(-1).is_null());
     }
 
     #[test]
     fn who_waits_gets_the_lock_in_the_end() {
-        // SAFETY: one lock of `alloc`, freed when all threads are done.
-        let lock = unsafe { alloc(ffi::SQLITE_MUTEX_FAST) } as usize;
+        let lock = alloc(ffi::SQLITE_MUTEX_FAST) as usize;
         struct Shared(std::cell::UnsafeCell<u64>);
         // SAFETY: the count is touched under the lock alone.
         unsafe impl Sync for Shared {}
