@@ -152,15 +152,18 @@ impl Hsm {
     }
 
     /// Whether the HSM knows of no login where there is one: it has ended it by itself, without being lost.
-    pub fn has_forgotten(&self, lease: &Lease) -> bool {
+    fn has_forgotten(&self, lease: &Lease) -> bool {
         let state = || lease.call(&Call::State { session: lease.session() }).and_then(Reply::number);
         self.logged_in() == Some(User::User) && matches!(state(), Ok(CKS_RO_PUBLIC_SESSION | CKS_RW_PUBLIC_SESSION))
     }
 
-    /// Whether the HSM was reminded of the login since that many times; waits for who is doing it.
-    pub fn was_reminded(&self, since: u64) -> bool {
-        let _one = self.reminding.lock();
-        self.reminders() != since
+    /// Whether the HSM has forgotten the login since so many reminders, also where another thread has reminded it meanwhile. In this
+    /// order: asked the other way about, both would be denied where it is reminded between the two questions.
+    pub fn forgot(&self, lease: &Lease, since: u64) -> bool {
+        self.has_forgotten(lease) || {
+            let _one = self.reminding.lock();
+            self.reminders() != since
+        }
     }
 
     /// As [`Hsm::log_in_again`] where the HSM was not lost, and asks for a login. `CKR_USER_NOT_LOGGED_IN` where it does not take the

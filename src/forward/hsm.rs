@@ -313,10 +313,7 @@ impl Hsm {
                     self.remind(&lease)?;
                 }
                 // The same, as it looks from a handle: to whoever is not logged in there are no private objects.
-                Err(Fault::Hsm(rv)) if !relogged && is_of_a_handle(rv) && self.was_reminded(reminders) => {
-                    relogged = true;
-                }
-                Err(Fault::Hsm(rv)) if !relogged && is_of_a_handle(rv) && self.has_forgotten(&lease) => {
+                Err(Fault::Hsm(rv)) if !relogged && is_of_a_handle(rv) && self.forgot(&lease, reminders) => {
                     relogged = true;
                     self.remind(&lease)?;
                 }

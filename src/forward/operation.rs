@@ -167,8 +167,7 @@ impl Forwarded {
 
     /// Nothing was done, or doing it twice is as good as once.
     fn may_replay(&self, rv: CK_RV) -> bool {
-        let forgotten =
-            || self.hsm.was_reminded(self.reminders) || self.active().is_ok_and(|lease| self.hsm.has_forgotten(lease));
+        let forgotten = || self.active().is_ok_and(|lease| self.hsm.forgot(lease, self.reminders));
         self.hsm.may_repeat(rv)
             || rv == CKR_USER_NOT_LOGGED_IN && self.hsm.logged_in().is_some()
             || rv == CKR_OPERATION_NOT_INITIALIZED && forgotten()

@@ -18,6 +18,8 @@ pub struct Searching {
     template: Vec<Attribute>,
     /// That the HSM knows of the login is certain.
     sure: bool,
+    /// How often it had been reminded of the login before the search.
+    reminders: u64,
     over: bool,
 }
 
@@ -31,8 +33,12 @@ fn find(lease: &mut Lease, template: &[Attribute]) -> Result<(), Fault> {
 impl Searching {
     /// `C_FindObjectsInit`.
     pub fn begin(hsm: &Arc<Hsm>, template: Vec<Attribute>) -> Result<Box<dyn Search>> {
-        let (lease, ()) = hsm.attempt_keeping(|lease| find(lease, &template))?;
-        Ok(Box::new(Searching { hsm: Arc::clone(hsm), lease, template, sure: false, over: false }))
+        let (lease, reminders) = hsm.attempt_keeping(|lease| {
+            let reminders = hsm.reminders();
+            find(lease, &template)?;
+            Ok(reminders)
+        })?;
+        Ok(Box::new(Searching { hsm: Arc::clone(hsm), lease, template, sure: false, reminders, over: false }))
     }
 
     fn meet(&mut self, handles: &[CK_OBJECT_HANDLE]) -> Result<Vec<ObjectId>> {
@@ -57,7 +63,7 @@ impl Searching {
     /// An HSM that has forgotten the login finds no private objects, and says nothing. One that is found is proof enough of a
     /// login; without one the HSM is asked, once, before anything is given.
     fn was_in_vain(&mut self) -> Result<bool> {
-        if std::mem::replace(&mut self.sure, true) || !self.hsm.has_forgotten(&self.lease) {
+        if std::mem::replace(&mut self.sure, true) || !self.hsm.forgot(&self.lease, self.reminders) {
             return Ok(false);
         }
         let end = Call::FindEnd { session: self.lease.session() };

@@ -182,6 +182,29 @@ both! {
 }
 
 both! {
+    /// Another thread reminds the HSM between this one's failure and its question whether the HSM has forgotten.
+    fn who_asks_late_whether_the_hsm_has_forgotten_the_login_goes_on_too(how) {
+        let running = started(how);
+        let session = running.user();
+        let (_, private) = ec_pair(session, "key", 1);
+        let sessions: Vec<_> = (0..4).map(|_| running.open()).collect();
+        let uses = |session| {
+            let found = find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]);
+            found.len() == 1 && [private, found[0]].iter().all(|key| try_sign(session, *key, &[1; 32]).is_ok())
+        };
+        for function in ["C_SignInit", "C_Sign", "C_FindObjectsInit"] {
+            running.scene.faults(&format!("{function} logout 1\nC_GetSessionInfo hang 100 1"));
+            let all = std::thread::scope(|threads| {
+                let uses = |session: &CK_SESSION_HANDLE| (0..10).all(|_| uses(*session));
+                let running: Vec<_> = sessions.iter().map(|session| threads.spawn(move || uses(session))).collect();
+                running.into_iter().all(|thread| thread.join().unwrap())
+            });
+            assert!(all, "{function}: {}", running.scene.log());
+        }
+    }
+}
+
+both! {
     fn while_the_hsm_is_away_calls_fail_quickly_and_afterwards_they_work(how) {
         let running = started(how);
         let session = running.user();
