@@ -7,11 +7,25 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyward::secret::SecretBytes;
 use keyward::store::*;
 use store_common::*;
+
+/// Says what is written, once it is.
+fn write_for_ever(file: &SlotFile, keys: &Arc<Keys>, who: &str) {
+    for n in 0.. {
+        let label = format!("{who}-{n}");
+        let mut changes = vec![insert(true, &label, "pair"), insert(false, &label, "pair")];
+        if n % 7 == 3 {
+            changes.push(insert(true, &format!("{label}-{}", "long".repeat(3000)), "long"));
+        }
+        let ids = file.commit_together(keys, changes).unwrap();
+        println!("acknowledged {} {label}", ids[0]);
+    }
+}
 
 /// Two writers are killed at random moments, one after the other and both at once; what they said to have written is
 /// there, whole, and the token opens each time.
@@ -19,15 +33,13 @@ fn kill_writers(name: &str, kills: u64) {
     if let Some(setting) = setting() {
         let file = open(setting[0].as_ref());
         let keys = file.unlock(Role::User, PIN).unwrap();
-        for n in 0.. {
-            let label = format!("{}-{n}", setting[1]);
-            let mut changes = vec![insert(true, &label, "pair"), insert(false, &label, "pair")];
-            if n % 7 == 3 {
-                changes.push(insert(true, &format!("{label}-{}", "long".repeat(3000)), "long"));
+        // Two threads, whose changes may go into one transaction.
+        std::thread::scope(|threads| {
+            for thread in ["one", "two"] {
+                let (file, keys, who) = (&file, &keys, format!("{}-{thread}", setting[1]));
+                threads.spawn(move || write_for_ever(file, keys, &who));
             }
-            let ids = file.commit(&keys, changes).unwrap();
-            println!("acknowledged {} {label}", ids[0]);
-        }
+        });
     }
     let place = Place::new();
     let (file, keys) = place.ready();

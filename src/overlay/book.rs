@@ -340,7 +340,7 @@ impl Book {
             },
             Entry::Gone(record) => Change::Delete { id: record.id },
         });
-        let made = view.file.commit(&view.keys, changes.collect())?;
+        let made = view.file.commit_together(&view.keys, changes.collect())?;
         self.written(view);
         Ok(made)
     }

@@ -148,7 +148,7 @@ impl Soft {
             })
             .collect();
         if !changes.is_empty() {
-            view.file.commit(&view.keys, changes)?;
+            view.file.commit_together(&view.keys, changes)?;
         }
         for (object, attributes) in &changed {
             match (object.at.place, attributes) {

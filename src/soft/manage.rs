@@ -61,7 +61,7 @@ impl Soft {
         })?;
         build::may_destroy(&object.attributes)?;
         if object.on_token() {
-            view.file.commit(&view.keys, vec![Change::Delete { id: object.at.number }])?;
+            view.file.commit_together(&view.keys, vec![Change::Delete { id: object.at.number }])?;
         }
         self.objects.remove(object.at);
         self.changed();
@@ -122,7 +122,7 @@ impl Soft {
             }
             Place::Token => {
                 let change = update(object.at.number, object.version(), &attributes);
-                view.file.commit(&view.keys, vec![change])?;
+                view.file.commit_together(&view.keys, vec![change])?;
                 self.objects.remove(object.at);
             }
         }
@@ -155,7 +155,8 @@ impl Soft {
             false => objects,
         };
         let inserts: Vec<Change> = objects.iter().filter(|a| a.is_true(CKA_TOKEN)).map(insert).collect();
-        let mut rows = if inserts.is_empty() { Vec::new() } else { view.file.commit(&view.keys, inserts)? }.into_iter();
+        let mut rows =
+            if inserts.is_empty() { Vec::new() } else { view.file.commit_together(&view.keys, inserts)? }.into_iter();
         let mut ids = Vec::with_capacity(objects.len());
         for attributes in objects {
             let private = attributes.is_true(CKA_PRIVATE);

@@ -102,7 +102,7 @@ impl Soft {
         line.join(&mut before, of);
         before.put(Attribute::bytes(CKA_LABEL, &version::archived(&line.label, of)));
         life::supersede(&mut before, 0, by);
-        let made = view.file.commit(&view.keys, vec![insert(&new), update_clear(old, &before)])?;
+        let made = view.file.commit_together(&view.keys, vec![insert(&new), update_clear(old, &before)])?;
         self.objects.remove(old.at);
         self.changed();
         let key = made.first().ok_or(Code::GeneralError)?;
@@ -145,7 +145,7 @@ impl Soft {
             line.join(&mut known, of);
             changes.push(update_clear(object, &known));
         }
-        let made = view.file.commit(&view.keys, changes)?;
+        let made = view.file.commit_together(&view.keys, changes)?;
         for object in std::iter::once(old).chain(&halves) {
             self.objects.remove(object.at);
         }

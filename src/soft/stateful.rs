@@ -89,7 +89,7 @@ impl Home {
             }
             Read::Token(version) => {
                 let change = update(self.at.number, *version, attributes);
-                match self.file.commit(&self.keys, vec![change]) {
+                match self.file.commit_together(&self.keys, vec![change]) {
                     Ok(_) => Ok(true),
                     Err(error) if error.code() == Code::FunctionFailed && self.has_changed(*version)? => Ok(false),
                     Err(error) => Err(error),

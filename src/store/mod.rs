@@ -9,6 +9,7 @@ mod auth;
 mod device;
 mod engine;
 mod format;
+mod group;
 mod keys;
 mod ledger;
 mod newest;

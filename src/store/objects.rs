@@ -42,6 +42,12 @@ pub enum Change {
     Delete { id: u64 },
 }
 
+impl Change {
+    pub(super) fn is_insert(&self) -> bool {
+        matches!(self, Change::Insert { .. })
+    }
+}
+
 /// Ids and versions fit the engine's signed 64 bits.
 const MAX: u64 = i64::MAX as u64;
 
@@ -136,6 +142,14 @@ impl SlotFile {
     /// `CKR_USER_NOT_LOGGED_IN`: it is private; `CKR_DEVICE_REMOVED`: the token has been initialised anew;
     /// `CKR_TOKEN_WRITE_PROTECTED`, `CKR_DEVICE_MEMORY`, `CKR_DEVICE_ERROR`.
     pub fn commit(&self, keys: &Keys, changes: Vec<Change>) -> Result<Vec<u64>> {
+        self.write_changes(keys, changes.iter())
+    }
+
+    pub(super) fn write_changes<'c>(
+        &self,
+        keys: &Keys,
+        changes: impl Iterator<Item = &'c Change> + Clone,
+    ) -> Result<Vec<u64>> {
         let mut made = Vec::new();
         self.write(Flush::Before, &mut |batch, _| {
             made.clear();
@@ -147,7 +161,7 @@ impl SlotFile {
             let mut meta = rows.meta;
             let ledger = Ledger::open(keys, &meta)?;
             let mut writer = Writer { batch, keys, ledger, next: None, entries: Vec::new() };
-            for change in &changes {
+            for change in changes.clone() {
                 made.extend(writer.apply(change)?);
             }
             writer.enter()?;

@@ -11,6 +11,7 @@ use super::auth::{Count, Good, Holder, Try, is_stronger, kdf_of, login_for, logi
 use super::device::DeviceSecret;
 use super::engine::{AuthRow, Batch, Flush, MetaRow, Store, TokenRows};
 use super::format::HeaderBytes;
+use super::group::Group;
 use super::keys::{Account, Keys, Master, Role};
 use super::ledger::{Ledger, Sum};
 use super::sqlite::Sqlite;
@@ -89,6 +90,7 @@ pub struct SlotFile {
     unrecorded: Mutex<HashMap<u8, u32>>,
     /// The public keys, and the epoch at which they were made.
     public: Mutex<Option<(u64, Arc<Keys>)>>,
+    pub(super) group: Group,
 }
 
 /// A token just initialised: header, label and the security officer's login, and the keys that open them.
@@ -142,6 +144,7 @@ impl SlotFile {
             told: Mutex::default(),
             unrecorded: Mutex::default(),
             public: Mutex::default(),
+            group: Group::default(),
         };
         file.header()?;
         Ok(file)
