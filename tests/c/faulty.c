@@ -113,16 +113,20 @@ static void trace(const char *name) {
     close(file);
 }
 
-/* How often the function was called since the control file was written. */
+/* How often the function was called since the control file was written, this call included. What others append meanwhile stands
+ * behind this call's line and does not count: of calls at the same time each has a number of its own. */
 static word times_seen(const char *control, const char *name) {
     char path[4096], line[64];
     snprintf(path, sizeof path, "%s.seen", control);
-    FILE *file = fopen(path, "a+");
+    int appended = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (appended < 0) return 0;
+    dprintf(appended, "%s\n", name);
+    off_t end = lseek(appended, 0, SEEK_CUR);
+    close(appended);
+    FILE *file = fopen(path, "r");
     if (!file) return 0;
-    fprintf(file, "%s\n", name);
-    rewind(file);
     word count = 0;
-    while (fgets(line, sizeof line, file)) {
+    while (ftello(file) < end && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
         count += !strcmp(line, name);
     }
