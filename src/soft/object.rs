@@ -1,5 +1,6 @@
 //! The objects at hand: session objects, and those of the slot file that were read.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -69,9 +70,43 @@ enum Secret {
     Stored { record: Record, checked: AtomicU64 },
 }
 
+/// The session objects of one token, by number and by the session that each dies with.
+#[derive(Default)]
+struct SessionObjects {
+    all: NumberMap<u64, (SessionId, Arc<Object>)>,
+    /// Session and number of each: few sessions have any, and one's end must not look at those of all.
+    owned: BTreeSet<(u64, u64)>,
+}
+
+impl SessionObjects {
+    fn add(&mut self, owner: SessionId, object: Arc<Object>) {
+        let number = object.at.number;
+        self.owned.insert((owner.0, number));
+        self.all.insert(number, (owner, object));
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut Arc<Object>> {
+        self.all.get_mut(&number).map(|(_, object)| object)
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let Some((owner, _)) = self.all.remove(&number) else { return false };
+        self.owned.remove(&(owner.0, number))
+    }
+
+    fn of(&self, session: SessionId) -> Vec<u64> {
+        self.owned.range((session.0, 0)..=(session.0, u64::MAX)).map(|(_, number)| *number).collect()
+    }
+
+    fn forget_private(&mut self) {
+        self.all.retain(|_, (_, object)| !object.private);
+        self.owned.retain(|(_, number)| self.all.contains_key(number));
+    }
+}
+
 /// The objects of one token in this process.
 pub struct Objects {
-    session: RwLock<NumberMap<u64, (SessionId, Arc<Object>)>>,
+    session: RwLock<SessionObjects>,
     next: AtomicU64,
     exchanged: AtomicU64,
     token: Cache<u64, Arc<Object>, Weight, Numbers>,
@@ -144,14 +179,14 @@ impl Objects {
     pub fn add_session_object(&self, owner: SessionId, attributes: &Attributes) -> Arc<Object> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let object = Arc::new(session_object(Number { place: Place::Session, number }, attributes));
-        self.session.write().insert(number, (owner, object.clone()));
+        self.session.write().add(owner, object.clone());
         object
     }
 
     /// `false`: it is gone.
     pub fn replace_session_object(&self, number: u64, attributes: &Attributes) -> bool {
-        match self.session.write().get_mut(&number) {
-            Some((_, object)) => {
+        match self.session.write().get_mut(number) {
+            Some(object) => {
                 *object = Arc::new(session_object(Number { place: Place::Session, number }, attributes));
                 true
             }
@@ -160,13 +195,13 @@ impl Objects {
     }
 
     pub fn session_object(&self, number: u64) -> Option<Arc<Object>> {
-        self.session.read().get(&number).map(|(_, object)| object.clone())
+        self.session.read().all.get(&number).map(|(_, object)| object.clone())
     }
 
     /// As [`Objects::replace_session_object`], if it still is `old`: `Some(false)` where it is another by now; `None`: it is gone.
     pub fn exchange_session_object(&self, old: &Arc<Object>, attributes: &Attributes) -> Option<bool> {
         let mut objects = self.session.write();
-        let (_, object) = objects.get_mut(&old.at.number)?;
+        let object = objects.get_mut(old.at.number)?;
         let same = Arc::ptr_eq(object, old);
         if same {
             *object = Arc::new(session_object(old.at, attributes));
@@ -184,33 +219,35 @@ impl Objects {
     pub fn remove(&self, at: Number) -> bool {
         match at.place {
             Place::Token => self.token.remove(&at.number).is_some(),
-            Place::Session => self.session.write().remove(&at.number).is_some(),
+            Place::Session => self.session.write().remove(at.number),
         }
     }
 
     /// The session objects now, in the order of their making.
     pub fn session_objects(&self) -> Vec<Arc<Object>> {
-        let mut all: Vec<_> = self.session.read().values().map(|(_, object)| object.clone()).collect();
+        let mut all: Vec<_> = self.session.read().all.values().map(|(_, object)| object.clone()).collect();
         all.sort_by_key(|object| object.at.number);
         all
     }
 
     /// Whether any object went.
     pub fn end_session(&self, session: SessionId) -> bool {
+        let own = self.session.read().of(session);
+        if own.is_empty() {
+            return false;
+        }
         let mut objects = self.session.write();
-        let before = objects.len();
-        objects.retain(|_, (owner, _)| *owner != session);
-        objects.len() != before
+        own.iter().filter(|number| objects.remove(**number)).count() > 0
     }
 
     /// At the end of a login: private session objects die, and no key of a private object stays prepared.
     pub fn forget_private(&self) {
-        self.session.write().retain(|_, (_, object)| !object.private);
+        self.session.write().forget_private();
         self.token.retain(|_, object| !object.private);
     }
 
     pub fn forget_all(&self) {
-        self.session.write().clear();
+        *self.session.write() = SessionObjects::default();
         self.token.clear();
     }
 }
@@ -278,6 +315,27 @@ impl Soft {
 mod tests {
     use super::*;
     use crate::token::Attribute;
+
+    #[test]
+    fn session_objects_die_with_their_session_or_login_and_leave_nothing() {
+        let objects = Objects::new();
+        let (one, two) = (SessionId(1), SessionId(u64::MAX));
+        let make = |owner, private| {
+            let attributes = [Attribute::bool(CKA_PRIVATE, private)].into_iter().collect();
+            objects.add_session_object(owner, &attributes).at
+        };
+        let (first, second, third) = (make(one, false), make(one, true), make(two, false));
+        assert!(objects.remove(first) && !objects.remove(first));
+        objects.forget_private();
+        assert!(objects.session_object(second.number).is_none());
+        let fourth = make(one, true);
+        assert!(objects.replace_session_object(fourth.number, &Attributes::new()));
+        assert!(objects.end_session(one) && !objects.end_session(one) && !objects.end_session(SessionId(7)));
+        let left: Vec<u64> = objects.session_objects().iter().map(|object| object.at.number).collect();
+        assert_eq!((left, objects.session.read().owned.len()), (vec![third.number], 1));
+        assert!(objects.end_session(two));
+        assert!(objects.session_objects().is_empty() && objects.session.read().owned.is_empty());
+    }
 
     /// As many objects as a token's applications are at home with stay read; large ones never take more than their due.
     #[test]
