@@ -349,7 +349,7 @@ fn a_large_payload_goes_through_and_one_beyond_the_bound_is_refused() {
 
 /// `cargo nextest run --release --run-ignored all --no-capture forward cost_of_a_call`.
 #[test]
-#[ignore = "a measurement: it prints, and asserts only the bound"]
+#[ignore = "a measurement, of a release build: it prints, and asserts only the bound"]
 fn cost_of_a_call() {
     let mut costs = Vec::new();
     for lines in ["token = 'hsm'", ISOLATED] {
