@@ -76,7 +76,7 @@ impl Group {
         }
     }
 
-    /// Takes what is wanted under the same keys as the request of that number.
+    /// Takes what is wanted under these keys, once as many are there as are expected, or patience is at its end.
     fn gather(&self, keys: &Arc<Keys>) -> Led<'_> {
         let mut queue = self.queue();
         let (expected, patience) = (queue.expected, queue.patience);
